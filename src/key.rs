@@ -1,0 +1,198 @@
+//! Keys and digests: canonical bytes to SHA-256. The only module that hashes.
+//!
+//! A *key* identifies the desired inputs of one resource; a *digest* identifies content of files and images.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// The SHA-256 of one resource's canonical desired inputs, 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+/// The kind of resource a key is computed for; each has its own schema number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A manifest as a whole.
+    Manifest,
+    /// The image of a stage.
+    Stage,
+    /// The identity image of sandboxes.
+    Identity,
+    /// The harness volume.
+    Harness,
+    /// A container.
+    Container,
+    /// A network.
+    Network,
+    /// A data volume.
+    Volume,
+}
+
+impl KeyKind {
+    /// Returns the word and the schema number that open the canonical bytes. The number changes only when old
+    /// keys must not be found any more; a new field at its default is left out of the bytes instead.
+    fn preamble(self) -> (&'static str, u32) {
+        match self {
+            Self::Manifest => ("manifest", 1),
+            Self::Stage => ("stage", 1),
+            Self::Identity => ("identity", 1),
+            Self::Harness => ("harness", 1),
+            Self::Container => ("container", 1),
+            Self::Network => ("network", 1),
+            Self::Volume => ("volume", 1),
+        }
+    }
+}
+
+impl Key {
+    /// Computes the key of a resource from its inputs.
+    pub fn of<T: Serialize>(kind: KeyKind, inputs: &T) -> Self {
+        let (word, schema) = kind.preamble();
+        let document = serde_json::json!([word, schema, inputs]);
+        Self(digest(canonical(&document).as_bytes()))
+    }
+
+    /// Accepts a key read from a label; anything but 64 lower-case hexadecimal digits is no key.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(hexadecimal)).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the twelve digits used in names.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+
+    /// Returns all 64 digits, as used in labels.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Renders a JSON value in canonical form: no white space, the keys of every map sorted by their bytes.
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
+/// Sorts explicitly: whether `serde_json` maps are sorted depends on features that any dependency may switch on.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_bytes());
+            out.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
+    }
+}
+
+/// Returns the SHA-256 of bytes as 64 lower-case hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// Hashes content that arrives in pieces.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Starts with nothing hashed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns 64 lower-case hexadecimal digits.
+    pub fn finish(self) -> String {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(64);
+        for byte in self.0.finalize() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn canonical_bytes_sort_every_map() {
+        let value = json!({"b": {"z": 1, "a": [true, null, "\"x\""]}, "a": 0.5});
+        assert_eq!(canonical(&value), r#"{"a":0.5,"b":{"a":[true,null,"\"x\""],"z":1}}"#);
+    }
+
+    #[test]
+    fn equal_inputs_have_equal_keys_whatever_their_order() {
+        let one = Key::of(KeyKind::Stage, &json!({"a": 1, "b": 2}));
+        let two = Key::of(KeyKind::Stage, &json!({"b": 2, "a": 1}));
+        assert_eq!(one, two);
+        assert_ne!(one, Key::of(KeyKind::Identity, &json!({"a": 1, "b": 2})));
+        assert_eq!(one.short().len(), 12);
+        assert_eq!(Key::parse(one.as_str()), Some(one));
+    }
+
+    #[test]
+    fn the_project_of_the_documentation_hashes_as_documented() {
+        assert_eq!(&digest(b"/srv/demo")[..8], "926574b4");
+    }
+
+    #[test]
+    fn garbage_is_no_key() {
+        for text in ["", "abc", &"G".repeat(64), &"A".repeat(64), &"a".repeat(63)] {
+            assert_eq!(Key::parse(text), None);
+        }
+    }
+}

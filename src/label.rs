@@ -1,0 +1,287 @@
+//! The labels aishell writes and reads. Ownership is decided here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::{Key, digest};
+
+/// Labels as the engine stores them.
+pub type Labels = BTreeMap<String, String>;
+
+/// The manifest an object was made for.
+pub const MANIFEST: &str = "aishell.manifest";
+/// What kind of object it is; see [`Kind`].
+pub const KIND: &str = "aishell.kind";
+/// The name of the resource within its manifest.
+pub const NAME: &str = "aishell.name";
+/// The whole key of the resource.
+pub const KEY: &str = "aishell.key";
+/// The schema number of the labels.
+pub const SCHEMA: &str = "aishell.schema";
+/// The version of aishell that wrote the object.
+pub const VERSION: &str = "aishell.version";
+/// A random identifier, so that a copy can be told from the original.
+pub const UID: &str = "aishell.uid";
+/// The canonical path of the owner's project.
+pub const PROJECT: &str = "aishell.project";
+/// The first eight digits of the digest of the project path.
+pub const PROJECT_HASH: &str = "aishell.project.hash";
+/// The hashed machine id of the host that wrote the object.
+pub const HOST: &str = "aishell.host";
+/// The path of the manifest file.
+pub const FILE: &str = "aishell.file";
+/// Canonical JSON of a container's create-time fields as they were asked for.
+pub const APPLIED: &str = "aishell.applied";
+/// The id of the image a stage or identity image was made from.
+pub const PARENT: &str = "aishell.foundation.id";
+/// The key of a foundation's own inputs.
+pub const FOUNDATION_HASH: &str = "aishell.foundation.hash";
+/// The key of a harness set.
+pub const HARNESS_HASH: &str = "aishell.harness.hash";
+/// The schema of a harness set's layout.
+pub const HARNESS_VERSION: &str = "aishell.harness.version";
+/// The members of a harness set with their versions, comma separated.
+pub const HARNESSES: &str = "aishell.harnesses";
+/// The digest of the receipt file that a receipt container vouches for.
+pub const RECEIPT: &str = "aishell.receipt";
+/// The creation time of the volume that a receipt container vouches for.
+pub const RECEIPT_VOLUME: &str = "aishell.receipt.volume";
+/// What editors read to attach to a container.
+pub const DEVCONTAINER: &str = "devcontainer.metadata";
+
+/// The prefix of every label that is aishell's own.
+pub const PREFIX: &str = "aishell.";
+/// The schema number written to [`SCHEMA`].
+pub const SCHEMA_NUMBER: &str = "1";
+
+/// What an object made by aishell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The image of the foundation stage.
+    Foundation,
+    /// An identity image: a stage plus one layer that says who the user is.
+    Identity,
+    /// A sandbox.
+    Container,
+    /// The private network of a manifest.
+    Network,
+    /// A data volume, homes included.
+    Volume,
+    /// A harness volume.
+    Harness,
+    /// A container, never started, that proves the content of a harness volume.
+    Receipt,
+    /// A short-lived container that does work.
+    Job,
+}
+
+impl Kind {
+    /// Returns the value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Foundation => "foundation",
+            Self::Identity => "identity",
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Volume => "volume",
+            Self::Harness => "harness",
+            Self::Receipt => "receipt",
+            Self::Job => "job",
+        }
+    }
+
+    /// Reads the value of the label.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Foundation,
+            Self::Identity,
+            Self::Container,
+            Self::Network,
+            Self::Volume,
+            Self::Harness,
+            Self::Receipt,
+            Self::Job,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Whose an owned object is: a project and the name of a manifest in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The canonical absolute path of the project.
+    pub project: String,
+    /// The name of the manifest.
+    pub manifest: String,
+    /// The hashed machine id of this host.
+    pub host: String,
+    /// The absolute path of the manifest file.
+    pub file: String,
+}
+
+impl Owner {
+    /// Returns the eight digits of the project that names carry.
+    pub fn project8(&self) -> String {
+        digest(self.project.as_bytes())[..8].to_owned()
+    }
+
+    /// Returns the engine's name of a sandbox, network or volume of this project.
+    pub fn object(&self, name: &str) -> String {
+        format!("aishell-{}-{name}", self.project8())
+    }
+
+    /// Says whether labels name this owner.
+    pub fn owns(&self, mark: &Mark) -> bool {
+        mark.manifest == self.manifest && mark.project.as_deref() == Some(self.project.as_str())
+    }
+
+    /// Returns the labels of an object that belongs to this owner.
+    pub fn labels(&self, kind: Kind, name: &str, key: &Key) -> Labels {
+        let mut labels = shared(&self.manifest, kind, name, key);
+        labels.insert(PROJECT.to_owned(), self.project.clone());
+        labels.insert(PROJECT_HASH.to_owned(), self.project8());
+        labels.insert(HOST.to_owned(), self.host.clone());
+        labels.insert(FILE.to_owned(), self.file.clone());
+        labels
+    }
+}
+
+/// Returns the labels that every object carries, shared ones included. [`UID`] is added when it is created.
+pub fn shared(manifest: &str, kind: Kind, name: &str, key: &Key) -> Labels {
+    [
+        (MANIFEST, manifest),
+        (KIND, kind.as_str()),
+        (NAME, name),
+        (KEY, key.as_str()),
+        (SCHEMA, SCHEMA_NUMBER),
+        (VERSION, env!("CARGO_PKG_VERSION")),
+    ]
+    .into_iter()
+    .map(|(label, value)| (label.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The labels of one object, read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// The manifest it was made for.
+    pub manifest: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The name of the resource in its manifest.
+    pub name: String,
+    /// The key it was made with.
+    pub key: Key,
+    /// Its random identifier.
+    pub uid: String,
+    /// The path of the owner's project, for owned objects.
+    pub project: Option<String>,
+    /// The manifest file it was made from, for owned objects.
+    pub file: Option<String>,
+}
+
+impl Mark {
+    /// Reads labels; incomplete or unreadable ones are nobody's.
+    pub fn read(labels: &Labels) -> Option<Self> {
+        let text = |label: &str| labels.get(label).filter(|value| !value.is_empty()).cloned();
+        Some(Self {
+            manifest: text(MANIFEST)?,
+            kind: Kind::parse(labels.get(KIND)?)?,
+            name: text(NAME)?,
+            key: Key::parse(labels.get(KEY)?)?,
+            uid: text(UID)?,
+            project: text(PROJECT),
+            file: text(FILE),
+        })
+    }
+
+    /// Reads the labels of a container and says whether they are its own.
+    ///
+    /// Images pass their labels on to every container made from them, a `docker commit` of one of ours included,
+    /// so labels count only when the identifier is not the image's.
+    pub fn read_container(labels: &Labels, image: &Labels) -> Option<Self> {
+        let mark = Self::read(labels)?;
+        (image.get(UID) != Some(&mark.uid)).then_some(mark)
+    }
+}
+
+/// Proof that an object is ours: only labels that say so make one, and only with one can an object be removed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct OwnedId {
+    id: String,
+    uid: String,
+}
+
+impl OwnedId {
+    /// Accepts the id of an object whose labels were read as ours.
+    pub fn new(id: &str, mark: &Mark) -> Self {
+        Self { id: id.to_owned(), uid: mark.uid.clone() }
+    }
+
+    /// Returns the engine's id (a name for volumes).
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the random identifier the object had when it was observed.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyKind;
+
+    fn owner() -> Owner {
+        Owner {
+            project: "/srv/demo".to_owned(),
+            manifest: "demo".to_owned(),
+            host: "h".to_owned(),
+            file: "/srv/demo/aishell.yaml".to_owned(),
+        }
+    }
+
+    fn labels(uid: &str) -> Labels {
+        let mut labels = owner().labels(Kind::Container, "api", &Key::of(KeyKind::Container, &1));
+        labels.insert(UID.to_owned(), uid.to_owned());
+        labels
+    }
+
+    #[test]
+    fn own_labels_are_read_back() {
+        let mark = Mark::read(&labels("u1")).expect("complete labels");
+        assert!(owner().owns(&mark));
+        assert_eq!((mark.kind, mark.name.as_str()), (Kind::Container, "api"));
+        assert_eq!(owner().object("api"), "aishell-926574b4-api");
+    }
+
+    #[test]
+    fn labels_inherited_from_an_image_are_not_the_containers_own() {
+        assert_eq!(Mark::read_container(&labels("u1"), &labels("u1")), None);
+        assert!(Mark::read_container(&labels("u1"), &labels("u2")).is_some());
+        assert!(Mark::read_container(&labels("u1"), &Labels::new()).is_some());
+    }
+
+    #[test]
+    fn incomplete_labels_are_nobodys() {
+        for label in [MANIFEST, KIND, NAME, KEY, UID] {
+            let mut labels = labels("u1");
+            labels.remove(label);
+            assert_eq!(Mark::read(&labels), None, "without {label}");
+        }
+    }
+
+    #[test]
+    fn another_project_or_manifest_is_another_owner() {
+        let mark = Mark::read(&labels("u1")).expect("complete labels");
+        assert!(!Owner { project: "/srv/other".to_owned(), ..owner() }.owns(&mark));
+        assert!(!Owner { manifest: "other".to_owned(), ..owner() }.owns(&mark));
+    }
+}
