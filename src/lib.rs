@@ -6,3 +6,11 @@
 //! engine   ------------observe---------------> Observed -----+           |             |
 //!    ^------------------------ protocol calls -----------------------------+
 //! ```
+
+pub mod call;
+pub mod engine;
+pub mod key;
+pub mod label;
+pub mod observed;
+pub mod progress;
+pub mod spec;

@@ -1,0 +1,406 @@
+//! [`Call`]: one request to the engine, as a value, and [`Answer`]: what came back.
+//!
+//! Everything aishell does to an engine is a sequence of calls, so everything can be counted, printed and cut
+//! between any two of them. What a call means in the engine's own API is known to `engine/docker` alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::label::{Labels, OwnedId};
+use crate::observed::{EngineInfo, Health, Image, RunState};
+use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
+
+/// One request to the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    // ---- reads ----
+    /// Asks for version, API version and platform.
+    Version,
+    /// Lists every container, running or not, that carries our labels.
+    ListContainers,
+    /// Lists every volume that carries our labels.
+    ListVolumes,
+    /// Lists every network that carries our labels.
+    ListNetworks,
+    /// Lists every image that carries our labels.
+    ListImages,
+    /// Asks for one container by id or name.
+    InspectContainer {
+        /// Id or name.
+        container: String,
+    },
+    /// Asks for one image by id or reference.
+    InspectImage {
+        /// Id or reference.
+        image: String,
+    },
+    /// Asks for one volume.
+    InspectVolume {
+        /// Name.
+        volume: String,
+    },
+    /// Asks for one network by id or name.
+    InspectNetwork {
+        /// Id or name.
+        network: String,
+    },
+    /// Reads one file of a container, running or not.
+    ReadFile {
+        /// Id or name.
+        container: String,
+        /// Absolute path inside.
+        path: String,
+    },
+    /// Reads the log from its start until the container ends, reporting lines as they come.
+    FollowLog {
+        /// Id or name.
+        container: String,
+    },
+    // ---- writes ----
+    /// Pulls an image from its registry.
+    PullImage {
+        /// Reference with tag or digest.
+        reference: String,
+    },
+    /// Builds an image from a Dockerfile.
+    BuildImage(Box<Build>),
+    /// Makes an image of a container's file system.
+    CommitContainer(Box<Commit>),
+    /// Gives an image one more tag.
+    TagImage {
+        /// Id or reference of the image.
+        image: String,
+        /// `repository:tag`.
+        tag: String,
+    },
+    /// Removes an image, or one tag of it.
+    RemoveImage {
+        /// Id or `repository:tag`.
+        image: String,
+    },
+    /// Creates a volume; where one of that name exists, answers with the existing one.
+    CreateVolume {
+        /// Name.
+        name: String,
+        /// Labels; a random identifier is added.
+        labels: Labels,
+    },
+    /// Removes a volume of ours.
+    RemoveVolume {
+        /// Proof that it is ours.
+        volume: OwnedId,
+    },
+    /// Creates a private network.
+    CreateNetwork {
+        /// Name.
+        name: String,
+        /// Labels; a random identifier is added.
+        labels: Labels,
+    },
+    /// Removes a network of ours.
+    RemoveNetwork {
+        /// Proof that it is ours.
+        network: OwnedId,
+    },
+    /// Attaches a container to a network.
+    ConnectNetwork {
+        /// Id or name of the network.
+        network: String,
+        /// Id of the container.
+        container: String,
+        /// Aliases.
+        endpoint: Endpoint,
+    },
+    /// Detaches a container from a network.
+    DisconnectNetwork {
+        /// Id or name of the network.
+        network: String,
+        /// Id of the container.
+        container: String,
+    },
+    /// Creates a container under a name; a taken name is [`crate::engine::EngineError::Conflict`].
+    CreateContainer(Box<Create>),
+    /// Starts a container.
+    StartContainer {
+        /// Id or name.
+        container: String,
+    },
+    /// Stops a container, waiting for its own stop timeout.
+    StopContainer {
+        /// Proof that it is ours.
+        container: OwnedId,
+    },
+    /// Lets a frozen container go on.
+    UnpauseContainer {
+        /// Id.
+        container: String,
+    },
+    /// Gives a container another name.
+    RenameContainer {
+        /// Proof that it is ours.
+        container: OwnedId,
+        /// The new name.
+        name: String,
+    },
+    /// Changes limits and restart policy in place; only what is given is sent.
+    UpdateContainer {
+        /// Id.
+        container: String,
+        /// New limits, all of them.
+        resources: Option<Resources>,
+        /// New restart policy.
+        restart: Option<Restart>,
+    },
+    /// Removes a container of ours with its anonymous volumes, killing it if it runs.
+    RemoveContainer {
+        /// Proof that it is ours.
+        container: OwnedId,
+    },
+    /// Unpacks files into a container that has no writable bind mounts.
+    Upload {
+        /// Id or name.
+        container: String,
+        /// What to unpack at `/`.
+        files: Vec<File>,
+    },
+}
+
+/// A build from a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The keyed tag that the image gets.
+    pub tag: String,
+    /// Labels of the image; a random identifier is added.
+    pub labels: Labels,
+    /// The Dockerfile's text, as it is to be sent.
+    pub dockerfile: String,
+    /// The directory sent as context.
+    pub context: PathBuf,
+    /// The files of the context, relative to it, already filtered by `.dockerignore`.
+    pub files: Vec<PathBuf>,
+    /// Build arguments, proxies included.
+    pub args: BTreeMap<String, String>,
+    /// The stage of the Dockerfile to stop at.
+    pub target: Option<String>,
+    /// A CA bundle that every `RUN` sees, in no layer.
+    pub certificates: Option<Vec<u8>>,
+}
+
+/// A commit of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Id or name of the container.
+    pub container: String,
+    /// The keyed tag that the image gets.
+    pub tag: String,
+    /// Labels of the image; a random identifier is added.
+    pub labels: Labels,
+    /// Environment variables to set in the image's configuration.
+    pub env: BTreeMap<String, String>,
+    /// The image's command, since a commit would otherwise take the container's.
+    pub command: Option<Vec<String>>,
+    /// The image's entrypoint, likewise.
+    pub entrypoint: Option<Vec<String>>,
+    /// The user of the image's configuration; the engine cannot unset one, so `0:0` stands for none.
+    pub user: Option<String>,
+}
+
+/// A creation of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// The name, which is also a mutex.
+    pub name: String,
+    /// Labels of aishell; the person's own are in the specification. A random identifier is added.
+    pub labels: Labels,
+    /// Its fields.
+    pub spec: ContainerSpec,
+}
+
+/// A file, directory or link to unpack into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Path without leading slash; parents must exist or come first.
+    pub path: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a [`File`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A directory.
+    Directory,
+    /// A file with these bytes.
+    Bytes(Vec<u8>),
+    /// A symbolic link to this target.
+    Link(String),
+}
+
+/// What the engine answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; nothing to tell.
+    Done,
+    /// The id of what was created.
+    Id(String),
+    /// The engine.
+    Engine(EngineInfo),
+    /// Containers, as the listing shows them.
+    Containers(Vec<ListedContainer>),
+    /// One container.
+    Container(Box<ContainerReply>),
+    /// Images.
+    Images(Vec<Image>),
+    /// One image with its configuration.
+    Image(Box<ImageReply>),
+    /// Volumes.
+    Volumes(Vec<VolumeReply>),
+    /// One volume; after a creation, the one that exists now.
+    Volume(VolumeReply),
+    /// Networks.
+    Networks(Vec<NetworkReply>),
+    /// One network.
+    Network(NetworkReply),
+    /// The bytes of a file.
+    Bytes(Vec<u8>),
+    /// Lines of a log, the last ones only where there are many.
+    Log(Vec<String>),
+}
+
+/// A container, as the listing shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedContainer {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The id of its image.
+    pub image_id: String,
+    /// Its labels, those of its image included.
+    pub labels: Labels,
+    /// Names of the volumes it mounts.
+    pub volumes: BTreeSet<String>,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// A container, as inspect shows it, normalised but not yet told from its image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerReply {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The id of its image.
+    pub image_id: String,
+    /// Its labels, those of its image included.
+    pub labels: Labels,
+    /// What it is doing.
+    pub state: RunState,
+    /// Its fields: environment, labels and the rest as the engine merged them with the image's.
+    pub spec: ContainerSpec,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// When it was last started, RFC 3339.
+    pub started: Option<String>,
+    /// The verdict of its health check.
+    pub health: Option<Health>,
+    /// How often the engine restarted it.
+    pub restarts: u32,
+    /// What the engine says of the last failure to start.
+    pub error: Option<String>,
+}
+
+/// An image with the configuration that containers inherit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageReply {
+    /// Id, tags, digests and labels.
+    pub image: Image,
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// What a container inherits from its image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Command.
+    pub command: Option<Vec<String>>,
+    /// Entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// User.
+    pub user: Option<String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// Stop signal.
+    pub stop_signal: Option<String>,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeReply {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+    /// When it was created, as the engine says.
+    pub created: String,
+}
+
+/// A network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkReply {
+    /// Id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+}
+
+impl Call {
+    /// Says whether the call can change anything.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Version
+            | Self::ListContainers
+            | Self::ListVolumes
+            | Self::ListNetworks
+            | Self::ListImages
+            | Self::InspectContainer { .. }
+            | Self::InspectImage { .. }
+            | Self::InspectVolume { .. }
+            | Self::InspectNetwork { .. }
+            | Self::ReadFile { .. }
+            | Self::FollowLog { .. } => false,
+            Self::PullImage { .. }
+            | Self::BuildImage(_)
+            | Self::CommitContainer(_)
+            | Self::TagImage { .. }
+            | Self::RemoveImage { .. }
+            | Self::CreateVolume { .. }
+            | Self::RemoveVolume { .. }
+            | Self::CreateNetwork { .. }
+            | Self::RemoveNetwork { .. }
+            | Self::ConnectNetwork { .. }
+            | Self::DisconnectNetwork { .. }
+            | Self::CreateContainer(_)
+            | Self::StartContainer { .. }
+            | Self::StopContainer { .. }
+            | Self::UnpauseContainer { .. }
+            | Self::RenameContainer { .. }
+            | Self::UpdateContainer { .. }
+            | Self::RemoveContainer { .. }
+            | Self::Upload { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The seam to the engine: one verb, one request.
+//!
+//! [`Engine`] is implemented by [`docker::DockerEngine`] for the real thing and by [`memory::MemoryEngine`] for
+//! laws and documentation. Whatever takes several requests is a protocol above this seam, so that the same code runs
+//! on both and can be cut between any two requests.
+
+use std::future::Future;
+
+use crate::call::{Answer, Call};
+use crate::progress::Progress;
+
+pub mod docker;
+pub mod memory;
+
+/// A place where calls are carried out.
+pub trait Engine: Send + Sync {
+    /// Carries out one call.
+    ///
+    /// # Guarantees
+    /// One call is one request to the engine; nothing is retried here.
+    ///
+    /// # Errors
+    /// [`EngineError`] says what the caller may do about it. After [`EngineError::Unreachable`] and
+    /// [`EngineError::Failed`] it is unknown whether a write took effect.
+    fn call(&self, call: &Call, progress: &Progress) -> impl Future<Output = Result<Answer, EngineError>> + Send;
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine did not answer, or the connection broke.
+    #[error("the engine at {host} cannot be reached: {message}")]
+    Unreachable {
+        /// Where it was looked for.
+        host: String,
+        /// What the system said.
+        message: String,
+        /// Whether the socket refused us for want of permission.
+        denied: bool,
+    },
+    /// No such object.
+    #[error("{message}")]
+    NotFound {
+        /// What the engine said.
+        message: String,
+    },
+    /// A name is taken, or the object is in a state that forbids it.
+    #[error("{message}")]
+    Conflict {
+        /// What the engine said.
+        message: String,
+    },
+    /// The engine refuses the request as it is; asking again will not help.
+    #[error("{message}")]
+    Refused {
+        /// What the engine said.
+        message: String,
+    },
+    /// The engine failed; asking again may help.
+    #[error("{message}")]
+    Failed {
+        /// What the engine said.
+        message: String,
+    },
+    /// Long work (pull, build) ended in failure.
+    #[error("{message}")]
+    Work {
+        /// What the engine said.
+        message: String,
+        /// The last lines of its output.
+        log: Vec<String>,
+    },
+    /// The answer was not of the kind that the call has.
+    #[error("the engine answered something else than was asked ({call})")]
+    Unexpected {
+        /// The call.
+        call: String,
+    },
+}
+
+impl EngineError {
+    /// Says whether the same call may be sent again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { denied, .. } => !denied,
+            Self::Failed { .. } => true,
+            Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Refused { .. }
+            | Self::Work { .. }
+            | Self::Unexpected { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The world held in a value.

@@ -1,0 +1,193 @@
+//! [`Observed`]: what the engine says exists, labels already read, values normalised. A value, never a handle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::label::{Labels, Mark, OwnedId};
+use crate::spec::ContainerSpec;
+
+/// One snapshot of the engine, as far as one manifest is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The engine itself.
+    pub engine: EngineInfo,
+    /// Containers of the owner, jobs and receipts aside, by engine name.
+    pub containers: BTreeMap<String, Container>,
+    /// Receipt containers of everybody, by engine name.
+    pub receipts: BTreeMap<String, Receipt>,
+    /// Networks of the owner, by engine name.
+    pub networks: BTreeMap<String, Network>,
+    /// Data volumes of the owner and harness volumes of everybody, by engine name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Images known by tag, reference or id: those with our labels, those the manifest names, those our containers
+    /// use.
+    pub images: BTreeMap<String, Image>,
+    /// Objects that are not ours under names we need.
+    pub strangers: BTreeSet<Stranger>,
+}
+
+/// The engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineInfo {
+    /// Where it is reached.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// The version of its API.
+    pub api_version: String,
+    /// `linux/amd64`.
+    #[serde(skip)]
+    pub platform: String,
+}
+
+/// A container of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read.
+    pub mark: Mark,
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: RunState,
+    /// The id of the image it runs.
+    pub image_id: String,
+    /// Its fields, normalised, without what the image itself brings.
+    pub spec: ContainerSpec,
+    /// Its create-time fields as they were asked for, where the label could be read.
+    pub applied: Option<ContainerSpec>,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// When it was last started, RFC 3339; `None` when never.
+    pub started: Option<String>,
+    /// The verdict of its health check; `None` without one.
+    pub health: Option<Health>,
+    /// How often the engine restarted it.
+    pub restarts: u32,
+    /// What the engine says of the last failure to start.
+    pub error: Option<String>,
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RunState {
+    /// Created and never started, or failed to start.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two runs.
+    Restarting,
+    /// Ended with a code.
+    Exited {
+        /// The exit code.
+        code: i64,
+    },
+    /// Being removed.
+    Removing,
+    /// Could not be removed.
+    Dead,
+}
+
+/// The verdict of a health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Health {
+    /// Not known yet.
+    Starting,
+    /// It passes.
+    Healthy,
+    /// It fails.
+    Unhealthy,
+}
+
+/// A receipt container, as the listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read.
+    pub mark: Mark,
+    /// The digest of the receipt file it vouches for.
+    pub digest: String,
+    /// The creation time of the volume it vouches for.
+    pub volume_created: String,
+}
+
+/// A network of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read.
+    pub mark: Mark,
+    /// Its name.
+    pub name: String,
+}
+
+/// A volume of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The engine's name, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read.
+    pub mark: Mark,
+    /// When it was created, as the engine says; on old engines the time of the last change of its root.
+    pub created: String,
+}
+
+/// An image, whoever made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Its id.
+    pub id: String,
+    /// Every tag it has.
+    pub tags: BTreeSet<String>,
+    /// Its digests in registries; none for images built or imported locally.
+    pub digests: BTreeSet<String>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// An object that is not ours under a name we need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Stranger {
+    /// `container`, `volume` or `network`.
+    pub kind: &'static str,
+    /// The name.
+    pub name: String,
+    /// Whose it is, in a person's words.
+    pub who: String,
+}
+
+impl RunState {
+    /// Returns the word for people.
+    pub fn display(self) -> String {
+        match self {
+            Self::Created => "created".to_owned(),
+            Self::Running => "running".to_owned(),
+            Self::Paused => "paused".to_owned(),
+            Self::Restarting => "restarting".to_owned(),
+            Self::Exited { code } => format!("exited ({code})"),
+            Self::Removing => "removing".to_owned(),
+            Self::Dead => "dead".to_owned(),
+        }
+    }
+
+    /// Says whether processes of the container exist.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+}
+
+impl Observed {
+    /// Returns the stranger under a name, if one is there.
+    pub fn stranger(&self, kind: &str, name: &str) -> Option<&Stranger> {
+        self.strangers.iter().find(|stranger| stranger.kind == kind && stranger.name == name)
+    }
+}
