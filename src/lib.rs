@@ -8,9 +8,14 @@
 //! ```
 
 pub mod call;
+pub mod desired;
 pub mod engine;
 pub mod key;
 pub mod label;
+pub mod manifest;
 pub mod observed;
+pub mod plan;
 pub mod progress;
+pub mod report;
 pub mod spec;
+pub mod step;
