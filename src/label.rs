@@ -223,6 +223,11 @@ impl OwnedId {
         Self { id: id.to_owned(), uid: mark.uid.clone() }
     }
 
+    /// Accepts the id of an object that the caller has just created.
+    pub fn made(id: &str) -> Self {
+        Self { id: id.to_owned(), uid: String::new() }
+    }
+
     /// Returns the engine's id (a name for volumes).
     pub fn id(&self) -> &str {
         &self.id
