@@ -81,8 +81,11 @@ where
             .map(|step| step.id)
             .collect();
         for id in ready {
-            let (used, limit) =
-                if waiting.get(&id).is_some_and(|step| is_heavy(step)) { (&mut heavy, HEAVY) } else { (&mut light, LIGHT) };
+            let (used, limit) = if waiting.get(&id).is_some_and(|step| is_heavy(step)) {
+                (&mut heavy, HEAVY)
+            } else {
+                (&mut light, LIGHT)
+            };
             if *used == limit {
                 continue;
             }
@@ -92,7 +95,11 @@ where
             running.push(carry_out(step, engine, listener));
         }
         let Some(done) = running.next().await else { break };
-        if is_heavy(&done.step) { heavy -= 1 } else { light -= 1 }
+        if is_heavy(&done.step) {
+            heavy -= 1
+        } else {
+            light -= 1
+        }
         if done.outcome == Outcome::Done {
             succeeded.insert(done.step.id);
         }
@@ -114,9 +121,21 @@ fn skip(
             if stopping {
                 return Some((step.id, "interrupted".to_owned()));
             }
-            let failed = step.needs.iter().filter_map(|need| ended.get(need)).find(|done| done.outcome != Outcome::Done)?;
+            let failed = step
+                .needs
+                .iter()
+                .filter_map(|need| ended.get(need))
+                .find(|done| done.outcome != Outcome::Done)?;
             let resource = &failed.step.resource;
-            Some((step.id, format!("needs {} {}, which {}", resource.kind.as_str(), resource.name, word(failed.outcome))))
+            Some((
+                step.id,
+                format!(
+                    "needs {} {}, which {}",
+                    resource.kind.as_str(),
+                    resource.name,
+                    word(failed.outcome)
+                ),
+            ))
         });
         let Some((id, message)) = next else { return };
         let Some(step) = waiting.remove(&id) else { return };
@@ -169,8 +188,24 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     });
     let mut protocol = protocol::of(&step.work);
     let result = protocol::drive(protocol.as_mut(), engine, &progress).await;
-    let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+    let outcome = if result.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
     let seconds = begun.elapsed().as_secs_f64();
-    tracing::debug!(id = step.id, action = step.action.as_str(), name = step.resource.name, ?outcome, seconds, "step");
-    Done { step: step.clone(), outcome, seconds, error: result.err() }
+    tracing::debug!(
+        id = step.id,
+        action = step.action.as_str(),
+        name = step.resource.name,
+        ?outcome,
+        seconds,
+        "step"
+    );
+    Done {
+        step: step.clone(),
+        outcome,
+        seconds,
+        error: result.err(),
+    }
 }

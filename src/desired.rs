@@ -177,8 +177,11 @@ impl HarnessSet {
 
     /// Returns the members with their versions, as people and labels have them.
     pub fn display(&self) -> String {
-        let members: Vec<String> =
-            self.members.iter().map(|member| format!("{} {}", member.name, member.version)).collect();
+        let members: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format!("{} {}", member.name, member.version))
+            .collect();
         members.join(", ")
     }
 }
@@ -252,6 +255,11 @@ impl Container {
 
     /// Returns the host ports it publishes.
     pub fn published(&self) -> BTreeSet<&Binding> {
-        self.spec.ports.values().flatten().filter(|binding| binding.port != 0).collect()
+        self.spec
+            .ports
+            .values()
+            .flatten()
+            .filter(|binding| binding.port != 0)
+            .collect()
     }
 }

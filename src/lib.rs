@@ -19,6 +19,8 @@ pub mod observed;
 pub mod plan;
 pub mod progress;
 pub mod protocol;
+pub mod reconcile;
 pub mod report;
 pub mod spec;
+pub mod status;
 pub mod step;

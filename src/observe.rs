@@ -12,7 +12,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
-use crate::observed::{Container, EngineInfo, Image, ImageReply, Network, Observed, Receipt, Stranger, Volume};
+use crate::observed::{
+    Container, EngineInfo, Image, ImageReply, Network, Observed, Receipt, Stranger, Volume,
+};
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
 use crate::step::ResourceKind;
@@ -41,17 +43,31 @@ pub async fn observe(
     )?;
     let mut observed = Observed {
         engine: version,
-        images: images.into_iter().map(|image| (image.id.clone(), image)).collect(),
+        images: images
+            .into_iter()
+            .map(|image| (image.id.clone(), image))
+            .collect(),
         references: named,
         ..Observed::default()
     };
-    observed.volumes = volumes.into_iter().filter_map(|reply| volume(reply, owner)).collect();
-    observed.networks = networks.into_iter().filter_map(|reply| network(reply, owner)).collect();
+    observed.volumes = volumes
+        .into_iter()
+        .filter_map(|reply| volume(reply, owner))
+        .collect();
+    observed.networks = networks
+        .into_iter()
+        .filter_map(|reply| network(reply, owner))
+        .collect();
     let no_labels = Labels::new();
     let mut ours = Vec::new();
     for listed in containers {
-        let image_labels = observed.images.get(&listed.image_id).map_or(&no_labels, |image| &image.labels);
-        let Some(mark) = Mark::read_container(&listed.labels, image_labels) else { continue };
+        let image_labels = observed
+            .images
+            .get(&listed.image_id)
+            .map_or(&no_labels, |image| &image.labels);
+        let Some(mark) = Mark::read_container(&listed.labels, image_labels) else {
+            continue;
+        };
         match mark.kind {
             Kind::Receipt => {
                 if let Some(receipt) = receipt(&listed, mark) {
@@ -85,7 +101,9 @@ pub async fn strangers(
         .map(|(kind, name)| async move {
             match kind {
                 ResourceKind::Container => {
-                    let call = Call::InspectContainer { container: name.clone() };
+                    let call = Call::InspectContainer {
+                        container: name.clone(),
+                    };
                     let reply = found(ask(engine, call, inspected_container).await)?;
                     // An id that starts like the name would answer too.
                     let reply = reply.filter(|reply| reply.name == name);
@@ -97,7 +115,9 @@ pub async fn strangers(
                     Ok(reply.map(|reply| stranger("volume", name, &reply.labels, "")))
                 }
                 ResourceKind::Network => {
-                    let call = Call::InspectNetwork { network: name.clone() };
+                    let call = Call::InspectNetwork {
+                        network: name.clone(),
+                    };
                     let reply = found(ask(engine, call, inspected_network).await)?;
                     let reply = reply.filter(|reply| reply.name == name);
                     Ok(reply.map(|reply| stranger("network", name, &reply.labels, "")))
@@ -119,7 +139,9 @@ pub(crate) async fn ask<T>(
     take: impl FnOnce(Answer) -> Option<T>,
 ) -> Result<T, EngineError> {
     let answer = engine.call(&call, &Progress::default()).await?;
-    take(answer).ok_or_else(|| EngineError::Unexpected { call: format!("{call:?}") })
+    take(answer).ok_or_else(|| EngineError::Unexpected {
+        call: format!("{call:?}"),
+    })
 }
 
 /// Turns "there is none" into a value.
@@ -137,7 +159,9 @@ async fn inspect_images(
 ) -> Result<BTreeMap<String, Arc<ImageReply>>, EngineError> {
     let replies: Vec<Option<(String, Arc<ImageReply>)>> = stream::iter(references.clone())
         .map(|reference| async move {
-            let call = Call::InspectImage { image: reference.clone() };
+            let call = Call::InspectImage {
+                image: reference.clone(),
+            };
             let reply = found(ask(engine, call, inspected_image).await)?;
             Ok(reply.map(|reply| (reference, Arc::new(reply))))
         })
@@ -155,7 +179,9 @@ async fn inspect_containers(
     let replies: Vec<Option<(ContainerReply, Mark)>> = stream::iter(listed)
         .map(|(listed, mark)| {
             let reply: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-                let call = Call::InspectContainer { container: listed.id.clone() };
+                let call = Call::InspectContainer {
+                    container: listed.id.clone(),
+                };
                 let reply = found(ask(engine, call, inspected_container).await)?;
                 Ok(reply.map(|reply| (reply, mark.clone())))
             });
@@ -187,10 +213,16 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     // The engine's choice where nothing was asked for.
-    if spec.hostname.as_deref().is_some_and(|hostname| id.starts_with(hostname)) {
+    if spec
+        .hostname
+        .as_deref()
+        .is_some_and(|hostname| id.starts_with(hostname))
+    {
         spec.hostname = None;
     }
-    let applied = labels.get(label::APPLIED).and_then(|text| serde_json::from_str::<ContainerSpec>(text).ok());
+    let applied = labels
+        .get(label::APPLIED)
+        .and_then(|text| serde_json::from_str::<ContainerSpec>(text).ok());
     Container {
         id: OwnedId::new(&id, &mark),
         mark,
@@ -243,7 +275,11 @@ fn volume(reply: VolumeReply, owner: &Owner) -> Option<(String, Volume)> {
 fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
     let mark = Mark::read(&reply.labels)?;
     (mark.kind == Kind::Network && owner.owns(&mark)).then(|| {
-        let network = Network { id: OwnedId::new(&reply.id, &mark), mark, name: reply.name };
+        let network = Network {
+            id: OwnedId::new(&reply.id, &mark),
+            mark,
+            name: reply.name,
+        };
         (reply.id, network)
     })
 }
@@ -266,37 +302,73 @@ fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> S
 }
 
 fn engine_info(answer: Answer) -> Option<EngineInfo> {
-    if let Answer::Engine(engine) = answer { Some(engine) } else { None }
+    if let Answer::Engine(engine) = answer {
+        Some(engine)
+    } else {
+        None
+    }
 }
 
 fn listed_containers(answer: Answer) -> Option<Vec<ListedContainer>> {
-    if let Answer::Containers(containers) = answer { Some(containers) } else { None }
+    if let Answer::Containers(containers) = answer {
+        Some(containers)
+    } else {
+        None
+    }
 }
 
 fn listed_volumes(answer: Answer) -> Option<Vec<VolumeReply>> {
-    if let Answer::Volumes(volumes) = answer { Some(volumes) } else { None }
+    if let Answer::Volumes(volumes) = answer {
+        Some(volumes)
+    } else {
+        None
+    }
 }
 
 fn listed_networks(answer: Answer) -> Option<Vec<NetworkReply>> {
-    if let Answer::Networks(networks) = answer { Some(networks) } else { None }
+    if let Answer::Networks(networks) = answer {
+        Some(networks)
+    } else {
+        None
+    }
 }
 
 fn listed_images(answer: Answer) -> Option<Vec<Image>> {
-    if let Answer::Images(images) = answer { Some(images) } else { None }
+    if let Answer::Images(images) = answer {
+        Some(images)
+    } else {
+        None
+    }
 }
 
 fn inspected_image(answer: Answer) -> Option<ImageReply> {
-    if let Answer::Image(image) = answer { Some(*image) } else { None }
+    if let Answer::Image(image) = answer {
+        Some(*image)
+    } else {
+        None
+    }
 }
 
 pub(crate) fn inspected_container(answer: Answer) -> Option<ContainerReply> {
-    if let Answer::Container(container) = answer { Some(*container) } else { None }
+    if let Answer::Container(container) = answer {
+        Some(*container)
+    } else {
+        None
+    }
 }
 
 pub(crate) fn inspected_volume(answer: Answer) -> Option<VolumeReply> {
-    if let Answer::Volume(volume) = answer { Some(volume) } else { None }
+    if let Answer::Volume(volume) = answer {
+        Some(volume)
+    } else {
+        None
+    }
 }
 
 pub(crate) fn inspected_network(answer: Answer) -> Option<NetworkReply> {
-    if let Answer::Network(network) = answer { Some(network) } else { None }
+    if let Answer::Network(network) = answer {
+        Some(network)
+    } else {
+        None
+    }
 }

@@ -238,6 +238,8 @@ impl Observed {
 
     /// Returns the stranger under a name, if one is there.
     pub fn stranger(&self, kind: &str, name: &str) -> Option<&Stranger> {
-        self.strangers.iter().find(|stranger| stranger.kind == kind && stranger.name == name)
+        self.strangers
+            .iter()
+            .find(|stranger| stranger.kind == kind && stranger.name == name)
     }
 }

@@ -9,8 +9,8 @@ use crate::desired::{Desired, Pin};
 use crate::label::Kind;
 use crate::observed::Observed;
 use crate::step::{
-    Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step, Unknown,
-    Work,
+    Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
+    Unknown, Work,
 };
 
 mod container;
@@ -147,11 +147,30 @@ impl<'a> Draft<'a> {
     }
 
     fn push(&mut self, step: NewStep) -> u32 {
-        let NewStep { resource, action, impact, because, mut needs, detail, work } = step;
-        let id = u32::try_from(self.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let NewStep {
+            resource,
+            action,
+            impact,
+            because,
+            mut needs,
+            detail,
+            work,
+        } = step;
+        let id = u32::try_from(self.steps.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         needs.sort_unstable();
         needs.dedup();
-        self.steps.push(Step { id, resource, action, impact, because, needs, detail, work });
+        self.steps.push(Step {
+            id,
+            resource,
+            action,
+            impact,
+            because,
+            needs,
+            detail,
+            work,
+        });
         id
     }
 
@@ -160,7 +179,11 @@ impl<'a> Draft<'a> {
     }
 
     fn unknown(&mut self, kind: ResourceKind, name: &str, reason: &str) {
-        self.unknown.push(Unknown { kind, name: name.to_owned(), reason: reason.to_owned() });
+        self.unknown.push(Unknown {
+            kind,
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        });
     }
 
     /// Blocks a creation because a stranger has the name.
@@ -195,8 +218,26 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self, manifest: ManifestInfo) -> Plan {
-        let Self { desired: _, observed, consent: _, steps, blocked, unknown, unchanged, notes, makers: _ } = self;
-        Plan { manifest, engine: observed.engine.clone(), steps, blocked, unknown, unchanged, notes }
+        let Self {
+            desired: _,
+            observed,
+            consent: _,
+            steps,
+            blocked,
+            unknown,
+            unchanged,
+            notes,
+            makers: _,
+        } = self;
+        Plan {
+            manifest,
+            engine: observed.engine.clone(),
+            steps,
+            blocked,
+            unknown,
+            unchanged,
+            notes,
+        }
     }
 }
 
@@ -211,7 +252,10 @@ enum Needs {
 }
 
 fn resource(kind: ResourceKind, name: &str) -> Resource {
-    Resource { kind, name: name.to_owned() }
+    Resource {
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 /// Returns the labels of a job.
@@ -220,7 +264,13 @@ fn job_labels(desired: &Desired, name: &str, key: &crate::key::Key) -> crate::la
 }
 
 /// Returns the value of a pin, or notes that it is unknown.
-fn settled<'p, T>(draft: &mut Draft<'_>, pin: &'p Pin<T>, kind: ResourceKind, name: &str, made: Made) -> Option<&'p T> {
+fn settled<'p, T>(
+    draft: &mut Draft<'_>,
+    pin: &'p Pin<T>,
+    kind: ResourceKind,
+    name: &str,
+    made: Made,
+) -> Option<&'p T> {
     match pin {
         Pin::Known(value) => Some(value),
         Pin::Unknown(reason) => {

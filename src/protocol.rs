@@ -93,7 +93,10 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
         }
         Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
             Call::BuildImage(build.clone()),
-            Call::TagImage { image: build.tag.clone(), tag: alias.clone() },
+            Call::TagImage {
+                image: build.tag.clone(),
+                tag: alias.clone(),
+            },
         ])),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),

@@ -78,7 +78,10 @@ pub struct Failure {
 impl Failure {
     /// Returns a failure without output.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), log: Vec::new() }
+        Self {
+            message: message.into(),
+            log: Vec::new(),
+        }
     }
 }
 
@@ -127,7 +130,13 @@ impl Condition {
     /// Returns a condition.
     pub fn new(kind: ConditionKind, holds: bool, reason: &str, message: impl Into<String>) -> Self {
         let status = if holds { Truth::True } else { Truth::False };
-        Self { kind, status, reason: reason.to_owned(), message: message.into(), since: None }
+        Self {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+            since: None,
+        }
     }
 }
 

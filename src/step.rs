@@ -433,18 +433,33 @@ impl BlockedReason {
 impl Because {
     /// Returns a reason without evidence.
     pub fn plain(cause: Cause) -> Self {
-        Self { cause, field: None, from: Value::Null, to: Value::Null, at: None }
+        Self {
+            cause,
+            field: None,
+            from: Value::Null,
+            to: Value::Null,
+            at: None,
+        }
     }
 
     /// Returns a reason with a field and both its values.
     pub fn field(cause: Cause, field: &str, from: Value, to: Value) -> Self {
-        Self { cause, field: Some(field.to_owned()), from, to, at: None }
+        Self {
+            cause,
+            field: Some(field.to_owned()),
+            from,
+            to,
+            at: None,
+        }
     }
 
     /// Adds the line of the manifest that decides it.
     #[must_use]
     pub fn at(self, place: Option<&Place>) -> Self {
-        Self { at: place.cloned(), ..self }
+        Self {
+            at: place.cloned(),
+            ..self
+        }
     }
 }
 

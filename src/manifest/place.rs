@@ -22,8 +22,16 @@ impl Place {
     /// Returns this place with its file as seen from `directory`, when it lies below it.
     #[must_use]
     pub fn seen_from(&self, directory: &Path) -> Self {
-        let file = self.file.strip_prefix(directory).unwrap_or(&self.file).to_path_buf();
-        Self { file, line: self.line, column: self.column }
+        let file = self
+            .file
+            .strip_prefix(directory)
+            .unwrap_or(&self.file)
+            .to_path_buf();
+        Self {
+            file,
+            line: self.line,
+            column: self.column,
+        }
     }
 }
 
@@ -49,7 +57,11 @@ pub struct Mark {
 impl Mark {
     /// Returns where the span starts.
     pub fn place(&self) -> Place {
-        Place { file: self.file.to_path_buf(), line: self.line, column: self.column }
+        Place {
+            file: self.file.to_path_buf(),
+            line: self.line,
+            column: self.column,
+        }
     }
 }
 
@@ -69,7 +81,12 @@ pub struct Problem {
 impl Problem {
     /// Makes a problem without place and hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into(), hint: None, length: 1 }
+        Self {
+            place: None,
+            message: message.into(),
+            hint: None,
+            length: 1,
+        }
     }
 
     /// Says where it is.

@@ -30,7 +30,12 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing).at(container.place(""))];
-        draft.foreign(resource(ResourceKind::Container, name), Action::Create, &who, because);
+        draft.foreign(
+            resource(ResourceKind::Container, name),
+            Action::Create,
+            &who,
+            because,
+        );
         return;
     }
     let mut needs = match draft.needs(dependencies(container)) {
@@ -43,7 +48,12 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
     for leftover in leftovers {
         needs.push(remove_leftover(draft, name, leftover));
     }
-    needs.extend(container.published().into_iter().filter_map(|binding| freed.get(binding)));
+    needs.extend(
+        container
+            .published()
+            .into_iter()
+            .filter_map(|binding| freed.get(binding)),
+    );
     let Some(reference) = reference(draft, container) else {
         return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
     };
@@ -107,9 +117,17 @@ fn remove_leftover(draft: &mut Draft<'_>, name: &str, leftover: &observed::Conta
         resource: resource(ResourceKind::Container, name),
         action: Action::Remove,
         impact: Impact::None,
-        because: vec![Because::field(Cause::Orphan, "name", json!(leftover.name), Value::Null)],
+        because: vec![Because::field(
+            Cause::Orphan,
+            "name",
+            json!(leftover.name),
+            Value::Null,
+        )],
         needs: Vec::new(),
-        detail: Some(format!("{} was left by an interrupted replacement", leftover.name)),
+        detail: Some(format!(
+            "{} was left by an interrupted replacement",
+            leftover.name
+        )),
         work: Work::Guarded {
             object: leftover.id.clone(),
             kind: ResourceKind::Container,
@@ -120,9 +138,16 @@ fn remove_leftover(draft: &mut Draft<'_>, name: &str, leftover: &observed::Conta
 
 /// Returns the calls that remove a container, asking its processes to end first.
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
-    let remove = Call::RemoveContainer { container: container.id.clone() };
+    let remove = Call::RemoveContainer {
+        container: container.id.clone(),
+    };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
-        vec![Call::StopContainer { container: container.id.clone() }, remove]
+        vec![
+            Call::StopContainer {
+                container: container.id.clone(),
+            },
+            remove,
+        ]
     } else {
         vec![remove]
     }
@@ -137,7 +162,10 @@ fn reference(draft: &Draft<'_>, container: &Container) -> Option<String> {
 }
 
 fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &str) -> CreateWork {
-    let spec = ContainerSpec { image: reference.to_owned(), ..container.spec.clone() };
+    let spec = ContainerSpec {
+        image: reference.to_owned(),
+        ..container.spec.clone()
+    };
     let key = crate::key::Key::of(crate::key::KeyKind::Container, &spec);
     let mut labels = draft.desired.owner.labels(Kind::Container, name, &key);
     // A specification is strings, numbers and lists of them: serialising it cannot fail.
@@ -145,8 +173,20 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
     labels.insert(label::APPLIED.to_owned(), canonical(&applied));
     let editor = json!([{ "remoteUser": spec.user.as_deref().unwrap_or_default().split(':').next() }]);
     labels.insert(label::DEVCONTAINER.to_owned(), canonical(&editor));
-    let connect = spec.networks.iter().skip(1).map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
-    CreateWork { create: Create { name: container.engine_name.clone(), labels, spec }, connect }
+    let connect = spec
+        .networks
+        .iter()
+        .skip(1)
+        .map(|(name, endpoint)| (name.clone(), endpoint.clone()))
+        .collect();
+    CreateWork {
+        create: Create {
+            name: container.engine_name.clone(),
+            labels,
+            spec,
+        },
+        connect,
+    }
 }
 
 fn compare(
@@ -158,7 +198,9 @@ fn compare(
     reference: &str,
 ) {
     let differences = differences(container, live);
-    let mut because: Vec<Because> = image_change(draft, container, live, reference).into_iter().collect();
+    let mut because: Vec<Because> = image_change(draft, container, live, reference)
+        .into_iter()
+        .collect();
     let mut forced = Vec::new();
     for difference in &differences {
         if difference.class == Class::Create {
@@ -176,8 +218,12 @@ fn compare(
             }
         }
         let new = creation(draft, name, container, reference);
-        let detail = (!forced.is_empty())
-            .then(|| format!("the engine cannot unset {} of a container that exists", forced.join(", ")));
+        let detail = (!forced.is_empty()).then(|| {
+            format!(
+                "the engine cannot unset {} of a container that exists",
+                forced.join(", ")
+            )
+        });
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Replace,
@@ -185,7 +231,10 @@ fn compare(
             because,
             needs,
             detail,
-            work: Work::Replace { old: live.id.clone(), new: Box::new(new) },
+            work: Work::Replace {
+                old: live.id.clone(),
+                new: Box::new(new),
+            },
         });
         return;
     }
@@ -195,7 +244,12 @@ fn compare(
             resource: resource(ResourceKind::Container, name),
             action: Action::Rename,
             impact: Impact::None,
-            because: vec![Because::field(Cause::Drift, "name", json!(live.name), json!(container.engine_name))],
+            because: vec![Because::field(
+                Cause::Drift,
+                "name",
+                json!(live.name),
+                json!(container.engine_name),
+            )],
             needs: needs.clone(),
             detail: None,
             work: Work::Guarded {
@@ -250,8 +304,14 @@ pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
     }
     merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
     merged.command = merged.command.filter(|words| !words.is_empty());
-    merged.user = merged.user.or_else(|| image.config.user.clone()).filter(|user| !user.is_empty());
-    merged.workdir = merged.workdir.or_else(|| image.config.workdir.clone()).filter(|path| !path.is_empty());
+    merged.user = merged
+        .user
+        .or_else(|| image.config.user.clone())
+        .filter(|user| !user.is_empty());
+    merged.workdir = merged
+        .workdir
+        .or_else(|| image.config.workdir.clone())
+        .filter(|path| !path.is_empty());
     merged.stop.signal = merged.stop.signal.or_else(|| image.config.stop_signal.clone());
     merged
 }
@@ -263,9 +323,13 @@ fn image_change(
     live: &observed::Container,
     reference: &str,
 ) -> Option<Because> {
-    let mark = live.image.as_ref().and_then(|image| Mark::read(&image.image.labels));
+    let mark = live
+        .image
+        .as_ref()
+        .and_then(|image| Mark::read(&image.image.labels));
     let has = |kind: Kind, key: Option<&crate::key::Key>| {
-        mark.as_ref().is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key)
+        mark.as_ref()
+            .is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key)
     };
     let same = match &container.image {
         ImageChoice::Identity(name) => {
@@ -285,29 +349,59 @@ fn image_change(
         }
     };
     (!same).then(|| {
-        Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)).at(container.place("image"))
+        Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference))
+            .at(container.place("image"))
     })
 }
 
 /// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.
-fn explain(draft: &Draft<'_>, container: &Container, live: &observed::Container, difference: &Difference) -> Because {
-    let Difference { field, from, to, class } = difference;
+fn explain(
+    draft: &Draft<'_>,
+    container: &Container,
+    live: &observed::Container,
+    difference: &Difference,
+) -> Because {
+    let Difference {
+        field,
+        from,
+        to,
+        class,
+    } = difference;
     if field == "mounts./tools" {
         let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
             Some(Mount::Volume { name, .. }) => {
                 let known = draft.observed.harness_display(name);
-                known.or_else(|| draft.desired.harness.as_ref().map(crate::desired::HarnessSet::display))
+                known.or_else(|| {
+                    draft
+                        .desired
+                        .harness
+                        .as_ref()
+                        .map(crate::desired::HarnessSet::display)
+                })
             }
             _ => None,
         };
-        return Because::field(Cause::Dependency, "harness", json!(set(&live.spec)), json!(set(&container.spec)))
-            .at(container.place("harness"));
+        return Because::field(
+            Cause::Dependency,
+            "harness",
+            json!(set(&live.spec)),
+            json!(set(&container.spec)),
+        )
+        .at(container.place("harness"));
     }
     let asked = live.applied.as_ref().map(|applied| {
-        let merged = live.image.as_ref().map_or_else(|| applied.clone(), |image| inherit(applied, image));
-        let wanted =
-            live.image.as_ref().map_or_else(|| container.spec.clone(), |image| inherit(&container.spec, image));
-        merged.differences(&wanted).iter().all(|other| other.field != *field)
+        let merged = live
+            .image
+            .as_ref()
+            .map_or_else(|| applied.clone(), |image| inherit(applied, image));
+        let wanted = live
+            .image
+            .as_ref()
+            .map_or_else(|| container.spec.clone(), |image| inherit(&container.spec, image));
+        merged
+            .differences(&wanted)
+            .iter()
+            .all(|other| other.field != *field)
     });
     let cause = match (class, asked) {
         // It was asked for like this, so somebody changed it; without the label nobody can say who did.
@@ -345,7 +439,11 @@ fn in_place(
     };
     let because = explained(draft, &["resources.", "restart"]);
     if !because.is_empty() {
-        let changed = |prefix: &str| differences.iter().any(|difference| difference.field.starts_with(prefix));
+        let changed = |prefix: &str| {
+            differences
+                .iter()
+                .any(|difference| difference.field.starts_with(prefix))
+        };
         steps.push(draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Update,
@@ -361,7 +459,9 @@ fn in_place(
         }));
     }
     for difference in differences {
-        let Some(network) = difference.field.strip_prefix("network.") else { continue };
+        let Some(network) = difference.field.strip_prefix("network.") else {
+            continue;
+        };
         let wanted = container.spec.networks.get(network);
         let disconnect = Call::DisconnectNetwork {
             network: network.to_owned(),
@@ -393,30 +493,52 @@ fn in_place(
 }
 
 /// Plans what makes a container run that does not.
-fn wake(draft: &mut Draft<'_>, name: &str, container: &Container, live: &observed::Container, needs: Vec<u32>) {
+fn wake(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    needs: Vec<u32>,
+) {
     let completed = container.completes && live.state == RunState::Exited { code: 0 };
     let (action, impact, call) = match live.state {
         RunState::Running => return,
         RunState::Restarting => {
-            draft.notes.push(format!("container {name} ends again and again ({} restarts)", live.restarts));
+            draft.notes.push(format!(
+                "container {name} ends again and again ({} restarts)",
+                live.restarts
+            ));
             return;
         }
         RunState::Removing => {
             return draft.unknown(ResourceKind::Container, name, "the engine is removing it");
         }
         RunState::Exited { .. } if completed => return,
-        RunState::Paused => {
-            (Action::Unpause, Impact::Live, Call::UnpauseContainer { container: live.id.id().to_owned() })
-        }
-        RunState::Created | RunState::Exited { .. } | RunState::Dead => {
-            (Action::Start, Impact::Restart, Call::StartContainer { container: live.id.id().to_owned() })
-        }
+        RunState::Paused => (
+            Action::Unpause,
+            Impact::Live,
+            Call::UnpauseContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
+        RunState::Created | RunState::Exited { .. } | RunState::Dead => (
+            Action::Start,
+            Impact::Restart,
+            Call::StartContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
     };
     draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
         action,
         impact,
-        because: vec![Because::field(Cause::Drift, "state", json!(live.state.display()), json!("running"))],
+        because: vec![Because::field(
+            Cause::Drift,
+            "state",
+            json!(live.state.display()),
+            json!("running"),
+        )],
         needs,
         detail: live.error.clone(),
         work: Work::Calls(vec![call]),

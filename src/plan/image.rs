@@ -11,7 +11,11 @@ use crate::step::{Action, Because, Cause, IdentityWork, Impact, ResourceKind, Wo
 pub(super) fn stages(draft: &mut Draft<'_>) {
     for (name, stage) in &draft.desired.stages {
         let maker = match &stage.source {
-            StageSource::Image { reference, pull, present } => pulled(draft, stage, reference, *pull, *present),
+            StageSource::Image {
+                reference,
+                pull,
+                present,
+            } => pulled(draft, stage, reference, *pull, *present),
             StageSource::Dockerfile { .. } => built(draft, name, stage),
         };
         draft.made(Made::Stage(name.clone()), maker);
@@ -43,13 +47,17 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, pre
         because,
         needs: Vec::new(),
         detail: None,
-        work: Work::Calls(vec![crate::call::Call::PullImage { reference: reference.to_owned() }]),
+        work: Work::Calls(vec![crate::call::Call::PullImage {
+            reference: reference.to_owned(),
+        }]),
     });
     Maker::Unknown(format!("{reference} is pulled first"))
 }
 
 fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
-    let StageSource::Dockerfile { build, alias } = &stage.source else { return Maker::Ready };
+    let StageSource::Dockerfile { build, alias } = &stage.source else {
+        return Maker::Ready;
+    };
     let made = Made::Stage(name.to_owned());
     let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
         return Maker::Unknown("its inputs are not known yet".to_owned());
@@ -70,7 +78,10 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         because: vec![because.at(stage.place.as_ref())],
         needs: Vec::new(),
         detail: Some(format!("{} files in the context", build.files.len())),
-        work: Work::Build { build: build.clone(), alias: alias.clone() },
+        work: Work::Build {
+            build: build.clone(),
+            alias: alias.clone(),
+        },
     });
     Maker::Step(id)
 }
@@ -116,14 +127,24 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         return Maker::Ready;
     }
     let desired = draft.desired;
-    let from = desired.stages.get(&identity.stage).map(|stage| stage.reference().to_owned()).unwrap_or_default();
+    let from = desired
+        .stages
+        .get(&identity.stage)
+        .map(|stage| stage.reference().to_owned())
+        .unwrap_or_default();
     let because = if needs.is_empty() {
         Because::plain(Cause::Missing)
     } else {
-        Because { field: Some("image".to_owned()), ..Because::plain(Cause::Dependency) }
+        Because {
+            field: Some("image".to_owned()),
+            ..Because::plain(Cause::Dependency)
+        }
     };
     let mut labels = label::shared(&desired.owner.manifest, Kind::Identity, name, key);
-    labels.insert(label::FOUNDATION_HASH.to_owned(), stage_key(draft, &identity.stage));
+    labels.insert(
+        label::FOUNDATION_HASH.to_owned(),
+        stage_key(draft, &identity.stage),
+    );
     let id = draft.push(NewStep {
         resource: resource(ResourceKind::Image, tag),
         action: Action::Build,

@@ -48,7 +48,11 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
     if !draft.consent.prune {
         return;
     }
-    let wanted = draft.desired.network.as_ref().map(|network| network.name.as_str());
+    let wanted = draft
+        .desired
+        .network
+        .as_ref()
+        .map(|network| network.name.as_str());
     // Every step on a container may be the one that leaves the network.
     let needs: Vec<u32> = draft
         .steps
@@ -70,7 +74,9 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
             work: Work::Guarded {
                 object: network.id.clone(),
                 kind: ResourceKind::Network,
-                calls: vec![Call::RemoveNetwork { network: network.id.clone() }],
+                calls: vec![Call::RemoveNetwork {
+                    network: network.id.clone(),
+                }],
             },
         });
     }

@@ -29,7 +29,12 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
         State::Unproven(found) => Because::field(Cause::Drift, "receipt", json!(found), json!("valid")),
         State::Foreign(who) => {
             let because = vec![Because::plain(Cause::Missing).at(set.place.as_ref())];
-            draft.foreign(resource(ResourceKind::Volume, &name), Action::Populate, &who, because);
+            draft.foreign(
+                resource(ResourceKind::Volume, &name),
+                Action::Populate,
+                &who,
+                because,
+            );
             return Maker::Blocked;
         }
     };
@@ -42,7 +47,12 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
         Needs::Blocked => return Maker::Blocked,
     };
     let manifest = &draft.desired.owner.manifest;
-    let image = draft.desired.stages.get(&set.stage).map(|stage| stage.reference().to_owned()).unwrap_or_default();
+    let image = draft
+        .desired
+        .stages
+        .get(&set.stage)
+        .map(|stage| stage.reference().to_owned())
+        .unwrap_or_default();
     let mut labels = label::shared(manifest, Kind::Harness, "harness", &set.key);
     labels.insert(label::HARNESS_HASH.to_owned(), set.key.as_str().to_owned());
     labels.insert(label::HARNESS_VERSION.to_owned(), label::SCHEMA_NUMBER.to_owned());
@@ -92,7 +102,9 @@ fn state(draft: &Draft<'_>, set: &HarnessSet) -> State {
     if let Some(stranger) = observed.stranger("container", &set.receipt()) {
         return State::Foreign(stranger.who.clone());
     }
-    let Some(volume) = observed.volumes.get(&name) else { return State::Missing };
+    let Some(volume) = observed.volumes.get(&name) else {
+        return State::Missing;
+    };
     if volume.mark.kind != Kind::Harness || volume.mark.key != set.key {
         return State::Foreign("a volume of another kind or key".to_owned());
     }
@@ -108,7 +120,9 @@ fn state(draft: &Draft<'_>, set: &HarnessSet) -> State {
 /// Returns the set that a container of this manifest has now.
 fn earlier(draft: &Draft<'_>) -> Option<String> {
     draft.observed.containers.values().find_map(|container| {
-        let crate::spec::Mount::Volume { name, .. } = container.spec.mounts.get("/tools")? else { return None };
+        let crate::spec::Mount::Volume { name, .. } = container.spec.mounts.get("/tools")? else {
+            return None;
+        };
         draft.observed.harness_display(name)
     })
 }
@@ -123,10 +137,18 @@ pub(super) fn data(draft: &mut Draft<'_>) {
             let because = vec![Because::plain(Cause::Missing).at(volume.place.as_ref())];
             if let Some(stranger) = draft.observed.stranger("volume", name) {
                 let who = stranger.who.clone();
-                draft.foreign(resource(ResourceKind::Volume, name), Action::Create, &who, because);
+                draft.foreign(
+                    resource(ResourceKind::Volume, name),
+                    Action::Create,
+                    &who,
+                    because,
+                );
                 Maker::Blocked
             } else {
-                let labels = draft.desired.owner.labels(Kind::Volume, &volume.name, &volume.key);
+                let labels = draft
+                    .desired
+                    .owner
+                    .labels(Kind::Volume, &volume.name, &volume.key);
                 Maker::Step(draft.push(NewStep {
                     resource: resource(ResourceKind::Volume, name),
                     action: Action::Create,
@@ -134,7 +156,10 @@ pub(super) fn data(draft: &mut Draft<'_>) {
                     because,
                     needs: Vec::new(),
                     detail: None,
-                    work: Work::Calls(vec![Call::CreateVolume { name: name.clone(), labels }]),
+                    work: Work::Calls(vec![Call::CreateVolume {
+                        name: name.clone(),
+                        labels,
+                    }]),
                 }))
             }
         };
@@ -144,10 +169,14 @@ pub(super) fn data(draft: &mut Draft<'_>) {
         .observed
         .volumes
         .iter()
-        .filter(|(name, volume)| volume.mark.kind == Kind::Volume && !draft.desired.volumes.contains_key(*name))
+        .filter(|(name, volume)| {
+            volume.mark.kind == Kind::Volume && !draft.desired.volumes.contains_key(*name)
+        })
         .map(|(name, _)| name)
         .collect();
     for name in kept {
-        draft.notes.push(format!("volume {name} is kept: nothing in the manifest mounts it, and it holds data"));
+        draft.notes.push(format!(
+            "volume {name} is kept: nothing in the manifest mounts it, and it holds data"
+        ));
     }
 }

@@ -30,7 +30,11 @@ impl CreateAndStart {
     }
 
     fn connect(&self, id: String, index: usize) -> At {
-        if index < self.work.connect.len() { At::Connect { id, index } } else { At::Start { id } }
+        if index < self.work.connect.len() {
+            At::Connect { id, index }
+        } else {
+            At::Start { id }
+        }
     }
 }
 
@@ -46,7 +50,9 @@ impl Protocol for CreateAndStart {
                 }),
                 None => Next::Done,
             },
-            At::Start { id } => call(Call::StartContainer { container: id.clone() }),
+            At::Start { id } => call(Call::StartContainer {
+                container: id.clone(),
+            }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }

@@ -152,7 +152,8 @@ impl Identity {
 
     /// Returns the login profile. Its values are literal: a login shell may start with no variables at all.
     fn profile(&self) -> String {
-        let mut text = String::from("# Written by aishell: login shells reset what the container was given.\n");
+        let mut text =
+            String::from("# Written by aishell: login shells reset what the container was given.\n");
         for (name, value) in self.environment() {
             if name != "HOME" && name != "USER" {
                 let quoted = value.replace('\'', r"'\''");
@@ -180,11 +181,18 @@ impl Identity {
 impl Protocol for Identity {
     fn next(&self) -> Next {
         let read = |container: &OwnedId, path: &str| {
-            call(Call::ReadFile { container: container.id().to_owned(), path: path.to_owned() })
+            call(Call::ReadFile {
+                container: container.id().to_owned(),
+                path: path.to_owned(),
+            })
         };
         match &self.at {
-            At::Check => call(Call::InspectImage { image: self.work.tag.clone() }),
-            At::From => call(Call::InspectImage { image: self.work.from.clone() }),
+            At::Check => call(Call::InspectImage {
+                image: self.work.tag.clone(),
+            }),
+            At::From => call(Call::InspectImage {
+                image: self.work.from.clone(),
+            }),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
@@ -192,11 +200,14 @@ impl Protocol for Identity {
             At::Passwd(container) => read(container, "/etc/passwd"),
             At::Group(container) => read(container, "/etc/group"),
             At::Shells(container) => read(container, "/etc/shells"),
-            At::Upload(container) => {
-                call(Call::Upload { container: container.id().to_owned(), files: self.files() })
-            }
+            At::Upload(container) => call(Call::Upload {
+                container: container.id().to_owned(),
+                files: self.files(),
+            }),
             At::Commit(container) => call(Call::CommitContainer(Box::new(self.commit(container)))),
-            At::Sweep(container, _) => call(Call::RemoveContainer { container: container.clone() }),
+            At::Sweep(container, _) => call(Call::RemoveContainer {
+                container: container.clone(),
+            }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
@@ -207,7 +218,11 @@ impl Protocol for Identity {
         self.at = match (at, result) {
             (At::Check, Ok(Answer::Image(image))) => {
                 let mark = Mark::read(&image.image.labels);
-                if mark.is_some_and(|mark| mark.key == self.work.key) { At::Done } else { At::From }
+                if mark.is_some_and(|mark| mark.key == self.work.key) {
+                    At::Done
+                } else {
+                    At::From
+                }
             }
             (At::Check, Err(EngineError::NotFound { .. })) => At::From,
             (At::From, Ok(Answer::Image(image))) => {
@@ -230,7 +245,9 @@ impl Protocol for Identity {
             }
             (At::Group(container), Err(EngineError::NotFound { .. })) => At::Shells(container),
             (At::Shells(container), Ok(Answer::Bytes(bytes))) => {
-                self.bash = String::from_utf8_lossy(&bytes).lines().any(|line| line.trim() == "/bin/bash");
+                self.bash = String::from_utf8_lossy(&bytes)
+                    .lines()
+                    .any(|line| line.trim() == "/bin/bash");
                 At::Upload(container)
             }
             (At::Shells(container), Err(EngineError::NotFound { .. })) => At::Upload(container),
@@ -279,11 +296,23 @@ impl Identity {
 }
 
 fn directory(path: &str, uid: u32, gid: u32, mode: u32) -> File {
-    File { path: path.to_owned(), uid, gid, mode, content: Content::Directory }
+    File {
+        path: path.to_owned(),
+        uid,
+        gid,
+        mode,
+        content: Content::Directory,
+    }
 }
 
 fn file(path: &str, mode: u32, text: String) -> File {
-    File { path: path.to_owned(), uid: 0, gid: 0, mode, content: Content::Bytes(text.into_bytes()) }
+    File {
+        path: path.to_owned(),
+        uid: 0,
+        gid: 0,
+        mode,
+        content: Content::Bytes(text.into_bytes()),
+    }
 }
 
 /// Returns a user database in which the account exists; whoever had its name or number before is left out.
@@ -307,11 +336,17 @@ fn passwd(before: &str, account: &Account, shell: &str) -> String {
 fn group(before: &str, account: &Account) -> String {
     let number = account.gid.to_string();
     let mut names = before.lines().filter_map(|line| line.split(':').next());
-    let named = before.lines().any(|line| line.split(':').nth(2) == Some(number.as_str()));
+    let named = before
+        .lines()
+        .any(|line| line.split(':').nth(2) == Some(number.as_str()));
     let taken = names.any(|name| name == account.name);
     let mut text: String = before.lines().flat_map(|line| [line, "\n"]).collect();
     if !named {
-        let name = if taken { format!("g{number}") } else { account.name.clone() };
+        let name = if taken {
+            format!("g{number}")
+        } else {
+            account.name.clone()
+        };
         let _ = writeln!(text, "{name}:x:{number}:");
     }
     text
@@ -322,17 +357,26 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        Account { name: "me".to_owned(), uid: 1000, gid: 20, home: "/home/me".to_owned() }
+        Account {
+            name: "me".to_owned(),
+            uid: 1000,
+            gid: 20,
+            home: "/home/me".to_owned(),
+        }
     }
 
     #[test]
     fn the_account_takes_the_place_of_whoever_had_its_name_or_number() {
-        let before = "root:x:0:0:root:/root:/bin/bash\nnode:x:1000:1000::/home/node:/bin/sh\nme:x:7:7::/:/bin/sh\n";
+        let before =
+            "root:x:0:0:root:/root:/bin/bash\nnode:x:1000:1000::/home/node:/bin/sh\nme:x:7:7::/:/bin/sh\n";
         assert_eq!(
             passwd(before, &account(), "/bin/bash"),
             "root:x:0:0:root:/root:/bin/bash\nme:x:1000:20::/home/me:/bin/bash\n"
         );
-        assert_eq!(passwd("", &account(), "/bin/sh"), "me:x:1000:20::/home/me:/bin/sh\n");
+        assert_eq!(
+            passwd("", &account(), "/bin/sh"),
+            "me:x:1000:20::/home/me:/bin/sh\n"
+        );
     }
 
     #[test]

@@ -51,7 +51,12 @@ pub(super) enum Acquired<'a> {
 
 impl Acquire {
     pub(super) fn new(create: Create) -> Self {
-        Self { create, at: At::Create, ghosts: 0, looks: 0 }
+        Self {
+            create,
+            at: At::Create,
+            ghosts: 0,
+            looks: 0,
+        }
     }
 
     pub(super) fn state(&self) -> Acquired<'_> {
@@ -59,7 +64,9 @@ impl Acquire {
         match &self.at {
             At::Create => Acquired::Go(call(Call::CreateContainer(Box::new(self.create.clone())))),
             At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
-            At::Remove(id) => Acquired::Go(call(Call::RemoveContainer { container: id.clone() })),
+            At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
+                container: id.clone(),
+            })),
             At::Wait => Acquired::Go(Next::Wait(LOOK)),
             At::Failed(failure) => Acquired::Go(Next::Failed(failure.clone())),
             At::Mine(id) => Acquired::Mine(id),
@@ -80,12 +87,17 @@ impl Acquire {
             (At::Look, Err(EngineError::NotFound { .. })) => {
                 self.ghosts += 1;
                 if self.ghosts > GHOSTS {
-                    At::Failed(Failure::new(format!("the name {} is taken by nothing", self.create.name)))
+                    At::Failed(Failure::new(format!(
+                        "the name {} is taken by nothing",
+                        self.create.name
+                    )))
                 } else {
                     At::Create
                 }
             }
-            (At::Remove(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Create,
+            (At::Remove(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                At::Create
+            }
             (_, Err(error)) => At::Failed(failure(error)),
             (_, Ok(_)) => At::Failed(unexpected("a container")),
         };
@@ -101,7 +113,9 @@ impl Acquire {
         };
         let owned = OwnedId::new(&reply.id, &mark);
         match reply.state {
-            RunState::Running | RunState::Restarting | RunState::Paused => At::Theirs { id: reply.id.clone() },
+            RunState::Running | RunState::Restarting | RunState::Paused => {
+                At::Theirs { id: reply.id.clone() }
+            }
             RunState::Exited { .. } | RunState::Dead if self.looks >= GRACE => At::Remove(owned),
             RunState::Created if is_abandoned(&reply.created, now) => At::Remove(owned),
             RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,
@@ -111,5 +125,7 @@ impl Acquire {
 
 fn is_abandoned(created: &str, now: Timestamp) -> bool {
     // A time that cannot be read is no reason to wait for ever.
-    created.parse::<Timestamp>().map_or(true, |created| now.as_second() - created.as_second() > ABANDONED)
+    created
+        .parse::<Timestamp>()
+        .map_or(true, |created| now.as_second() - created.as_second() > ABANDONED)
 }

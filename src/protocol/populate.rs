@@ -96,11 +96,20 @@ enum At {
 
 impl Populate {
     pub(super) fn new(work: PopulateWork) -> Self {
-        Self { work, at: At::Volume, volume_created: String::new(), receipt_digest: String::new() }
+        Self {
+            work,
+            at: At::Volume,
+            volume_created: String::new(),
+            receipt_digest: String::new(),
+        }
     }
 
     fn security() -> Security {
-        Security { no_new_privileges: true, cap_drop: vec!["ALL".to_owned()], ..Security::default() }
+        Security {
+            no_new_privileges: true,
+            cap_drop: vec!["ALL".to_owned()],
+            ..Security::default()
+        }
     }
 
     fn job(&self) -> Create {
@@ -133,7 +142,10 @@ impl Populate {
     }
 
     fn mount(&self, read_only: bool) -> Mount {
-        Mount::Volume { name: self.work.volume.clone(), read_only }
+        Mount::Volume {
+            name: self.work.volume.clone(),
+            read_only,
+        }
     }
 
     fn files(&self) -> Vec<File> {
@@ -190,10 +202,15 @@ impl Populate {
 
     /// Reads the receipt file and says whether it is of this set.
     fn read(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let receipt: Receipt = serde_json::from_slice(bytes)
-            .map_err(|error| Failure::new(format!("the receipt of the harness volume cannot be read: {error}")))?;
+        let receipt: Receipt = serde_json::from_slice(bytes).map_err(|error| {
+            Failure::new(format!(
+                "the receipt of the harness volume cannot be read: {error}"
+            ))
+        })?;
         if receipt.key != self.work.key.as_str() || receipt.members.len() != self.work.members.len() {
-            return Err(Failure::new("the receipt of the harness volume is of another set"));
+            return Err(Failure::new(
+                "the receipt of the harness volume is of another set",
+            ));
         }
         self.receipt_digest = digest(bytes);
         Ok(())
@@ -228,8 +245,16 @@ impl Populate {
 
 impl Protocol for Populate {
     fn next(&self) -> Next {
-        let inspect = |name: &str| call(Call::InspectContainer { container: name.to_owned() });
-        let remove = |container: &OwnedId| call(Call::RemoveContainer { container: container.clone() });
+        let inspect = |name: &str| {
+            call(Call::InspectContainer {
+                container: name.to_owned(),
+            })
+        };
+        let remove = |container: &OwnedId| {
+            call(Call::RemoveContainer {
+                container: container.clone(),
+            })
+        };
         match &self.at {
             At::Volume => call(Call::CreateVolume {
                 name: self.work.volume.clone(),
@@ -240,22 +265,35 @@ impl Protocol for Populate {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
             },
-            At::FollowTheirs(job) => call(Call::FollowLog { container: job.clone() }),
-            At::Upload(job) => call(Call::Upload { container: job.id().to_owned(), files: self.files() }),
-            At::Start(job) => call(Call::StartContainer { container: job.id().to_owned() }),
-            At::Follow(job) => call(Call::FollowLog { container: job.id().to_owned() }),
+            At::FollowTheirs(job) => call(Call::FollowLog {
+                container: job.clone(),
+            }),
+            At::Upload(job) => call(Call::Upload {
+                container: job.id().to_owned(),
+                files: self.files(),
+            }),
+            At::Start(job) => call(Call::StartContainer {
+                container: job.id().to_owned(),
+            }),
+            At::Follow(job) => call(Call::FollowLog {
+                container: job.id().to_owned(),
+            }),
             At::Ended(job, _) => inspect(job.id()),
-            At::Read(job) => {
-                call(Call::ReadFile { container: job.id().to_owned(), path: RECEIPT_PATH.to_owned() })
-            }
-            At::Stamp(_) => call(Call::InspectVolume { volume: self.work.volume.clone() }),
+            At::Read(job) => call(Call::ReadFile {
+                container: job.id().to_owned(),
+                path: RECEIPT_PATH.to_owned(),
+            }),
+            At::Stamp(_) => call(Call::InspectVolume {
+                volume: self.work.volume.clone(),
+            }),
             At::Vouch(_) => call(Call::CreateContainer(Box::new(self.receipt()))),
             At::Unvouch(_, old) | At::RemoveExhibit(_, old, _) => remove(old),
             At::Sweep(job) => remove(job),
             At::Exhibit(..) => inspect(&self.work.failed_name),
-            At::KeepExhibit(job, _) => {
-                call(Call::RenameContainer { container: job.clone(), name: self.work.failed_name.clone() })
-            }
+            At::KeepExhibit(job, _) => call(Call::RenameContainer {
+                container: job.clone(),
+                name: self.work.failed_name.clone(),
+            }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
@@ -281,14 +319,21 @@ impl Protocol for Populate {
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
             (At::Ended(job, log), Ok(Answer::Container(reply))) => match reply.state {
                 RunState::Exited { code: 0 } => At::Read(job),
-                RunState::Exited { code } => {
-                    At::Exhibit(job, Failure { message: script::explain(code, &log), log })
-                }
+                RunState::Exited { code } => At::Exhibit(
+                    job,
+                    Failure {
+                        message: script::explain(code, &log),
+                        log,
+                    },
+                ),
                 // The log ended early; it is still at work.
                 RunState::Running => At::Follow(job),
                 other => At::Exhibit(
                     job,
-                    Failure { message: format!("the installer is {}", other.display()), log },
+                    Failure {
+                        message: format!("the installer is {}", other.display()),
+                        log,
+                    },
                 ),
             },
             (At::Read(job), Ok(Answer::Bytes(bytes))) => match self.read(&bytes) {
@@ -306,7 +351,8 @@ impl Protocol for Populate {
                 let mark = Mark::read(labels).filter(|mark| mark.kind == Kind::Receipt);
                 match mark {
                     Some(_)
-                        if self.vouches(&reply) && labels.get(label::RECEIPT) == Some(&self.receipt_digest) =>
+                        if self.vouches(&reply)
+                            && labels.get(label::RECEIPT) == Some(&self.receipt_digest) =>
                     {
                         At::Sweep(job)
                     }
@@ -335,7 +381,9 @@ impl Protocol for Populate {
             (At::KeepExhibit(_, failure) | At::Exhibit(_, failure) | At::RemoveExhibit(_, _, failure), _) => {
                 At::Failed(failure)
             }
-            (At::Upload(job) | At::Start(job) | At::Read(job), Err(error)) => At::Exhibit(job, failure(error)),
+            (At::Upload(job) | At::Start(job) | At::Read(job), Err(error)) => {
+                At::Exhibit(job, failure(error))
+            }
             (At::Done, _) => At::Done,
             (At::Failed(failure), _) => At::Failed(failure),
             (_, Err(error)) => At::Failed(failure(error)),

@@ -67,7 +67,15 @@ impl Replace {
     pub(super) fn new(old: OwnedId, work: CreateWork) -> Self {
         let name = work.create.name.clone();
         let found = RunState::Created;
-        Self { old, work, name, found, done: Touched::Nothing, new: String::new(), at: At::Look }
+        Self {
+            old,
+            work,
+            name,
+            found,
+            done: Touched::Nothing,
+            new: String::new(),
+            at: At::Look,
+        }
     }
 
     fn next_name(&self) -> String {
@@ -75,17 +83,29 @@ impl Replace {
     }
 
     fn looked(&mut self, answer: &Answer) -> At {
-        let Answer::Container(reply) = answer else { return At::Failed(unexpected("a container")) };
+        let Answer::Container(reply) = answer else {
+            return At::Failed(unexpected("a container"));
+        };
         if !is_still(&self.old, ResourceKind::Container, answer) {
-            return At::Failed(Failure::new("the container is not the one that was observed; nothing was touched"));
+            return At::Failed(Failure::new(
+                "the container is not the one that was observed; nothing was touched",
+            ));
         }
         self.found = reply.state;
         // Left aside by a replacement that was cut: it is the container, so it has its name.
-        if reply.name == self.name { At::Create } else { At::Home }
+        if reply.name == self.name {
+            At::Create
+        } else {
+            At::Home
+        }
     }
 
     fn connect(&self, index: usize) -> At {
-        if index < self.work.connect.len() { At::Connect(index) } else { self.quiet() }
+        if index < self.work.connect.len() {
+            At::Connect(index)
+        } else {
+            self.quiet()
+        }
     }
 
     fn quiet(&self) -> At {
@@ -103,14 +123,26 @@ impl Protocol for Replace {
         let old = || self.old.clone();
         let new = || OwnedId::made(&self.new);
         match &self.at {
-            At::Look => call(Call::InspectContainer { container: self.old.id().to_owned() }),
-            At::Home => call(Call::RenameContainer { container: old(), name: self.name.clone() }),
+            At::Look => call(Call::InspectContainer {
+                container: self.old.id().to_owned(),
+            }),
+            At::Home => call(Call::RenameContainer {
+                container: old(),
+                name: self.name.clone(),
+            }),
             At::Create => {
-                let create = Create { name: self.next_name(), ..self.work.create.clone() };
+                let create = Create {
+                    name: self.next_name(),
+                    ..self.work.create.clone()
+                };
                 call(Call::CreateContainer(Box::new(create)))
             }
-            At::Taken => call(Call::InspectContainer { container: self.next_name() }),
-            At::RemoveStale(stale) => call(Call::RemoveContainer { container: stale.clone() }),
+            At::Taken => call(Call::InspectContainer {
+                container: self.next_name(),
+            }),
+            At::RemoveStale(stale) => call(Call::RemoveContainer {
+                container: stale.clone(),
+            }),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -119,17 +151,30 @@ impl Protocol for Replace {
                 }),
                 None => Next::Done,
             },
-            At::Unpause => call(Call::UnpauseContainer { container: self.old.id().to_owned() }),
+            At::Unpause => call(Call::UnpauseContainer {
+                container: self.old.id().to_owned(),
+            }),
             At::Stop => call(Call::StopContainer { container: old() }),
-            At::Aside => call(Call::RenameContainer { container: old(), name: format!("{}.prev", self.name) }),
-            At::Promote => call(Call::RenameContainer { container: new(), name: self.name.clone() }),
-            At::Start => call(Call::StartContainer { container: self.new.clone() }),
+            At::Aside => call(Call::RenameContainer {
+                container: old(),
+                name: format!("{}.prev", self.name),
+            }),
+            At::Promote => call(Call::RenameContainer {
+                container: new(),
+                name: self.name.clone(),
+            }),
+            At::Start => call(Call::StartContainer {
+                container: self.new.clone(),
+            }),
             At::Commit => call(Call::RemoveContainer { container: old() }),
             At::RollBack(Back::RemoveNew, _) => call(Call::RemoveContainer { container: new() }),
-            At::RollBack(Back::RenameOld, _) => {
-                call(Call::RenameContainer { container: old(), name: self.name.clone() })
-            }
-            At::RollBack(Back::StartOld, _) => call(Call::StartContainer { container: self.old.id().to_owned() }),
+            At::RollBack(Back::RenameOld, _) => call(Call::RenameContainer {
+                container: old(),
+                name: self.name.clone(),
+            }),
+            At::RollBack(Back::StartOld, _) => call(Call::StartContainer {
+                container: self.old.id().to_owned(),
+            }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
@@ -149,7 +194,9 @@ impl Protocol for Replace {
             (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
             (At::Taken, Ok(Answer::Container(reply))) => {
                 match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Container) {
-                    Some(mark) if reply.id != self.old.id() => At::RemoveStale(OwnedId::new(&reply.id, &mark)),
+                    Some(mark) if reply.id != self.old.id() => {
+                        At::RemoveStale(OwnedId::new(&reply.id, &mark))
+                    }
                     _ => At::Failed(Failure::new(format!(
                         "a container that is not ours is called {}; it was left alone",
                         self.next_name()
@@ -189,7 +236,10 @@ impl Replace {
     fn roll_back(&self, back: Back, reason: Failure, worked: bool) -> At {
         if !worked {
             return At::Failed(Failure {
-                message: format!("{}; taking it back failed too, the next apply goes on from here", reason.message),
+                message: format!(
+                    "{}; taking it back failed too, the next apply goes on from here",
+                    reason.message
+                ),
                 log: reason.log,
             });
         }

@@ -19,12 +19,20 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub(super) fn new(calls: Vec<Call>) -> Self {
-        Self { guard: None, calls, at: 0, failed: None }
+        Self {
+            guard: None,
+            calls,
+            at: 0,
+            failed: None,
+        }
     }
 
     /// Looks again before the first call: a plan may be older than the world.
     pub(super) fn guarded(object: OwnedId, kind: ResourceKind, calls: Vec<Call>) -> Self {
-        Self { guard: Some((object, kind)), ..Self::new(calls) }
+        Self {
+            guard: Some((object, kind)),
+            ..Self::new(calls)
+        }
     }
 }
 
@@ -43,7 +51,9 @@ impl Protocol for Sequence {
                 }
             });
         }
-        self.calls.get(self.at).map_or(Next::Done, |next| call(next.clone()))
+        self.calls
+            .get(self.at)
+            .map_or(Next::Done, |next| call(next.clone()))
     }
 
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
@@ -51,15 +61,21 @@ impl Protocol for Sequence {
             match result {
                 Ok(answer) if is_still(&object, kind, &answer) => {}
                 Ok(_) => {
-                    self.failed = Some(Failure::new("it is not what was observed any more; nothing was touched"));
+                    self.failed = Some(Failure::new(
+                        "it is not what was observed any more; nothing was touched",
+                    ));
                 }
                 // Whoever removed it did what was to be done, if removing is all there is.
-                Err(EngineError::NotFound { .. }) if self.calls.iter().all(is_ending) => self.at = self.calls.len(),
+                Err(EngineError::NotFound { .. }) if self.calls.iter().all(is_ending) => {
+                    self.at = self.calls.len()
+                }
                 Err(error) => self.failed = Some(failure(error)),
             }
             return;
         }
-        let Some(current) = self.calls.get(self.at) else { return };
+        let Some(current) = self.calls.get(self.at) else {
+            return;
+        };
         match result {
             Ok(Answer::Volume(reply)) => {
                 let made = match current {
@@ -72,8 +88,10 @@ impl Protocol for Sequence {
                 if made {
                     self.at += 1;
                 } else {
-                    self.failed =
-                        Some(Failure::new(format!("volume {} exists and is not ours; it was left alone", reply.name)));
+                    self.failed = Some(Failure::new(format!(
+                        "volume {} exists and is not ours; it was left alone",
+                        reply.name
+                    )));
                 }
             }
             Ok(_) => self.at += 1,

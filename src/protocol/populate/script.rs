@@ -43,7 +43,11 @@ pub(super) fn populate(work: &PopulateWork) -> String {
         );
     }
     script.push_str(FARM);
-    let _ = writeln!(script, "{{\nprintf '%s' '{{\"schema\":1,\"key\":\"{}\",\"members\":['", work.key);
+    let _ = writeln!(
+        script,
+        "{{\nprintf '%s' '{{\"schema\":1,\"key\":\"{}\",\"members\":['",
+        work.key
+    );
     script.push_str(&receipt);
     script.push_str(CLOSING);
     script
@@ -51,12 +55,16 @@ pub(super) fn populate(work: &PopulateWork) -> String {
 
 /// Says what an exit code of the job means.
 pub(super) fn explain(code: i64, log: &[String]) -> String {
-    let full = log.iter().any(|line| line.contains("ENOSPC") || line.contains("No space left on device"));
+    let full = log
+        .iter()
+        .any(|line| line.contains("ENOSPC") || line.contains("No space left on device"));
     match code {
         _ if full => "the disk of the engine is full".to_owned(),
         NO_NPM => "the image of the foundation has no npm to install harnesses with".to_owned(),
         INSTALL => "npm could not install a harness".to_owned(),
-        PROBE => "a harness does not bring a program that it declares, or the program does not run".to_owned(),
+        PROBE => {
+            "a harness does not bring a program that it declares, or the program does not run".to_owned()
+        }
         137 => "the installer was killed".to_owned(),
         code => format!("the installer ended with code {code}"),
     }
@@ -156,6 +164,9 @@ mod tests {
     fn a_full_disk_is_called_one() {
         let log = ["npm ERR! ENOSPC: no space left".to_owned()];
         assert_eq!(explain(65, &log), "the disk of the engine is full");
-        assert_eq!(explain(64, &[]), "the image of the foundation has no npm to install harnesses with");
+        assert_eq!(
+            explain(64, &[]),
+            "the image of the foundation has no npm to install harnesses with"
+        );
     }
 }
