@@ -9,8 +9,13 @@
 
 pub mod call;
 pub mod engine;
+pub mod host;
 pub mod key;
 pub mod label;
+pub mod manifest;
+pub mod name;
 pub mod observed;
 pub mod progress;
 pub mod spec;
+pub mod units;
+mod written;
