@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::label::{Labels, OwnedId};
-use crate::observed::{EngineInfo, Health, Image, RunState};
+use crate::observed::{EngineInfo, Health, Image, ImageReply, RunState};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
 /// One request to the engine.
@@ -315,34 +315,6 @@ pub struct ContainerReply {
     pub restarts: u32,
     /// What the engine says of the last failure to start.
     pub error: Option<String>,
-}
-
-/// An image with the configuration that containers inherit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageReply {
-    /// Id, tags, digests and labels.
-    pub image: Image,
-    /// `linux/amd64`.
-    pub platform: String,
-    /// Its configuration.
-    pub config: ImageConfig,
-}
-
-/// What a container inherits from its image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageConfig {
-    /// Environment.
-    pub env: BTreeMap<String, String>,
-    /// Command.
-    pub command: Option<Vec<String>>,
-    /// Entrypoint.
-    pub entrypoint: Option<Vec<String>>,
-    /// User.
-    pub user: Option<String>,
-    /// Working directory.
-    pub workdir: Option<String>,
-    /// Stop signal.
-    pub stop_signal: Option<String>,
 }
 
 /// A volume.

@@ -1,10 +1,12 @@
 //! [`Observed`]: what the engine says exists, labels already read, values normalised. A value, never a handle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::label::{Labels, Mark, OwnedId};
+use crate::key::Key;
+use crate::label::{Kind, Labels, Mark, OwnedId};
 use crate::spec::ContainerSpec;
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -20,9 +22,10 @@ pub struct Observed {
     pub networks: BTreeMap<String, Network>,
     /// Data volumes of the owner and harness volumes of everybody, by engine name.
     pub volumes: BTreeMap<String, Volume>,
-    /// Images known by tag, reference or id: those with our labels, those the manifest names, those our containers
-    /// use.
+    /// Images with our labels, by id.
     pub images: BTreeMap<String, Image>,
+    /// Images by the reference that the manifest names them with; an absent one is not on the engine.
+    pub references: BTreeMap<String, Arc<ImageReply>>,
     /// Objects that are not ours under names we need.
     pub strangers: BTreeSet<Stranger>,
 }
@@ -53,11 +56,13 @@ pub struct Container {
     pub name: String,
     /// What it is doing.
     pub state: RunState,
+    /// The image it runs, with what it inherits from it; `None` when the image is gone.
+    pub image: Option<Arc<ImageReply>>,
     /// The id of the image it runs.
     pub image_id: String,
-    /// Its fields, normalised, without what the image itself brings.
+    /// Its fields, normalised, as the engine merged them with the image's.
     pub spec: ContainerSpec,
-    /// Its create-time fields as they were asked for, where the label could be read.
+    /// Its fields as they were asked for when it was created, where the label could be read.
     pub applied: Option<ContainerSpec>,
     /// When it was created, RFC 3339.
     pub created: String,
@@ -154,6 +159,34 @@ pub struct Image {
     pub labels: Labels,
 }
 
+/// An image with the configuration that containers inherit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageReply {
+    /// Id, tags, digests and labels.
+    pub image: Image,
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// What a container inherits from its image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Command.
+    pub command: Option<Vec<String>>,
+    /// Entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// User.
+    pub user: Option<String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// Stop signal.
+    pub stop_signal: Option<String>,
+}
+
 /// An object that is not ours under a name we need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Stranger {
@@ -186,6 +219,16 @@ impl RunState {
 }
 
 impl Observed {
+    /// Returns the image of ours that carries a keyed tag and the key the tag promises.
+    ///
+    /// A tag alone proves nothing (anybody can move it), nor do labels alone (images built from ours inherit them).
+    pub fn keyed(&self, tag: &str, kind: Kind, key: &Key) -> Option<&Image> {
+        self.images.values().find(|image| {
+            image.tags.contains(tag)
+                && Mark::read(&image.labels).is_some_and(|mark| mark.kind == kind && mark.key == *key)
+        })
+    }
+
     /// Returns the stranger under a name, if one is there.
     pub fn stranger(&self, kind: &str, name: &str) -> Option<&Stranger> {
         self.strangers.iter().find(|stranger| stranger.kind == kind && stranger.name == name)

@@ -281,18 +281,6 @@ impl ContainerSpec {
         differences.sort_by(|one, other| one.field.cmp(&other.field));
         differences
     }
-
-    /// Returns the specification with everything that can change in place removed: what [`crate::label::APPLIED`]
-    /// holds, since labels are frozen at creation.
-    #[must_use]
-    pub fn create_time(&self) -> Self {
-        Self {
-            resources: Resources::default(),
-            restart: Restart::default(),
-            networks: BTreeMap::new(),
-            ..self.clone()
-        }
-    }
 }
 
 impl Mount {
@@ -360,13 +348,5 @@ mod tests {
         let differences = one.differences(&ContainerSpec::default());
         assert_eq!(differences.len(), 1);
         assert_eq!((differences[0].field.as_str(), &differences[0].to), ("network.legacy", &Value::Null));
-    }
-
-    #[test]
-    fn the_applied_label_holds_no_field_that_can_change_in_place() {
-        let mut spec = ContainerSpec { image: "x".to_owned(), ..ContainerSpec::default() };
-        spec.resources.pids = Some(512);
-        spec.restart = Restart::Always;
-        assert_eq!(spec.create_time(), ContainerSpec { image: "x".to_owned(), ..ContainerSpec::default() });
     }
 }
