@@ -8,6 +8,7 @@
 //! ```
 
 pub mod call;
+pub mod dockerfile;
 pub mod engine;
 pub mod key;
 pub mod label;
