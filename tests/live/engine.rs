@@ -761,7 +761,7 @@ async fn a_read_only_root_takes_no_upload() {
 #[tokio::test]
 async fn a_log_is_followed_to_its_end() {
     let world = world().await;
-    let text = "echo one; echo two >&2; i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done; printf '\\033[31mlast'";
+    let text = "echo one; echo two >&2; i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done; printf '\\033[31mlast\\n'";
     let container = world.create("log", script(text)).await;
     world
         .call(Call::StartContainer {
