@@ -12,6 +12,7 @@ pub mod call;
 pub mod catalogue;
 pub mod context;
 pub mod desired;
+pub mod dockerfile;
 pub mod engine;
 pub mod facts;
 pub mod host;

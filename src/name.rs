@@ -98,6 +98,7 @@ struct Rule {
 }
 
 const LOWER: fn(char) -> bool = |c| c.is_ascii_lowercase() || c.is_ascii_digit();
+const HEXADECIMAL: fn(char) -> bool = |c| matches!(c, '0'..='9' | 'a'..='f');
 const LOWER_DASH: fn(char) -> bool = |c| LOWER(c) || c == '-';
 const LOWER_DASH_UNDERSCORE: fn(char) -> bool = |c| LOWER(c) || c == '-' || c == '_';
 const NOTHING: fn(&str) -> Option<&'static str> = |_| None;
@@ -172,10 +173,10 @@ const PROJECT_HASH: Rule = Rule {
     most: 8,
     pattern: "^[0-9a-f]{8}$",
     wording: "it is eight lower-case hexadecimal digits",
-    first: |c| matches!(c, '0'..='9' | 'a'..='f'),
-    middle: |c| matches!(c, '0'..='9' | 'a'..='f'),
-    last: |c| matches!(c, '0'..='9' | 'a'..='f'),
-    reserved: NOTHING,
+    first: HEXADECIMAL,
+    middle: HEXADECIMAL,
+    last: HEXADECIMAL,
+    reserved: |name| (name.len() < 8).then_some("it is too short"),
 };
 
 impl Rule {

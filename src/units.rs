@@ -86,11 +86,11 @@ impl FromStr for Memory {
         let number = billionths(number).ok_or_else(wrong)?;
         let unit = unit.trim_start().to_ascii_uppercase();
         let unit = match unit.as_str() {
-            "B" | "" => "",
-            other => other
-                .strip_suffix("IB")
-                .or(other.strip_suffix(['B', 'I']))
-                .unwrap_or(other),
+            "B" => "",
+            other => {
+                let scale = other.strip_suffix("IB").or(other.strip_suffix(['B', 'I']));
+                scale.filter(|scale| !scale.is_empty()).unwrap_or(other)
+            }
         };
         let Some((_, shift)) = SIZES.iter().find(|(name, _)| *name == unit) else {
             return Err(wrong());

@@ -1,1 +1,5 @@
+//! Tests against a real engine; without one they fail.
 
+mod engine;
+#[path = "../support/live.rs"]
+mod support;
