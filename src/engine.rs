@@ -22,7 +22,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError`] says what the caller may do about it. After [`EngineError::Unreachable`] and
     /// [`EngineError::Failed`] it is unknown whether a write took effect.
-    fn call(&self, call: &Call, progress: &Progress) -> impl Future<Output = Result<Answer, EngineError>> + Send;
+    fn call(
+        &self,
+        call: &Call,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Answer, EngineError>> + Send;
 }
 
 /// Why a call did not succeed.

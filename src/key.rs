@@ -114,7 +114,9 @@ fn write_canonical(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            out.push_str(&value.to_string())
+        }
     }
 }
 
@@ -171,7 +173,10 @@ mod tests {
     #[test]
     fn canonical_bytes_sort_every_map() {
         let value = json!({"b": {"z": 1, "a": [true, null, "\"x\""]}, "a": 0.5});
-        assert_eq!(canonical(&value), r#"{"a":0.5,"b":{"a":[true,null,"\"x\""],"z":1}}"#);
+        assert_eq!(
+            canonical(&value),
+            r#"{"a":0.5,"b":{"a":[true,null,"\"x\""],"z":1}}"#
+        );
     }
 
     #[test]

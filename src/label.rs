@@ -220,7 +220,18 @@ pub struct OwnedId {
 impl OwnedId {
     /// Accepts the id of an object whose labels were read as ours.
     pub fn new(id: &str, mark: &Mark) -> Self {
-        Self { id: id.to_owned(), uid: mark.uid.clone() }
+        Self {
+            id: id.to_owned(),
+            uid: mark.uid.clone(),
+        }
+    }
+
+    /// Accepts the id of an object that the caller has just created.
+    pub fn made(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            uid: String::new(),
+        }
     }
 
     /// Returns the engine's id (a name for volumes).
@@ -281,7 +292,19 @@ mod tests {
     #[test]
     fn another_project_or_manifest_is_another_owner() {
         let mark = Mark::read(&labels("u1")).expect("complete labels");
-        assert!(!Owner { project: "/srv/other".to_owned(), ..owner() }.owns(&mark));
-        assert!(!Owner { manifest: "other".to_owned(), ..owner() }.owns(&mark));
+        assert!(
+            !Owner {
+                project: "/srv/other".to_owned(),
+                ..owner()
+            }
+            .owns(&mark)
+        );
+        assert!(
+            !Owner {
+                manifest: "other".to_owned(),
+                ..owner()
+            }
+            .owns(&mark)
+        );
     }
 }

@@ -7,10 +7,20 @@
 //!    ^------------------------ protocol calls -----------------------------+
 //! ```
 
+pub mod apply;
 pub mod call;
+pub mod desired;
 pub mod engine;
 pub mod key;
 pub mod label;
+pub mod manifest;
+pub mod observe;
 pub mod observed;
+pub mod plan;
 pub mod progress;
+pub mod protocol;
+pub mod reconcile;
+pub mod report;
 pub mod spec;
+pub mod status;
+pub mod step;

@@ -18,7 +18,7 @@ pub struct Observed {
     pub containers: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
-    /// Networks of the owner, by engine name.
+    /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
     /// Data volumes of the owner and harness volumes of everybody, by engine name.
     pub volumes: BTreeMap<String, Volume>,
@@ -144,6 +144,8 @@ pub struct Volume {
     pub mark: Mark,
     /// When it was created, as the engine says; on old engines the time of the last change of its root.
     pub created: String,
+    /// The members of a harness set with their versions.
+    pub harnesses: Option<String>,
 }
 
 /// An image, whoever made it.
@@ -229,8 +231,15 @@ impl Observed {
         })
     }
 
+    /// Returns the members of the harness set in a volume, as its label tells them.
+    pub fn harness_display(&self, volume: &str) -> Option<String> {
+        self.volumes.get(volume)?.harnesses.clone()
+    }
+
     /// Returns the stranger under a name, if one is there.
     pub fn stranger(&self, kind: &str, name: &str) -> Option<&Stranger> {
-        self.strangers.iter().find(|stranger| stranger.kind == kind && stranger.name == name)
+        self.strangers
+            .iter()
+            .find(|stranger| stranger.kind == kind && stranger.name == name)
     }
 }

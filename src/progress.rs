@@ -38,7 +38,11 @@ impl Progress {
     /// Tells how far work has come.
     pub fn amount(&self, of: impl Into<String>, done: u64, total: Option<u64>) {
         if let Some(sink) = &self.0 {
-            sink(Event::Amount { of: of.into(), done, total });
+            sink(Event::Amount {
+                of: of.into(),
+                done,
+                total,
+            });
         }
     }
 }

@@ -231,12 +231,24 @@ impl ContainerSpec {
             fields.set(&format!("mounts.{target}"), &Some(mount.display()), Class::Create);
         }
         for (port, bindings) in ports {
-            let shown: Vec<String> =
-                bindings.iter().map(|binding| format!("{}:{}", binding.address, binding.port)).collect();
+            let shown: Vec<String> = bindings
+                .iter()
+                .map(|binding| format!("{}:{}", binding.address, binding.port))
+                .collect();
             fields.set(&format!("ports.{port}"), &Some(shown), Class::Create);
         }
-        let Security { no_new_privileges, cap_drop, cap_add, read_only, privileged } = security;
-        fields.set("security.noNewPrivileges", &Some(no_new_privileges), Class::Create);
+        let Security {
+            no_new_privileges,
+            cap_drop,
+            cap_add,
+            read_only,
+            privileged,
+        } = security;
+        fields.set(
+            "security.noNewPrivileges",
+            &Some(no_new_privileges),
+            Class::Create,
+        );
         fields.set("security.capDrop", &Some(cap_drop), Class::Create);
         fields.set("security.capAdd", &Some(cap_add), Class::Create);
         fields.set("security.readOnly", &Some(read_only), Class::Create);
@@ -246,7 +258,13 @@ impl ContainerSpec {
         fields.set("stop.timeout", timeout, Class::Create);
         fields.set("init", &Some(init), Class::Create);
         fields.set("resources.shm", &Some(shm), Class::Create);
-        let Resources { memory, memory_swap, reservation, cpus, pids } = resources;
+        let Resources {
+            memory,
+            memory_swap,
+            reservation,
+            cpus,
+            pids,
+        } = resources;
         fields.set("resources.memory", memory, Class::Live);
         fields.set("resources.memorySwap", memory_swap, Class::Live);
         fields.set("resources.reservation", reservation, Class::Live);
@@ -270,12 +288,22 @@ impl ContainerSpec {
         for (field, (to, class)) in to.fields() {
             let from = before.remove(&field).map_or(Value::Null, |(from, _)| from);
             if from != to {
-                differences.push(Difference { field, from, to, class });
+                differences.push(Difference {
+                    field,
+                    from,
+                    to,
+                    class,
+                });
             }
         }
         for (field, (from, class)) in before {
             if !from.is_null() {
-                differences.push(Difference { field, from, to: Value::Null, class });
+                differences.push(Difference {
+                    field,
+                    from,
+                    to: Value::Null,
+                    class,
+                });
             }
         }
         differences.sort_by(|one, other| one.field.cmp(&other.field));
@@ -336,7 +364,12 @@ mod tests {
             found,
             [
                 ("env.MODE".to_owned(), json!("fast"), json!("safe"), Class::Create),
-                ("resources.memory".to_owned(), Value::Null, json!(4_294_967_296_u64), Class::Live),
+                (
+                    "resources.memory".to_owned(),
+                    Value::Null,
+                    json!(4_294_967_296_u64),
+                    Class::Live
+                ),
             ]
         );
     }
@@ -347,6 +380,9 @@ mod tests {
         one.networks.insert("legacy".to_owned(), Endpoint::default());
         let differences = one.differences(&ContainerSpec::default());
         assert_eq!(differences.len(), 1);
-        assert_eq!((differences[0].field.as_str(), &differences[0].to), ("network.legacy", &Value::Null));
+        assert_eq!(
+            (differences[0].field.as_str(), &differences[0].to),
+            ("network.legacy", &Value::Null)
+        );
     }
 }

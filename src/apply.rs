@@ -1,0 +1,211 @@
+//! Carrying out a plan: walk it, gather outcomes, decide nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::progress::{Event, Progress};
+use crate::protocol;
+use crate::report::{Done, Failure, Outcome};
+use crate::step::{Action, Plan, Step};
+
+/// How many pulls, builds and installs are under way at once.
+const HEAVY: usize = 2;
+/// How many other steps are under way at once: more does not make the engine faster.
+const LIGHT: usize = 8;
+
+/// Who is told what happens. Nothing here may block.
+pub trait Listener: Send + Sync {
+    /// A step begins.
+    fn started(&self, _step: &Step) {}
+    /// A step has something to tell.
+    fn progress(&self, _step: &Step, _event: Event) {}
+    /// A step has an outcome.
+    fn finished(&self, _done: &Done) {}
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Listener for Silent {}
+
+/// A wish to end early, given by whoever holds the other end.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Returns the wish and the handle that expresses it.
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Returns a wish that is never expressed.
+    pub fn never() -> Self {
+        Self::new().1
+    }
+
+    /// Says whether the wish was expressed.
+    pub fn is_wished(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+/// Carries out the steps of a plan and returns every one with its outcome, in the order of the plan.
+///
+/// Steps that do not need each other run at the same time. A step that fails skips what needs it and nothing else.
+/// After a wish to stop, steps under way are finished and no other is begun.
+pub async fn apply<L: Listener + ?Sized>(
+    plan: &Plan,
+    engine: &impl Engine,
+    listener: &std::sync::Arc<L>,
+    stop: &Stop,
+) -> Vec<Done>
+where
+    L: 'static,
+{
+    let mut waiting: BTreeMap<u32, &Step> = plan.steps.iter().map(|step| (step.id, step)).collect();
+    let mut succeeded = BTreeSet::new();
+    let mut ended: BTreeMap<u32, Done> = BTreeMap::new();
+    let mut running = FuturesUnordered::new();
+    let (mut heavy, mut light) = (0, 0);
+    loop {
+        skip(&mut waiting, &mut ended, stop.is_wished(), listener.as_ref());
+        let ready: Vec<u32> = waiting
+            .values()
+            .filter(|step| step.needs.iter().all(|need| succeeded.contains(need)))
+            .map(|step| step.id)
+            .collect();
+        for id in ready {
+            let (used, limit) = if waiting.get(&id).is_some_and(|step| is_heavy(step)) {
+                (&mut heavy, HEAVY)
+            } else {
+                (&mut light, LIGHT)
+            };
+            if *used == limit {
+                continue;
+            }
+            let Some(step) = waiting.remove(&id) else { continue };
+            *used += 1;
+            listener.started(step);
+            running.push(carry_out(step, engine, listener));
+        }
+        let Some(done) = running.next().await else { break };
+        if is_heavy(&done.step) {
+            heavy -= 1
+        } else {
+            light -= 1
+        }
+        if done.outcome == Outcome::Done {
+            succeeded.insert(done.step.id);
+        }
+        listener.finished(&done);
+        ended.insert(done.step.id, done);
+    }
+    ended.into_values().collect()
+}
+
+/// Ends steps that cannot begin any more.
+fn skip(
+    waiting: &mut BTreeMap<u32, &Step>,
+    ended: &mut BTreeMap<u32, Done>,
+    stopping: bool,
+    listener: &(impl Listener + ?Sized),
+) {
+    loop {
+        let next = waiting.values().find_map(|step| {
+            if stopping {
+                return Some((step.id, "interrupted".to_owned()));
+            }
+            let failed = step
+                .needs
+                .iter()
+                .filter_map(|need| ended.get(need))
+                .find(|done| done.outcome != Outcome::Done)?;
+            let resource = &failed.step.resource;
+            Some((
+                step.id,
+                format!(
+                    "needs {} {}, which {}",
+                    resource.kind.as_str(),
+                    resource.name,
+                    word(failed.outcome)
+                ),
+            ))
+        });
+        let Some((id, message)) = next else { return };
+        let Some(step) = waiting.remove(&id) else { return };
+        let done = Done {
+            step: step.clone(),
+            outcome: Outcome::Skipped,
+            seconds: 0.0,
+            error: Some(Failure::new(message)),
+        };
+        listener.finished(&done);
+        ended.insert(id, done);
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "was done",
+        Outcome::Failed => "failed",
+        Outcome::Skipped => "was skipped",
+    }
+}
+
+fn is_heavy(step: &Step) -> bool {
+    match step.action {
+        Action::Pull | Action::Build | Action::Snapshot | Action::Populate => true,
+        Action::Create
+        | Action::Start
+        | Action::Unpause
+        | Action::Update
+        | Action::Connect
+        | Action::Disconnect
+        | Action::Rename
+        | Action::Restart
+        | Action::Replace
+        | Action::Stop
+        | Action::Tag
+        | Action::Remove => false,
+    }
+}
+
+async fn carry_out<L: Listener + ?Sized + 'static>(
+    step: &Step,
+    engine: &impl Engine,
+    listener: &std::sync::Arc<L>,
+) -> Done {
+    let begun = Instant::now();
+    let progress = Progress::to({
+        let (listener, step) = (std::sync::Arc::clone(listener), step.clone());
+        move |event| listener.progress(&step, event)
+    });
+    let mut protocol = protocol::of(&step.work);
+    let result = protocol::drive(protocol.as_mut(), engine, &progress).await;
+    let outcome = if result.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    tracing::debug!(
+        id = step.id,
+        action = step.action.as_str(),
+        name = step.resource.name,
+        ?outcome,
+        seconds,
+        "step"
+    );
+    Done {
+        step: step.clone(),
+        outcome,
+        seconds,
+        error: result.err(),
+    }
+}

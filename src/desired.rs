@@ -1,0 +1,265 @@
+//! [`Desired`]: every default filled, every reference resolved, every key computed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::call::Build;
+use crate::key::Key;
+use crate::label::Owner;
+use crate::manifest::place::Place;
+use crate::spec::{Binding, ContainerSpec};
+
+/// What one manifest wants, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Whose objects these are.
+    pub owner: Owner,
+    /// The key of the whole.
+    pub key: Key,
+    /// Images that others are made from, by name: `foundation`, or the reference of a container's own image.
+    pub stages: BTreeMap<String, Stage>,
+    /// Identity images, by a name of their own within the manifest.
+    pub identities: BTreeMap<String, Identity>,
+    /// The harness set, if any container can use one.
+    pub harness: Option<HarnessSet>,
+    /// The private network, if any container attaches to it.
+    pub network: Option<Network>,
+    /// Data volumes by the engine's name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Containers by name.
+    pub containers: BTreeMap<String, Container>,
+    /// What the person should know besides.
+    pub notes: Vec<String>,
+}
+
+/// A value that may not be known before something is pinned or pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pin<T> {
+    /// Known.
+    Known(T),
+    /// Not known yet, with the reason in a person's words.
+    Unknown(String),
+}
+
+impl<T> Pin<T> {
+    /// Returns the value if it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Applies a function to a known value.
+    pub fn map<U>(self, function: impl FnOnce(T) -> U) -> Pin<U> {
+        match self {
+            Self::Known(value) => Pin::Known(function(value)),
+            Self::Unknown(reason) => Pin::Unknown(reason),
+        }
+    }
+}
+
+/// An image that is pulled or built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Where it comes from.
+    pub source: StageSource,
+    /// The key of the stage.
+    pub key: Pin<Key>,
+    /// The part of the manifest that asks for it.
+    pub place: Option<Place>,
+}
+
+/// Where the image of a stage comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageSource {
+    /// A registry, or the engine's own store.
+    Image {
+        /// The reference.
+        reference: String,
+        /// Whether it may be pulled when it is missing.
+        pull: bool,
+        /// Whether it is on the engine.
+        present: bool,
+    },
+    /// A Dockerfile; the build's tag is the keyed one.
+    Dockerfile {
+        /// The build.
+        build: Box<Build>,
+        /// The courtesy tag that follows the keyed one.
+        alias: String,
+    },
+}
+
+impl Stage {
+    /// Returns the reference that containers and builds name the image with.
+    pub fn reference(&self) -> &str {
+        match &self.source {
+            StageSource::Image { reference, .. } => reference,
+            StageSource::Dockerfile { build, .. } => &build.tag,
+        }
+    }
+}
+
+/// A stage plus one layer that says who the user is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The name of its stage.
+    pub stage: String,
+    /// Its key.
+    pub key: Pin<Key>,
+    /// Its keyed tag.
+    pub tag: Pin<String>,
+    /// Who the user is.
+    pub account: Account,
+    /// The CA bundle to put in; a fact of this host, in no key.
+    pub certificates: Option<Vec<u8>>,
+    /// The part of the manifest that asks for it.
+    pub place: Option<Place>,
+}
+
+/// Who a sandbox's processes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Numeric user.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Home directory, absolute.
+    pub home: String,
+}
+
+/// All harnesses of a manifest, resolved: the content of one volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HarnessSet {
+    /// Its key.
+    pub key: Key,
+    /// Members, sorted by name.
+    pub members: Vec<Member>,
+    /// The stage whose image can install it.
+    pub stage: String,
+    /// The CA bundle the installer trusts; a fact of this host, in no key.
+    pub certificates: Option<Vec<u8>>,
+    /// Proxy variables for the installer; facts of this host, in no key.
+    pub proxies: BTreeMap<String, String>,
+    /// Package manager settings of this host for the installer, in no key.
+    pub installer: BTreeMap<String, String>,
+    /// The part of the manifest that asks for it.
+    pub place: Option<Place>,
+}
+
+/// One agent tool at one version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Member {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Its npm package.
+    pub npm: String,
+    /// Its exact version.
+    pub version: String,
+    /// The programs it must bring.
+    pub bin: Vec<String>,
+}
+
+impl HarnessSet {
+    /// Returns the engine's name of the volume.
+    pub fn volume(&self) -> String {
+        format!("aishell-harness-{}", self.key.short())
+    }
+
+    /// Returns the name of the receipt container.
+    pub fn receipt(&self) -> String {
+        format!("aishell-receipt-{}", self.key.short())
+    }
+
+    /// Returns the members with their versions, as people and labels have them.
+    pub fn display(&self) -> String {
+        let members: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format!("{} {}", member.name, member.version))
+            .collect();
+        members.join(", ")
+    }
+}
+
+/// The private network of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The engine's name.
+    pub name: String,
+    /// Its key.
+    pub key: Key,
+}
+
+/// A data volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name within the manifest.
+    pub name: String,
+    /// Its key.
+    pub key: Key,
+    /// The part of the manifest that asks for it.
+    pub place: Option<Place>,
+}
+
+/// A named container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's name.
+    pub engine_name: String,
+    /// Which image it runs.
+    pub image: ImageChoice,
+    /// Its fields, as they are asked for; its image is in [`Container::image`] while that is unknown.
+    pub spec: ContainerSpec,
+    /// Its key.
+    pub key: Pin<Key>,
+    /// Whether the harness set is mounted.
+    pub harness: bool,
+    /// The harness that a session opens, if any.
+    pub opens: Option<String>,
+    /// Whether it is a command that may end: an exit with 0 is its success.
+    pub completes: bool,
+    /// Data volumes it mounts, by the engine's name.
+    pub volumes: BTreeSet<String>,
+    /// Where the manifest says what, by field path; a field's section stands for it where it has no entry.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// Which image a container runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageChoice {
+    /// An identity image, by its name in [`Desired::identities`].
+    Identity(String),
+    /// A stage as it is, by its name in [`Desired::stages`].
+    Stage(String),
+}
+
+impl Container {
+    /// Returns the place in the manifest that decides a field: its own entry, or the nearest section around it.
+    pub fn place(&self, field: &str) -> Option<&Place> {
+        let mut path = field;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return Some(place);
+            }
+            match path.rfind('.') {
+                Some(dot) => path = &path[..dot],
+                None => return self.places.get(""),
+            }
+        }
+    }
+
+    /// Returns the host ports it publishes.
+    pub fn published(&self) -> BTreeSet<&Binding> {
+        self.spec
+            .ports
+            .values()
+            .flatten()
+            .filter(|binding| binding.port != 0)
+            .collect()
+    }
+}

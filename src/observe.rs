@@ -1,0 +1,374 @@
+//! Observing: one snapshot of the engine in as few requests as show every field.
+//!
+//! Four listings, one inspect of every container of ours, one of every image the manifest names or a container runs.
+//! Nothing here writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
+use crate::engine::{Engine, EngineError};
+use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
+use crate::observed::{
+    Container, EngineInfo, Image, ImageReply, Network, Observed, Receipt, Stranger, Volume,
+};
+use crate::progress::Progress;
+use crate::spec::ContainerSpec;
+use crate::step::ResourceKind;
+
+/// How many inspects are under way at once: more does not make the engine faster.
+const AT_ONCE: usize = 8;
+
+/// Looks at everything that concerns an owner.
+///
+/// `references` are the images the manifest names that are not made by aishell.
+///
+/// # Errors
+/// The first request that fails ends the look: a snapshot with holes would be taken for drift.
+pub async fn observe(
+    engine: &impl Engine,
+    owner: &Owner,
+    references: &BTreeSet<String>,
+) -> Result<Observed, EngineError> {
+    let (version, containers, volumes, networks, images, named) = futures_util::try_join!(
+        ask(engine, Call::Version, engine_info),
+        ask(engine, Call::ListContainers, listed_containers),
+        ask(engine, Call::ListVolumes, listed_volumes),
+        ask(engine, Call::ListNetworks, listed_networks),
+        ask(engine, Call::ListImages, listed_images),
+        inspect_images(engine, references),
+    )?;
+    let mut observed = Observed {
+        engine: version,
+        images: images
+            .into_iter()
+            .map(|image| (image.id.clone(), image))
+            .collect(),
+        references: named,
+        ..Observed::default()
+    };
+    observed.volumes = volumes
+        .into_iter()
+        .filter_map(|reply| volume(reply, owner))
+        .collect();
+    observed.networks = networks
+        .into_iter()
+        .filter_map(|reply| network(reply, owner))
+        .collect();
+    let no_labels = Labels::new();
+    let mut ours = Vec::new();
+    for listed in containers {
+        let image_labels = observed
+            .images
+            .get(&listed.image_id)
+            .map_or(&no_labels, |image| &image.labels);
+        let Some(mark) = Mark::read_container(&listed.labels, image_labels) else {
+            continue;
+        };
+        match mark.kind {
+            Kind::Receipt => {
+                if let Some(receipt) = receipt(&listed, mark) {
+                    observed.receipts.insert(listed.name, receipt);
+                }
+            }
+            Kind::Container if owner.owns(&mark) => ours.push((listed, mark)),
+            _ => {}
+        }
+    }
+    let replies = inspect_containers(engine, &ours).await?;
+    let used: BTreeSet<String> = replies.iter().map(|(reply, _)| reply.image_id.clone()).collect();
+    let images = inspect_images(engine, &used).await?;
+    for (reply, mark) in replies {
+        let container = container(reply, mark, &images);
+        observed.containers.insert(container.name.clone(), container);
+    }
+    Ok(observed)
+}
+
+/// Asks, for names that no object of ours has, whether a stranger has them. One request each.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn strangers(
+    engine: &impl Engine,
+    observed: &mut Observed,
+    names: Vec<(ResourceKind, String)>,
+) -> Result<(), EngineError> {
+    let found: Vec<Option<Stranger>> = stream::iter(names)
+        .map(|(kind, name)| async move {
+            match kind {
+                ResourceKind::Container => {
+                    let call = Call::InspectContainer {
+                        container: name.clone(),
+                    };
+                    let reply = found(ask(engine, call, inspected_container).await)?;
+                    // An id that starts like the name would answer too.
+                    let reply = reply.filter(|reply| reply.name == name);
+                    Ok(reply.map(|reply| stranger("container", name, &reply.labels, &reply.spec.image)))
+                }
+                ResourceKind::Volume => {
+                    let call = Call::InspectVolume { volume: name.clone() };
+                    let reply = found(ask(engine, call, inspected_volume).await)?;
+                    Ok(reply.map(|reply| stranger("volume", name, &reply.labels, "")))
+                }
+                ResourceKind::Network => {
+                    let call = Call::InspectNetwork {
+                        network: name.clone(),
+                    };
+                    let reply = found(ask(engine, call, inspected_network).await)?;
+                    let reply = reply.filter(|reply| reply.name == name);
+                    Ok(reply.map(|reply| stranger("network", name, &reply.labels, "")))
+                }
+                ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    observed.strangers.extend(found.into_iter().flatten());
+    Ok(())
+}
+
+/// Sends one call and takes the answer apart.
+pub(crate) async fn ask<T>(
+    engine: &impl Engine,
+    call: Call,
+    take: impl FnOnce(Answer) -> Option<T>,
+) -> Result<T, EngineError> {
+    let answer = engine.call(&call, &Progress::default()).await?;
+    take(answer).ok_or_else(|| EngineError::Unexpected {
+        call: format!("{call:?}"),
+    })
+}
+
+/// Turns "there is none" into a value.
+fn found<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(EngineError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn inspect_images(
+    engine: &impl Engine,
+    references: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Arc<ImageReply>>, EngineError> {
+    let replies: Vec<Option<(String, Arc<ImageReply>)>> = stream::iter(references.clone())
+        .map(|reference| async move {
+            let call = Call::InspectImage {
+                image: reference.clone(),
+            };
+            let reply = found(ask(engine, call, inspected_image).await)?;
+            Ok(reply.map(|reply| (reference, Arc::new(reply))))
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(replies.into_iter().flatten().collect())
+}
+
+/// Inspects containers that were listed; one that is gone by now was not there.
+async fn inspect_containers(
+    engine: &impl Engine,
+    listed: &[(ListedContainer, Mark)],
+) -> Result<Vec<(ContainerReply, Mark)>, EngineError> {
+    let replies: Vec<Option<(ContainerReply, Mark)>> = stream::iter(listed)
+        .map(|(listed, mark)| {
+            let reply: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+                let call = Call::InspectContainer {
+                    container: listed.id.clone(),
+                };
+                let reply = found(ask(engine, call, inspected_container).await)?;
+                Ok(reply.map(|reply| (reply, mark.clone())))
+            });
+            reply
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(replies.into_iter().flatten().collect())
+}
+
+fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<ImageReply>>) -> Container {
+    let ContainerReply {
+        id,
+        name,
+        image_id,
+        labels,
+        state,
+        mut spec,
+        created,
+        started,
+        health,
+        restarts,
+        error,
+    } = reply;
+    spec.labels = labels
+        .iter()
+        .filter(|(name, _)| !name.starts_with(label::PREFIX) && *name != label::DEVCONTAINER)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    // The engine's choice where nothing was asked for.
+    if spec
+        .hostname
+        .as_deref()
+        .is_some_and(|hostname| id.starts_with(hostname))
+    {
+        spec.hostname = None;
+    }
+    let applied = labels
+        .get(label::APPLIED)
+        .and_then(|text| serde_json::from_str::<ContainerSpec>(text).ok());
+    Container {
+        id: OwnedId::new(&id, &mark),
+        mark,
+        name,
+        state,
+        image: images.get(&image_id).cloned(),
+        image_id,
+        spec,
+        applied,
+        created,
+        started,
+        health,
+        restarts,
+        error,
+    }
+}
+
+fn receipt(listed: &ListedContainer, mark: Mark) -> Option<Receipt> {
+    // A receipt vouches for a volume only while it holds on to it.
+    let volume = format!("aishell-harness-{}", mark.key.short());
+    if !listed.volumes.contains(&volume) {
+        return None;
+    }
+    Some(Receipt {
+        id: OwnedId::new(&listed.id, &mark),
+        digest: listed.labels.get(label::RECEIPT)?.clone(),
+        volume_created: listed.labels.get(label::RECEIPT_VOLUME)?.clone(),
+        mark,
+    })
+}
+
+fn volume(reply: VolumeReply, owner: &Owner) -> Option<(String, Volume)> {
+    let mark = Mark::read(&reply.labels)?;
+    let ours = match mark.kind {
+        Kind::Harness => true,
+        Kind::Volume => owner.owns(&mark),
+        _ => false,
+    };
+    ours.then(|| {
+        let volume = Volume {
+            id: OwnedId::new(&reply.name, &mark),
+            mark,
+            created: reply.created,
+            harnesses: reply.labels.get(label::HARNESSES).cloned(),
+        };
+        (reply.name, volume)
+    })
+}
+
+fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
+    let mark = Mark::read(&reply.labels)?;
+    (mark.kind == Kind::Network && owner.owns(&mark)).then(|| {
+        let network = Network {
+            id: OwnedId::new(&reply.id, &mark),
+            mark,
+            name: reply.name,
+        };
+        (reply.id, network)
+    })
+}
+
+/// Says in a person's words whose an object is.
+fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> Stranger {
+    let who = match Mark::read(labels) {
+        Some(mark) => format!(
+            "a {kind} of manifest `{}` in {}",
+            mark.manifest,
+            mark.project.as_deref().unwrap_or("another project")
+        ),
+        None if labels.keys().any(|label| label.starts_with(label::PREFIX)) => {
+            format!("a {kind} that an older aishell made")
+        }
+        None if image.is_empty() => format!("a {kind} that aishell did not make"),
+        None => format!("a {kind} that aishell did not make (image {image})"),
+    };
+    Stranger { kind, name, who }
+}
+
+fn engine_info(answer: Answer) -> Option<EngineInfo> {
+    if let Answer::Engine(engine) = answer {
+        Some(engine)
+    } else {
+        None
+    }
+}
+
+fn listed_containers(answer: Answer) -> Option<Vec<ListedContainer>> {
+    if let Answer::Containers(containers) = answer {
+        Some(containers)
+    } else {
+        None
+    }
+}
+
+fn listed_volumes(answer: Answer) -> Option<Vec<VolumeReply>> {
+    if let Answer::Volumes(volumes) = answer {
+        Some(volumes)
+    } else {
+        None
+    }
+}
+
+fn listed_networks(answer: Answer) -> Option<Vec<NetworkReply>> {
+    if let Answer::Networks(networks) = answer {
+        Some(networks)
+    } else {
+        None
+    }
+}
+
+fn listed_images(answer: Answer) -> Option<Vec<Image>> {
+    if let Answer::Images(images) = answer {
+        Some(images)
+    } else {
+        None
+    }
+}
+
+fn inspected_image(answer: Answer) -> Option<ImageReply> {
+    if let Answer::Image(image) = answer {
+        Some(*image)
+    } else {
+        None
+    }
+}
+
+pub(crate) fn inspected_container(answer: Answer) -> Option<ContainerReply> {
+    if let Answer::Container(container) = answer {
+        Some(*container)
+    } else {
+        None
+    }
+}
+
+pub(crate) fn inspected_volume(answer: Answer) -> Option<VolumeReply> {
+    if let Answer::Volume(volume) = answer {
+        Some(volume)
+    } else {
+        None
+    }
+}
+
+pub(crate) fn inspected_network(answer: Answer) -> Option<NetworkReply> {
+    if let Answer::Network(network) = answer {
+        Some(network)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,282 @@
+//! Judgement: what has to be done so that the engine becomes what the manifest wants.
+//!
+//! [`plan`] is pure, total and deterministic: the same desired and observed values give the same bytes. It asks
+//! nobody and reads nothing; `diff` prints what it returns and `apply` carries out the same value.
+
+use std::collections::BTreeMap;
+
+use crate::desired::{Desired, Pin};
+use crate::label::Kind;
+use crate::observed::Observed;
+use crate::step::{
+    Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
+    Unknown, Work,
+};
+
+mod container;
+mod image;
+mod network;
+mod prune;
+mod volume;
+
+pub use container::inherit;
+
+/// What the person allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// Whether what the manifest does not want any more is removed.
+    pub prune: bool,
+}
+
+impl Default for Consent {
+    fn default() -> Self {
+        Self { prune: true }
+    }
+}
+
+/// Returns the steps that make the engine what the manifest wants.
+///
+/// # Guarantees
+/// - A plan without steps, blocked or unknown resources means that nothing differs.
+/// - Every step has a reason; its needs come before it.
+/// - Nothing that is not provably ours is changed or removed by any step.
+pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: Consent) -> Plan {
+    let mut draft = Draft::new(desired, observed, consent);
+    image::stages(&mut draft);
+    image::identities(&mut draft);
+    volume::harness(&mut draft);
+    network::private(&mut draft);
+    volume::data(&mut draft);
+    let orphans = prune::containers(&mut draft);
+    container::all(&mut draft, &orphans);
+    prune::networks(&mut draft);
+    draft.finish(manifest.clone())
+}
+
+/// Returns every name the manifest needs on the engine that no object of ours has, by kind: whether a stranger has
+/// one of them takes a request each, and a satisfied world needs none.
+pub fn wanted_names(desired: &Desired, observed: &Observed) -> Vec<(ResourceKind, String)> {
+    let mut names = Vec::new();
+    for container in desired.containers.values() {
+        if !observed.containers.contains_key(&container.engine_name) {
+            names.push((ResourceKind::Container, container.engine_name.clone()));
+        }
+    }
+    for volume in desired.volumes.keys() {
+        if !observed.volumes.contains_key(volume) {
+            names.push((ResourceKind::Volume, volume.clone()));
+        }
+    }
+    if let Some(harness) = &desired.harness {
+        if !observed.volumes.contains_key(&harness.volume()) {
+            names.push((ResourceKind::Volume, harness.volume()));
+        }
+        if !observed.receipts.contains_key(&harness.receipt()) {
+            names.push((ResourceKind::Container, harness.receipt()));
+        }
+    }
+    names
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    consent: Consent,
+    steps: Vec<Step>,
+    blocked: Vec<Blocked>,
+    unknown: Vec<Unknown>,
+    unchanged: Vec<Resource>,
+    notes: Vec<String>,
+    /// What others wait for, by what it makes.
+    makers: BTreeMap<Made, Maker>,
+}
+
+/// Something that other steps may need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Made {
+    /// The image of a stage.
+    Stage(String),
+    /// An identity image.
+    Identity(String),
+    /// The harness volume.
+    Harness,
+    /// The private network.
+    Network,
+    /// A data volume.
+    Volume(String),
+}
+
+/// How something that others need comes about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Maker {
+    /// It is there.
+    Ready,
+    /// A step makes it.
+    Step(u32),
+    /// It cannot be said yet.
+    Unknown(String),
+    /// It is blocked.
+    Blocked,
+}
+
+/// A step before it has a number.
+struct NewStep {
+    resource: Resource,
+    action: Action,
+    impact: Impact,
+    because: Vec<Because>,
+    needs: Vec<u32>,
+    detail: Option<String>,
+    work: Work,
+}
+
+impl<'a> Draft<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed, consent: Consent) -> Self {
+        Self {
+            desired,
+            observed,
+            consent,
+            steps: Vec::new(),
+            blocked: Vec::new(),
+            unknown: Vec::new(),
+            unchanged: Vec::new(),
+            notes: desired.notes.clone(),
+            makers: BTreeMap::new(),
+        }
+    }
+
+    fn push(&mut self, step: NewStep) -> u32 {
+        let NewStep {
+            resource,
+            action,
+            impact,
+            because,
+            mut needs,
+            detail,
+            work,
+        } = step;
+        let id = u32::try_from(self.steps.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        needs.sort_unstable();
+        needs.dedup();
+        self.steps.push(Step {
+            id,
+            resource,
+            action,
+            impact,
+            because,
+            needs,
+            detail,
+            work,
+        });
+        id
+    }
+
+    fn unchanged(&mut self, kind: ResourceKind, name: &str) {
+        self.unchanged.push(resource(kind, name));
+    }
+
+    fn unknown(&mut self, kind: ResourceKind, name: &str, reason: &str) {
+        self.unknown.push(Unknown {
+            kind,
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Blocks a creation because a stranger has the name.
+    fn foreign(&mut self, resource: Resource, action: Action, who: &str, because: Vec<Because>) {
+        self.blocked.push(Blocked {
+            resource,
+            action,
+            impact: Impact::None,
+            reason: BlockedReason::Foreign,
+            detail: who.to_owned(),
+            unblock: None,
+            because,
+        });
+    }
+
+    fn made(&mut self, made: Made, maker: Maker) {
+        self.makers.insert(made, maker);
+    }
+
+    /// Gathers what a resource has to wait for.
+    fn needs(&self, of: impl IntoIterator<Item = Made>) -> Needs {
+        let mut steps = Vec::new();
+        for made in of {
+            match self.makers.get(&made) {
+                None | Some(Maker::Ready) => {}
+                Some(Maker::Step(step)) => steps.push(*step),
+                Some(Maker::Unknown(reason)) => return Needs::Unknown(reason.clone()),
+                Some(Maker::Blocked) => return Needs::Blocked,
+            }
+        }
+        Needs::Steps(steps)
+    }
+
+    fn finish(self, manifest: ManifestInfo) -> Plan {
+        let Self {
+            desired: _,
+            observed,
+            consent: _,
+            steps,
+            blocked,
+            unknown,
+            unchanged,
+            notes,
+            makers: _,
+        } = self;
+        Plan {
+            manifest,
+            engine: observed.engine.clone(),
+            steps,
+            blocked,
+            unknown,
+            unchanged,
+            notes,
+        }
+    }
+}
+
+/// What a resource has to wait for.
+enum Needs {
+    /// These steps, if any.
+    Steps(Vec<u32>),
+    /// Something that cannot be said yet.
+    Unknown(String),
+    /// Something that is blocked.
+    Blocked,
+}
+
+fn resource(kind: ResourceKind, name: &str) -> Resource {
+    Resource {
+        kind,
+        name: name.to_owned(),
+    }
+}
+
+/// Returns the labels of a job.
+fn job_labels(desired: &Desired, name: &str, key: &crate::key::Key) -> crate::label::Labels {
+    crate::label::shared(&desired.owner.manifest, Kind::Job, name, key)
+}
+
+/// Returns the value of a pin, or notes that it is unknown.
+fn settled<'p, T>(
+    draft: &mut Draft<'_>,
+    pin: &'p Pin<T>,
+    kind: ResourceKind,
+    name: &str,
+    made: Made,
+) -> Option<&'p T> {
+    match pin {
+        Pin::Known(value) => Some(value),
+        Pin::Unknown(reason) => {
+            draft.unknown(kind, name, reason);
+            draft.made(made, Maker::Unknown(reason.clone()));
+            None
+        }
+    }
+}

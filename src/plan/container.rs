@@ -1,0 +1,546 @@
+//! What named containers need: created, changed in place, started, replaced.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Draft, Made, Needs, NewStep, resource};
+use crate::call::{Call, Create};
+use crate::desired::{Container, ImageChoice, StageSource};
+use crate::key::canonical;
+use crate::label::{self, Kind, Mark};
+use crate::observed::{self, ImageReply, RunState};
+use crate::spec::{Binding, Class, ContainerSpec, Difference, Mount};
+use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
+
+/// The suffix of a new container that waits to take its place.
+pub const NEXT: &str = ".next";
+/// The suffix of an old container that has made room.
+pub const PREVIOUS: &str = ".prev";
+
+/// Plans every container of the manifest.
+pub(super) fn all(draft: &mut Draft<'_>, freed: &BTreeMap<Binding, u32>) {
+    for (name, container) in &draft.desired.containers {
+        one(draft, name, container, freed);
+    }
+}
+
+fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMap<Binding, u32>) {
+    let (live, leftovers) = candidates(draft.observed, name, &container.engine_name);
+    if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
+        let who = stranger.who.clone();
+        let because = vec![Because::plain(Cause::Missing).at(container.place(""))];
+        draft.foreign(
+            resource(ResourceKind::Container, name),
+            Action::Create,
+            &who,
+            because,
+        );
+        return;
+    }
+    let mut needs = match draft.needs(dependencies(container)) {
+        Needs::Steps(needs) => needs,
+        Needs::Unknown(reason) => return draft.unknown(ResourceKind::Container, name, &reason),
+        Needs::Blocked => {
+            return draft.unknown(ResourceKind::Container, name, "something it needs is blocked");
+        }
+    };
+    for leftover in leftovers {
+        needs.push(remove_leftover(draft, name, leftover));
+    }
+    needs.extend(
+        container
+            .published()
+            .into_iter()
+            .filter_map(|binding| freed.get(binding)),
+    );
+    let Some(reference) = reference(draft, container) else {
+        return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
+    };
+    let Some(live) = live else {
+        let new = creation(draft, name, container, &reference);
+        draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Create,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Missing).at(container.place(""))],
+            needs,
+            detail: None,
+            work: Work::Create(Box::new(new)),
+        });
+        return;
+    };
+    compare(draft, name, container, live, needs, &reference);
+}
+
+/// Returns what a container cannot be made without.
+fn dependencies(container: &Container) -> Vec<Made> {
+    let mut made = vec![match &container.image {
+        ImageChoice::Identity(identity) => Made::Identity(identity.clone()),
+        ImageChoice::Stage(stage) => Made::Stage(stage.clone()),
+    }];
+    if container.harness {
+        made.push(Made::Harness);
+    }
+    made.extend(container.volumes.iter().cloned().map(Made::Volume));
+    if !container.spec.networks.is_empty() {
+        made.push(Made::Network);
+    }
+    made
+}
+
+/// Picks the container that is the resource now, and what interrupted replacements left beside it.
+fn candidates<'o>(
+    observed: &'o observed::Observed,
+    name: &str,
+    engine_name: &str,
+) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
+    let mut found: Vec<_> = observed
+        .containers
+        .values()
+        .filter(|container| container.mark.kind == Kind::Container && container.mark.name == name)
+        .collect();
+    let rank = |container: &&observed::Container| match container.name.strip_prefix(engine_name) {
+        Some("") => 0,
+        // The old one was a working container; the new one has proved nothing yet.
+        Some(PREVIOUS) => 1,
+        Some(NEXT) => 3,
+        _ => 2,
+    };
+    found.sort_by_key(rank);
+    let mut found = found.into_iter();
+    (found.next(), found.collect())
+}
+
+fn remove_leftover(draft: &mut Draft<'_>, name: &str, leftover: &observed::Container) -> u32 {
+    draft.push(NewStep {
+        resource: resource(ResourceKind::Container, name),
+        action: Action::Remove,
+        impact: Impact::None,
+        because: vec![Because::field(
+            Cause::Orphan,
+            "name",
+            json!(leftover.name),
+            Value::Null,
+        )],
+        needs: Vec::new(),
+        detail: Some(format!(
+            "{} was left by an interrupted replacement",
+            leftover.name
+        )),
+        work: Work::Guarded {
+            object: leftover.id.clone(),
+            kind: ResourceKind::Container,
+            calls: removal(leftover),
+        },
+    })
+}
+
+/// Returns the calls that remove a container, asking its processes to end first.
+pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
+    let remove = Call::RemoveContainer {
+        container: container.id.clone(),
+    };
+    if matches!(container.state, RunState::Running | RunState::Restarting) {
+        vec![
+            Call::StopContainer {
+                container: container.id.clone(),
+            },
+            remove,
+        ]
+    } else {
+        vec![remove]
+    }
+}
+
+/// Returns the reference that the container is to be created from.
+fn reference(draft: &Draft<'_>, container: &Container) -> Option<String> {
+    match &container.image {
+        ImageChoice::Identity(name) => draft.desired.identities.get(name)?.tag.known().cloned(),
+        ImageChoice::Stage(name) => Some(draft.desired.stages.get(name)?.reference().to_owned()),
+    }
+}
+
+fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &str) -> CreateWork {
+    let spec = ContainerSpec {
+        image: reference.to_owned(),
+        ..container.spec.clone()
+    };
+    let key = crate::key::Key::of(crate::key::KeyKind::Container, &spec);
+    let mut labels = draft.desired.owner.labels(Kind::Container, name, &key);
+    // A specification is strings, numbers and lists of them: serialising it cannot fail.
+    let applied = serde_json::to_value(&spec).unwrap_or(Value::Null);
+    labels.insert(label::APPLIED.to_owned(), canonical(&applied));
+    let editor = json!([{ "remoteUser": spec.user.as_deref().unwrap_or_default().split(':').next() }]);
+    labels.insert(label::DEVCONTAINER.to_owned(), canonical(&editor));
+    let connect = spec
+        .networks
+        .iter()
+        .skip(1)
+        .map(|(name, endpoint)| (name.clone(), endpoint.clone()))
+        .collect();
+    CreateWork {
+        create: Create {
+            name: container.engine_name.clone(),
+            labels,
+            spec,
+        },
+        connect,
+    }
+}
+
+fn compare(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    mut needs: Vec<u32>,
+    reference: &str,
+) {
+    let differences = differences(container, live);
+    let mut because: Vec<Because> = image_change(draft, container, live, reference)
+        .into_iter()
+        .collect();
+    let mut forced = Vec::new();
+    for difference in &differences {
+        if difference.class == Class::Create {
+            because.push(explain(draft, container, live, difference));
+        } else if cannot_be_unset(difference) {
+            because.push(explain(draft, container, live, difference));
+            forced.push(difference.field.clone());
+        }
+    }
+    if !because.is_empty() {
+        // A replacement brings everything else along, and says so.
+        for difference in &differences {
+            if difference.class == Class::Live && !forced.contains(&difference.field) {
+                because.push(explain(draft, container, live, difference));
+            }
+        }
+        let new = creation(draft, name, container, reference);
+        let detail = (!forced.is_empty()).then(|| {
+            format!(
+                "the engine cannot unset {} of a container that exists",
+                forced.join(", ")
+            )
+        });
+        draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Replace,
+            impact: Impact::Recreate,
+            because,
+            needs,
+            detail,
+            work: Work::Replace {
+                old: live.id.clone(),
+                new: Box::new(new),
+            },
+        });
+        return;
+    }
+    let before = draft.steps.len();
+    if live.name != container.engine_name {
+        let id = draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Rename,
+            impact: Impact::None,
+            because: vec![Because::field(
+                Cause::Drift,
+                "name",
+                json!(live.name),
+                json!(container.engine_name),
+            )],
+            needs: needs.clone(),
+            detail: None,
+            work: Work::Guarded {
+                object: live.id.clone(),
+                kind: ResourceKind::Container,
+                calls: vec![Call::RenameContainer {
+                    container: live.id.clone(),
+                    name: container.engine_name.clone(),
+                }],
+            },
+        });
+        needs.push(id);
+    }
+    needs.extend(in_place(draft, name, container, live, &differences, &needs));
+    wake(draft, name, container, live, needs);
+    if draft.steps.len() == before {
+        draft.unchanged(ResourceKind::Container, name);
+    }
+}
+
+/// Returns what differs between the live container and what is wanted of it.
+fn differences(container: &Container, live: &observed::Container) -> Vec<Difference> {
+    let wanted = match &live.image {
+        Some(image) => inherit(&container.spec, image),
+        None => container.spec.clone(),
+    };
+    let mut spec = live.spec.clone();
+    let mut wanted = wanted;
+    // The image is judged by what it is; see `image_change`.
+    spec.image.clear();
+    wanted.image.clear();
+    spec.differences(&wanted)
+}
+
+/// Returns a specification with what the engine merges in from an image.
+pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
+    let mut merged = spec.clone();
+    for (name, value) in &image.config.env {
+        merged.env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    for (name, value) in &image.image.labels {
+        if !name.starts_with(label::PREFIX) && name != label::DEVCONTAINER {
+            merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    // An entrypoint of one's own drops the image's command.
+    if merged.entrypoint.is_none() {
+        merged.entrypoint.clone_from(&image.config.entrypoint);
+        if merged.command.is_none() {
+            merged.command.clone_from(&image.config.command);
+        }
+    }
+    merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
+    merged.command = merged.command.filter(|words| !words.is_empty());
+    merged.user = merged
+        .user
+        .or_else(|| image.config.user.clone())
+        .filter(|user| !user.is_empty());
+    merged.workdir = merged
+        .workdir
+        .or_else(|| image.config.workdir.clone())
+        .filter(|path| !path.is_empty());
+    merged.stop.signal = merged.stop.signal.or_else(|| image.config.stop_signal.clone());
+    merged
+}
+
+/// Returns the reason if the container runs another image than the wanted one.
+fn image_change(
+    draft: &Draft<'_>,
+    container: &Container,
+    live: &observed::Container,
+    reference: &str,
+) -> Option<Because> {
+    let mark = live
+        .image
+        .as_ref()
+        .and_then(|image| Mark::read(&image.image.labels));
+    let has = |kind: Kind, key: Option<&crate::key::Key>| {
+        mark.as_ref()
+            .is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key)
+    };
+    let same = match &container.image {
+        ImageChoice::Identity(name) => {
+            let identity = draft.desired.identities.get(name)?;
+            has(Kind::Identity, identity.key.known())
+        }
+        ImageChoice::Stage(name) => {
+            let stage = draft.desired.stages.get(name)?;
+            match &stage.source {
+                StageSource::Dockerfile { .. } => has(Kind::Foundation, stage.key.known()),
+                StageSource::Image { reference, .. } => draft
+                    .observed
+                    .references
+                    .get(reference)
+                    .is_some_and(|image| image.image.id == live.image_id),
+            }
+        }
+    };
+    (!same).then(|| {
+        Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference))
+            .at(container.place("image"))
+    })
+}
+
+/// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.
+fn explain(
+    draft: &Draft<'_>,
+    container: &Container,
+    live: &observed::Container,
+    difference: &Difference,
+) -> Because {
+    let Difference {
+        field,
+        from,
+        to,
+        class,
+    } = difference;
+    if field == "mounts./tools" {
+        let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
+            Some(Mount::Volume { name, .. }) => {
+                let known = draft.observed.harness_display(name);
+                known.or_else(|| {
+                    draft
+                        .desired
+                        .harness
+                        .as_ref()
+                        .map(crate::desired::HarnessSet::display)
+                })
+            }
+            _ => None,
+        };
+        return Because::field(
+            Cause::Dependency,
+            "harness",
+            json!(set(&live.spec)),
+            json!(set(&container.spec)),
+        )
+        .at(container.place("harness"));
+    }
+    let asked = live.applied.as_ref().map(|applied| {
+        let merged = live
+            .image
+            .as_ref()
+            .map_or_else(|| applied.clone(), |image| inherit(applied, image));
+        let wanted = live
+            .image
+            .as_ref()
+            .map_or_else(|| container.spec.clone(), |image| inherit(&container.spec, image));
+        merged
+            .differences(&wanted)
+            .iter()
+            .all(|other| other.field != *field)
+    });
+    let cause = match (class, asked) {
+        // It was asked for like this, so somebody changed it; without the label nobody can say who did.
+        (Class::Create | Class::Live, Some(true)) => Cause::Drift,
+        (Class::Create | Class::Live, Some(false) | None) => Cause::Manifest,
+    };
+    Because::field(cause, field, from.clone(), to.clone()).at(container.place(field))
+}
+
+/// Says whether a limit is to be removed that the engine can only ever change.
+fn cannot_be_unset(difference: &Difference) -> bool {
+    difference.to.is_null()
+        && matches!(
+            difference.field.as_str(),
+            "resources.memory" | "resources.memorySwap" | "resources.reservation" | "resources.cpus"
+        )
+}
+
+/// Plans what the engine can change while the container runs, and returns the steps.
+fn in_place(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    differences: &[Difference],
+    needs: &[u32],
+) -> Vec<u32> {
+    let mut steps = Vec::new();
+    let explained = |draft: &Draft<'_>, prefixes: &[&str]| -> Vec<Because> {
+        differences
+            .iter()
+            .filter(|difference| prefixes.iter().any(|prefix| difference.field.starts_with(prefix)))
+            .map(|difference| explain(draft, container, live, difference))
+            .collect()
+    };
+    let because = explained(draft, &["resources.", "restart"]);
+    if !because.is_empty() {
+        let changed = |prefix: &str| {
+            differences
+                .iter()
+                .any(|difference| difference.field.starts_with(prefix))
+        };
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Update,
+            impact: Impact::Live,
+            because,
+            needs: needs.to_vec(),
+            detail: None,
+            work: Work::Calls(vec![Call::UpdateContainer {
+                container: live.id.id().to_owned(),
+                resources: changed("resources.").then(|| container.spec.resources.clone()),
+                restart: changed("restart").then_some(container.spec.restart),
+            }]),
+        }));
+    }
+    for difference in differences {
+        let Some(network) = difference.field.strip_prefix("network.") else {
+            continue;
+        };
+        let wanted = container.spec.networks.get(network);
+        let disconnect = Call::DisconnectNetwork {
+            network: network.to_owned(),
+            container: live.id.id().to_owned(),
+        };
+        let connect = wanted.map(|endpoint| Call::ConnectNetwork {
+            network: network.to_owned(),
+            container: live.id.id().to_owned(),
+            endpoint: endpoint.clone(),
+        });
+        let (action, calls) = match connect {
+            None => (Action::Disconnect, vec![disconnect]),
+            Some(connect) if difference.from.is_null() => (Action::Connect, vec![connect]),
+            // Aliases cannot be changed while attached.
+            Some(connect) => (Action::Connect, vec![disconnect, connect]),
+        };
+        let because = vec![explain(draft, container, live, difference)];
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action,
+            impact: Impact::Live,
+            because,
+            needs: needs.to_vec(),
+            detail: None,
+            work: Work::Calls(calls),
+        }));
+    }
+    steps
+}
+
+/// Plans what makes a container run that does not.
+fn wake(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    needs: Vec<u32>,
+) {
+    let completed = container.completes && live.state == RunState::Exited { code: 0 };
+    let (action, impact, call) = match live.state {
+        RunState::Running => return,
+        RunState::Restarting => {
+            draft.notes.push(format!(
+                "container {name} ends again and again ({} restarts)",
+                live.restarts
+            ));
+            return;
+        }
+        RunState::Removing => {
+            return draft.unknown(ResourceKind::Container, name, "the engine is removing it");
+        }
+        RunState::Exited { .. } if completed => return,
+        RunState::Paused => (
+            Action::Unpause,
+            Impact::Live,
+            Call::UnpauseContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
+        RunState::Created | RunState::Exited { .. } | RunState::Dead => (
+            Action::Start,
+            Impact::Restart,
+            Call::StartContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
+    };
+    draft.push(NewStep {
+        resource: resource(ResourceKind::Container, name),
+        action,
+        impact,
+        because: vec![Because::field(
+            Cause::Drift,
+            "state",
+            json!(live.state.display()),
+            json!("running"),
+        )],
+        needs,
+        detail: live.error.clone(),
+        work: Work::Calls(vec![call]),
+    });
+}

@@ -1,0 +1,40 @@
+//! What the private network needs: to exist.
+
+use super::{Draft, Made, Maker, NewStep, resource};
+use crate::call::Call;
+use crate::label::Kind;
+use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+
+/// Plans the private network of the manifest.
+pub(super) fn private(draft: &mut Draft<'_>) {
+    let Some(network) = &draft.desired.network else {
+        return;
+    };
+    let maker = if draft
+        .observed
+        .networks
+        .values()
+        .any(|found| found.name == network.name)
+    {
+        draft.unchanged(ResourceKind::Network, &network.name);
+        Maker::Ready
+    } else {
+        let labels = draft
+            .desired
+            .owner
+            .labels(Kind::Network, &draft.desired.owner.manifest, &network.key);
+        Maker::Step(draft.push(NewStep {
+            resource: resource(ResourceKind::Network, &network.name),
+            action: Action::Create,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Missing)],
+            needs: Vec::new(),
+            detail: None,
+            work: Work::Calls(vec![Call::CreateNetwork {
+                name: network.name.clone(),
+                labels,
+            }]),
+        }))
+    };
+    draft.made(Made::Network, maker);
+}

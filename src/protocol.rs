@@ -1,0 +1,134 @@
+//! Protocols: several calls that belong together and can be cut between any two.
+//!
+//! A [`Protocol`] is a value. [`Protocol::next`] looks at what has been heard so far and names the next call; it
+//! never talks to an engine. One small [`drive`] does the talking, so that the same protocol runs on the real and on
+//! the in-memory engine, and every request is a place where a law can cut.
+//!
+//! A protocol may be cut anywhere and started again by another process: what it needs to know it reads from names
+//! and labels, and what it finds half done it finishes or takes back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::call::{Answer, Call};
+use crate::engine::{Engine, EngineError};
+use crate::label::{Mark, OwnedId};
+use crate::progress::Progress;
+use crate::report::Failure;
+use crate::step::{ResourceKind, Work};
+
+mod create;
+mod identity;
+mod job;
+mod populate;
+mod replace;
+mod sequence;
+
+pub use populate::{RECEIPT_PATH, Receipt};
+
+/// What a protocol wants to happen next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// One call.
+    Call(Box<Call>),
+    /// Nothing for a while: somebody else is at work.
+    Wait(Duration),
+    /// It is complete.
+    Done,
+    /// It failed and has undone what it could.
+    Failed(Failure),
+}
+
+/// Several calls that belong together.
+pub trait Protocol: Send {
+    /// Returns what should happen next. Pure: asking twice gives the same.
+    fn next(&self) -> Next;
+
+    /// Takes in what a call answered, and when.
+    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp);
+
+    /// Takes in that the wait is over.
+    fn waited(&mut self) {}
+}
+
+/// Carries a protocol out.
+///
+/// # Cancel safety
+/// Dropping the future between calls leaves a state that the next pass finishes or takes back.
+///
+/// # Errors
+/// What the protocol failed with.
+pub async fn drive(
+    protocol: &mut (dyn Protocol + Send),
+    engine: &impl Engine,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    loop {
+        match protocol.next() {
+            Next::Call(call) => {
+                tracing::debug!(?call, "call");
+                let result = engine.call(&call, progress).await;
+                if let Err(error) = &result {
+                    tracing::debug!(%error, "answer");
+                }
+                protocol.heard(result, Timestamp::now());
+            }
+            Next::Wait(time) => {
+                tokio::time::sleep(time).await;
+                protocol.waited();
+            }
+            Next::Done => return Ok(()),
+            Next::Failed(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Returns the protocol that carries out the work of a step.
+pub fn of(work: &Work) -> Box<dyn Protocol> {
+    match work {
+        Work::Calls(calls) => Box::new(sequence::Sequence::new(calls.clone())),
+        Work::Guarded { object, kind, calls } => {
+            Box::new(sequence::Sequence::guarded(object.clone(), *kind, calls.clone()))
+        }
+        Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
+            Call::BuildImage(build.clone()),
+            Call::TagImage {
+                image: build.tag.clone(),
+                tag: alias.clone(),
+            },
+        ])),
+        Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
+        Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
+        Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),
+        Work::Replace { old, new } => Box::new(replace::Replace::new(old.clone(), (**new).clone())),
+    }
+}
+
+fn call(call: Call) -> Next {
+    Next::Call(Box::new(call))
+}
+
+/// Returns what an engine's error means for a step.
+fn failure(error: EngineError) -> Failure {
+    match error {
+        EngineError::Work { message, log } => Failure { message, log },
+        other => Failure::new(other.to_string()),
+    }
+}
+
+/// Returns the failure of an answer that does not fit its call.
+fn unexpected(what: &str) -> Failure {
+    Failure::new(format!("the engine answered something else than {what}"))
+}
+
+/// Says whether an object is still the one that was observed.
+fn is_still(object: &OwnedId, kind: ResourceKind, answer: &Answer) -> bool {
+    let labels = match (kind, answer) {
+        (ResourceKind::Container, Answer::Container(reply)) => &reply.labels,
+        (ResourceKind::Network, Answer::Network(reply)) => &reply.labels,
+        (ResourceKind::Volume, Answer::Volume(reply)) => &reply.labels,
+        _ => return false,
+    };
+    Mark::read(labels).is_some_and(|mark| mark.uid == object.uid())
+}

@@ -1,0 +1,131 @@
+//! Jobs: short-lived containers whose name is the mutex.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Next, call, failure, unexpected};
+use crate::call::{Answer, Call, Create};
+use crate::engine::EngineError;
+use crate::label::{Kind, Mark, OwnedId};
+use crate::observed::RunState;
+use crate::report::Failure;
+
+/// How long a created job may wait for its start before it counts as abandoned, in seconds.
+const ABANDONED: i64 = 60;
+/// How long to wait between two looks at somebody else's job.
+const LOOK: Duration = Duration::from_millis(200);
+/// How many looks an ended job is given: whoever started it may be about to read its result.
+const GRACE: u32 = 10;
+/// How often a name may be taken by something that cannot be seen: the engine reserves a name before it shows the
+/// container.
+const GHOSTS: u32 = 20;
+
+/// Takes the name of a job.
+pub(super) struct Acquire {
+    create: Create,
+    at: At,
+    ghosts: u32,
+    looks: u32,
+}
+
+enum At {
+    Create,
+    Look,
+    Remove(OwnedId),
+    Wait,
+    Mine(OwnedId),
+    Theirs { id: String },
+    Failed(Failure),
+}
+
+/// How taking the name stands.
+pub(super) enum Acquired<'a> {
+    /// Not decided; go on with this.
+    Go(Next),
+    /// The job is ours.
+    Mine(&'a OwnedId),
+    /// Somebody else's job with this id is running.
+    Theirs(&'a str),
+}
+
+impl Acquire {
+    pub(super) fn new(create: Create) -> Self {
+        Self {
+            create,
+            at: At::Create,
+            ghosts: 0,
+            looks: 0,
+        }
+    }
+
+    pub(super) fn state(&self) -> Acquired<'_> {
+        let name = self.create.name.clone();
+        match &self.at {
+            At::Create => Acquired::Go(call(Call::CreateContainer(Box::new(self.create.clone())))),
+            At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
+            At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
+                container: id.clone(),
+            })),
+            At::Wait => Acquired::Go(Next::Wait(LOOK)),
+            At::Failed(failure) => Acquired::Go(Next::Failed(failure.clone())),
+            At::Mine(id) => Acquired::Mine(id),
+            At::Theirs { id } => Acquired::Theirs(id),
+        }
+    }
+
+    pub(super) fn waited(&mut self) {
+        self.looks += 1;
+        self.at = At::Look;
+    }
+
+    pub(super) fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
+        self.at = match (&self.at, result) {
+            (At::Create, Ok(Answer::Id(id))) => At::Mine(OwnedId::made(&id)),
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Look,
+            (At::Look, Ok(Answer::Container(reply))) => self.judge(&reply, now),
+            (At::Look, Err(EngineError::NotFound { .. })) => {
+                self.ghosts += 1;
+                if self.ghosts > GHOSTS {
+                    At::Failed(Failure::new(format!(
+                        "the name {} is taken by nothing",
+                        self.create.name
+                    )))
+                } else {
+                    At::Create
+                }
+            }
+            (At::Remove(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                At::Create
+            }
+            (_, Err(error)) => At::Failed(failure(error)),
+            (_, Ok(_)) => At::Failed(unexpected("a container")),
+        };
+    }
+
+    /// Decides about the container that has the name.
+    fn judge(&self, reply: &crate::call::ContainerReply, now: Timestamp) -> At {
+        let Some(mark) = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job) else {
+            return At::Failed(Failure::new(format!(
+                "a container that aishell did not make is called {}; it was left alone",
+                self.create.name
+            )));
+        };
+        let owned = OwnedId::new(&reply.id, &mark);
+        match reply.state {
+            RunState::Running | RunState::Restarting | RunState::Paused => {
+                At::Theirs { id: reply.id.clone() }
+            }
+            RunState::Exited { .. } | RunState::Dead if self.looks >= GRACE => At::Remove(owned),
+            RunState::Created if is_abandoned(&reply.created, now) => At::Remove(owned),
+            RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,
+        }
+    }
+}
+
+fn is_abandoned(created: &str, now: Timestamp) -> bool {
+    // A time that cannot be read is no reason to wait for ever.
+    created
+        .parse::<Timestamp>()
+        .map_or(true, |created| now.as_second() - created.as_second() > ABANDONED)
+}

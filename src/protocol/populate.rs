@@ -1,0 +1,399 @@
+//! Filling a harness volume.
+//!
+//! 1. Create the volume. That is idempotent and its labels are immutable, so it proves nothing about content.
+//! 2. Look whether a receipt container vouches for it by now.
+//! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again.
+//! 4. The job removes an old receipt first, installs member by member in place, probes every program, swaps the farm
+//!    of links, and writes the receipt file last.
+//! 5. Create the receipt container with the digest of the receipt file and the volume's creation time, which is read
+//!    after the last write. Remove the job.
+//!
+//! Cut anywhere, there is no receipt container, so no sandbox mounts the volume, and the next run begins again with
+//! what is intact.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::job::{Acquire, Acquired};
+use super::{Next, Protocol, call, failure, unexpected};
+use crate::call::{Answer, Call, Content, Create, File};
+use crate::engine::EngineError;
+use crate::key::digest;
+use crate::label::{self, Kind, Mark, OwnedId};
+use crate::observed::RunState;
+use crate::report::Failure;
+use crate::spec::{ContainerSpec, Endpoint, Mount, Security};
+use crate::step::PopulateWork;
+
+mod script;
+
+/// Where the receipt lies in a harness volume that is mounted at `/tools`.
+pub const RECEIPT_PATH: &str = "/tools/.aishell/receipt.json";
+/// The user of jobs, no sandbox's.
+const JOB_USER: u32 = 64_044;
+/// The home of a job, in its container layer.
+const JOB_HOME: &str = ".aishell-job";
+
+/// What a job writes last: which members are in the volume, and what they are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The schema of this file.
+    pub schema: u32,
+    /// The key of the set.
+    pub key: String,
+    /// The members.
+    pub members: Vec<ReceiptMember>,
+    /// The number of files, this one's directory aside.
+    pub files: u64,
+    /// The digest over the digests and paths of all files, this one's directory aside.
+    pub digest: String,
+}
+
+/// One member in a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptMember {
+    /// Its name.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// Its npm package.
+    pub npm: String,
+    /// What the package manager says of its integrity, if anything.
+    pub integrity: Option<String>,
+}
+
+/// Fills a harness volume.
+pub(super) struct Populate {
+    work: PopulateWork,
+    at: At,
+    volume_created: String,
+    receipt_digest: String,
+}
+
+enum At {
+    Volume,
+    Check,
+    Acquire(Acquire),
+    FollowTheirs(String),
+    Upload(OwnedId),
+    Start(OwnedId),
+    Follow(OwnedId),
+    Ended(OwnedId, Vec<String>),
+    Read(OwnedId),
+    Stamp(OwnedId),
+    Vouch(OwnedId),
+    VouchTaken(OwnedId),
+    Unvouch(OwnedId, OwnedId),
+    Sweep(OwnedId),
+    Exhibit(OwnedId, Failure),
+    RemoveExhibit(OwnedId, OwnedId, Failure),
+    KeepExhibit(OwnedId, Failure),
+    Done,
+    Failed(Failure),
+}
+
+impl Populate {
+    pub(super) fn new(work: PopulateWork) -> Self {
+        Self {
+            work,
+            at: At::Volume,
+            volume_created: String::new(),
+            receipt_digest: String::new(),
+        }
+    }
+
+    fn security() -> Security {
+        Security {
+            no_new_privileges: true,
+            cap_drop: vec!["ALL".to_owned()],
+            ..Security::default()
+        }
+    }
+
+    fn job(&self) -> Create {
+        let mut env = self.work.env.clone();
+        env.insert("HOME".to_owned(), format!("/{JOB_HOME}"));
+        if self.work.certificates.is_some() {
+            for name in super::identity::CERTIFICATE_VARIABLES {
+                env.insert(name.to_owned(), format!("/{JOB_HOME}/ca.pem"));
+            }
+            env.insert("npm_config_cafile".to_owned(), format!("/{JOB_HOME}/ca.pem"));
+        }
+        Create {
+            name: self.work.job_name.clone(),
+            labels: self.work.job.clone(),
+            spec: ContainerSpec {
+                image: self.work.image.clone(),
+                entrypoint: Some(Vec::new()),
+                command: Some(vec!["/bin/sh".to_owned(), format!("/{JOB_HOME}/populate.sh")]),
+                env,
+                user: Some(format!("{JOB_USER}:{JOB_USER}")),
+                workdir: Some(format!("/{JOB_HOME}")),
+                mounts: [("/tools".to_owned(), self.mount(false))].into(),
+                security: Self::security(),
+                init: true,
+                shm: 64 << 20,
+                networks: [("bridge".to_owned(), Endpoint::default())].into(),
+                ..ContainerSpec::default()
+            },
+        }
+    }
+
+    fn mount(&self, read_only: bool) -> Mount {
+        Mount::Volume {
+            name: self.work.volume.clone(),
+            read_only,
+        }
+    }
+
+    fn files(&self) -> Vec<File> {
+        let directory = |path: &str| File {
+            path: path.to_owned(),
+            uid: JOB_USER,
+            gid: JOB_USER,
+            mode: 0o755,
+            content: Content::Directory,
+        };
+        let file = |name: &str, bytes: Vec<u8>| File {
+            path: format!("{JOB_HOME}/{name}"),
+            uid: JOB_USER,
+            gid: JOB_USER,
+            mode: 0o644,
+            content: Content::Bytes(bytes),
+        };
+        // The entry for the mount point gives the root of the volume its owner.
+        let mut files = vec![directory("tools"), directory(JOB_HOME)];
+        files.push(file("populate.sh", script::populate(&self.work).into_bytes()));
+        if let Some(bundle) = &self.work.certificates {
+            files.push(file("ca.pem", bundle.clone()));
+        }
+        files
+    }
+
+    fn receipt(&self) -> Create {
+        let mut labels = self.work.receipt.clone();
+        labels.insert(label::RECEIPT.to_owned(), self.receipt_digest.clone());
+        labels.insert(label::RECEIPT_VOLUME.to_owned(), self.volume_created.clone());
+        Create {
+            name: self.work.receipt_name.clone(),
+            labels,
+            spec: ContainerSpec {
+                image: self.work.image.clone(),
+                // Never run; a container must have a command to be created.
+                command: Some(vec!["true".to_owned()]),
+                entrypoint: Some(Vec::new()),
+                mounts: [("/tools".to_owned(), self.mount(true))].into(),
+                security: Self::security(),
+                shm: 64 << 20,
+                ..ContainerSpec::default()
+            },
+        }
+    }
+
+    /// Says whether a receipt container vouches for the volume as it is now.
+    fn vouches(&self, reply: &crate::call::ContainerReply) -> bool {
+        let mark = Mark::read(&reply.labels);
+        mark.is_some_and(|mark| mark.kind == Kind::Receipt && mark.key == self.work.key)
+            && reply.labels.get(label::RECEIPT_VOLUME) == Some(&self.volume_created)
+            && reply.spec.mounts.get("/tools") == Some(&self.mount(true))
+    }
+
+    /// Reads the receipt file and says whether it is of this set.
+    fn read(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let receipt: Receipt = serde_json::from_slice(bytes).map_err(|error| {
+            Failure::new(format!(
+                "the receipt of the harness volume cannot be read: {error}"
+            ))
+        })?;
+        if receipt.key != self.work.key.as_str() || receipt.members.len() != self.work.members.len() {
+            return Err(Failure::new(
+                "the receipt of the harness volume is of another set",
+            ));
+        }
+        self.receipt_digest = digest(bytes);
+        Ok(())
+    }
+
+    fn acquired(&self, acquire: Acquire) -> At {
+        match acquire.state() {
+            Acquired::Mine(job) => At::Upload(job.clone()),
+            Acquired::Theirs(job) => At::FollowTheirs(job.to_owned()),
+            Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
+            Acquired::Go(_) => At::Acquire(acquire),
+        }
+    }
+
+    fn begin(&self) -> At {
+        At::Acquire(Acquire::new(self.job()))
+    }
+
+    fn judge_volume(&mut self, reply: &crate::call::VolumeReply) -> At {
+        let mark = Mark::read(&reply.labels);
+        if mark.is_some_and(|mark| mark.kind == Kind::Harness && mark.key == self.work.key) {
+            self.volume_created.clone_from(&reply.created);
+            At::Check
+        } else {
+            At::Failed(Failure::new(format!(
+                "a volume that aishell did not make is called {}; it was left alone",
+                self.work.volume
+            )))
+        }
+    }
+}
+
+impl Protocol for Populate {
+    fn next(&self) -> Next {
+        let inspect = |name: &str| {
+            call(Call::InspectContainer {
+                container: name.to_owned(),
+            })
+        };
+        let remove = |container: &OwnedId| {
+            call(Call::RemoveContainer {
+                container: container.clone(),
+            })
+        };
+        match &self.at {
+            At::Volume => call(Call::CreateVolume {
+                name: self.work.volume.clone(),
+                labels: self.work.labels.clone(),
+            }),
+            At::Check | At::VouchTaken(_) => inspect(&self.work.receipt_name),
+            At::Acquire(acquire) => match acquire.state() {
+                Acquired::Go(next) => next,
+                Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
+            },
+            At::FollowTheirs(job) => call(Call::FollowLog {
+                container: job.clone(),
+            }),
+            At::Upload(job) => call(Call::Upload {
+                container: job.id().to_owned(),
+                files: self.files(),
+            }),
+            At::Start(job) => call(Call::StartContainer {
+                container: job.id().to_owned(),
+            }),
+            At::Follow(job) => call(Call::FollowLog {
+                container: job.id().to_owned(),
+            }),
+            At::Ended(job, _) => inspect(job.id()),
+            At::Read(job) => call(Call::ReadFile {
+                container: job.id().to_owned(),
+                path: RECEIPT_PATH.to_owned(),
+            }),
+            At::Stamp(_) => call(Call::InspectVolume {
+                volume: self.work.volume.clone(),
+            }),
+            At::Vouch(_) => call(Call::CreateContainer(Box::new(self.receipt()))),
+            At::Unvouch(_, old) | At::RemoveExhibit(_, old, _) => remove(old),
+            At::Sweep(job) => remove(job),
+            At::Exhibit(..) => inspect(&self.work.failed_name),
+            At::KeepExhibit(job, _) => call(Call::RenameContainer {
+                container: job.clone(),
+                name: self.work.failed_name.clone(),
+            }),
+            At::Done => Next::Done,
+            At::Failed(failure) => Next::Failed(failure.clone()),
+        }
+    }
+
+    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
+        let at = std::mem::replace(&mut self.at, At::Done);
+        let gone = matches!(result, Err(EngineError::NotFound { .. }));
+        self.at = match (at, result) {
+            (At::Volume, Ok(Answer::Volume(reply))) => self.judge_volume(&reply),
+            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Done,
+            (At::Check, Ok(Answer::Container(_))) => self.begin(),
+            (At::Check, Err(_)) if gone => self.begin(),
+            (At::Acquire(mut acquire), result) => {
+                acquire.heard(result, now);
+                self.acquired(acquire)
+            }
+            // However their job ended: look again from the start.
+            (At::FollowTheirs(_), Ok(_)) => At::Volume,
+            (At::FollowTheirs(_), Err(_)) if gone => At::Volume,
+            (At::Upload(job), Ok(_)) => At::Start(job),
+            (At::Start(job), Ok(_)) => At::Follow(job),
+            (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
+            (At::Ended(job, log), Ok(Answer::Container(reply))) => match reply.state {
+                RunState::Exited { code: 0 } => At::Read(job),
+                RunState::Exited { code } => At::Exhibit(
+                    job,
+                    Failure {
+                        message: script::explain(code, &log),
+                        log,
+                    },
+                ),
+                // The log ended early; it is still at work.
+                RunState::Running => At::Follow(job),
+                other => At::Exhibit(
+                    job,
+                    Failure {
+                        message: format!("the installer is {}", other.display()),
+                        log,
+                    },
+                ),
+            },
+            (At::Read(job), Ok(Answer::Bytes(bytes))) => match self.read(&bytes) {
+                Ok(()) => At::Stamp(job),
+                Err(failure) => At::Exhibit(job, failure),
+            },
+            (At::Stamp(job), Ok(Answer::Volume(reply))) => {
+                self.volume_created = reply.created;
+                At::Vouch(job)
+            }
+            (At::Vouch(job), Ok(Answer::Id(_))) => At::Sweep(job),
+            (At::Vouch(job), Err(EngineError::Conflict { .. })) => At::VouchTaken(job),
+            (At::VouchTaken(job), Ok(Answer::Container(reply))) => {
+                let labels = &reply.labels;
+                let mark = Mark::read(labels).filter(|mark| mark.kind == Kind::Receipt);
+                match mark {
+                    Some(_)
+                        if self.vouches(&reply)
+                            && labels.get(label::RECEIPT) == Some(&self.receipt_digest) =>
+                    {
+                        At::Sweep(job)
+                    }
+                    Some(mark) => At::Unvouch(job, OwnedId::new(&reply.id, &mark)),
+                    None => At::Failed(Failure::new(format!(
+                        "a container that aishell did not make is called {}; it was left alone",
+                        self.work.receipt_name
+                    ))),
+                }
+            }
+            (At::VouchTaken(job), Err(_)) if gone => At::Vouch(job),
+            (At::Unvouch(job, _), Ok(_)) => At::Vouch(job),
+            (At::Unvouch(job, _), Err(_)) if gone => At::Vouch(job),
+            (At::Sweep(_), Ok(_)) => At::Done,
+            (At::Sweep(_), Err(_)) if gone => At::Done,
+            (At::Exhibit(job, failure), Ok(Answer::Container(reply))) => {
+                match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job) {
+                    Some(mark) => At::RemoveExhibit(job, OwnedId::new(&reply.id, &mark), failure),
+                    None => At::Failed(failure),
+                }
+            }
+            (At::Exhibit(job, failure), Err(_)) if gone => At::KeepExhibit(job, failure),
+            (At::RemoveExhibit(job, _, failure), Ok(_)) => At::KeepExhibit(job, failure),
+            (At::RemoveExhibit(job, _, failure), Err(_)) if gone => At::KeepExhibit(job, failure),
+            // The reason of the failure is worth more than why its exhibit could not be kept.
+            (At::KeepExhibit(_, failure) | At::Exhibit(_, failure) | At::RemoveExhibit(_, _, failure), _) => {
+                At::Failed(failure)
+            }
+            (At::Upload(job) | At::Start(job) | At::Read(job), Err(error)) => {
+                At::Exhibit(job, failure(error))
+            }
+            (At::Done, _) => At::Done,
+            (At::Failed(failure), _) => At::Failed(failure),
+            (_, Err(error)) => At::Failed(failure(error)),
+            (_, Ok(_)) => At::Failed(unexpected("populating asked for")),
+        };
+    }
+
+    fn waited(&mut self) {
+        if let At::Acquire(acquire) = &mut self.at {
+            acquire.waited();
+        }
+    }
+}

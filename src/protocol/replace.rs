@@ -1,0 +1,253 @@
+//! A new container in the place of an old one.
+//!
+//! The old one is looked at again, the new one created beside it under `<name>.next`; only then is the old one
+//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last; where the new
+//! one does not start, the old one gets its name back and runs again.
+//!
+//! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
+
+use jiff::Timestamp;
+
+use super::{Next, Protocol, call, failure, is_still, unexpected};
+use crate::call::{Answer, Call, Create};
+use crate::engine::EngineError;
+use crate::label::{Kind, Mark, OwnedId};
+use crate::observed::RunState;
+use crate::report::Failure;
+use crate::step::{CreateWork, ResourceKind};
+
+/// Replaces a container.
+pub(super) struct Replace {
+    old: OwnedId,
+    work: CreateWork,
+    name: String,
+    /// How the old one was found when it was looked at again.
+    found: RunState,
+    /// What has been done to the old one.
+    done: Touched,
+    new: String,
+    at: At,
+}
+
+enum At {
+    Look,
+    Home,
+    Create,
+    Taken,
+    RemoveStale(OwnedId),
+    Connect(usize),
+    Unpause,
+    Stop,
+    Aside,
+    Promote,
+    Start,
+    Commit,
+    RollBack(Back, Failure),
+    Done,
+    Failed(Failure),
+}
+
+/// What has been done to the old container, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Touched {
+    Nothing,
+    Stopped,
+    Aside,
+}
+
+/// How far a replacement is taken back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Back {
+    RemoveNew,
+    RenameOld,
+    StartOld,
+}
+
+impl Replace {
+    pub(super) fn new(old: OwnedId, work: CreateWork) -> Self {
+        let name = work.create.name.clone();
+        let found = RunState::Created;
+        Self {
+            old,
+            work,
+            name,
+            found,
+            done: Touched::Nothing,
+            new: String::new(),
+            at: At::Look,
+        }
+    }
+
+    fn next_name(&self) -> String {
+        format!("{}.next", self.name)
+    }
+
+    fn looked(&mut self, answer: &Answer) -> At {
+        let Answer::Container(reply) = answer else {
+            return At::Failed(unexpected("a container"));
+        };
+        if !is_still(&self.old, ResourceKind::Container, answer) {
+            return At::Failed(Failure::new(
+                "the container is not the one that was observed; nothing was touched",
+            ));
+        }
+        self.found = reply.state;
+        // Left aside by a replacement that was cut: it is the container, so it has its name.
+        if reply.name == self.name {
+            At::Create
+        } else {
+            At::Home
+        }
+    }
+
+    fn connect(&self, index: usize) -> At {
+        if index < self.work.connect.len() {
+            At::Connect(index)
+        } else {
+            self.quiet()
+        }
+    }
+
+    fn quiet(&self) -> At {
+        match self.found {
+            // A frozen process cannot be asked to end.
+            RunState::Paused => At::Unpause,
+            RunState::Running | RunState::Restarting => At::Stop,
+            RunState::Created | RunState::Exited { .. } | RunState::Removing | RunState::Dead => At::Aside,
+        }
+    }
+}
+
+impl Protocol for Replace {
+    fn next(&self) -> Next {
+        let old = || self.old.clone();
+        let new = || OwnedId::made(&self.new);
+        match &self.at {
+            At::Look => call(Call::InspectContainer {
+                container: self.old.id().to_owned(),
+            }),
+            At::Home => call(Call::RenameContainer {
+                container: old(),
+                name: self.name.clone(),
+            }),
+            At::Create => {
+                let create = Create {
+                    name: self.next_name(),
+                    ..self.work.create.clone()
+                };
+                call(Call::CreateContainer(Box::new(create)))
+            }
+            At::Taken => call(Call::InspectContainer {
+                container: self.next_name(),
+            }),
+            At::RemoveStale(stale) => call(Call::RemoveContainer {
+                container: stale.clone(),
+            }),
+            At::Connect(index) => match self.work.connect.get(*index) {
+                Some((network, endpoint)) => call(Call::ConnectNetwork {
+                    network: network.clone(),
+                    container: self.new.clone(),
+                    endpoint: endpoint.clone(),
+                }),
+                None => Next::Done,
+            },
+            At::Unpause => call(Call::UnpauseContainer {
+                container: self.old.id().to_owned(),
+            }),
+            At::Stop => call(Call::StopContainer { container: old() }),
+            At::Aside => call(Call::RenameContainer {
+                container: old(),
+                name: format!("{}.prev", self.name),
+            }),
+            At::Promote => call(Call::RenameContainer {
+                container: new(),
+                name: self.name.clone(),
+            }),
+            At::Start => call(Call::StartContainer {
+                container: self.new.clone(),
+            }),
+            At::Commit => call(Call::RemoveContainer { container: old() }),
+            At::RollBack(Back::RemoveNew, _) => call(Call::RemoveContainer { container: new() }),
+            At::RollBack(Back::RenameOld, _) => call(Call::RenameContainer {
+                container: old(),
+                name: self.name.clone(),
+            }),
+            At::RollBack(Back::StartOld, _) => call(Call::StartContainer {
+                container: self.old.id().to_owned(),
+            }),
+            At::Done => Next::Done,
+            At::Failed(failure) => Next::Failed(failure.clone()),
+        }
+    }
+
+    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+        let at = std::mem::replace(&mut self.at, At::Done);
+        let gone = matches!(result, Err(EngineError::NotFound { .. }));
+        self.at = match (at, result) {
+            (At::Look, Ok(answer)) => self.looked(&answer),
+            (At::Home, Ok(_)) => At::Create,
+            (At::Unpause, Ok(_)) => At::Stop,
+            (At::Create, Ok(Answer::Id(id))) => {
+                self.new = id;
+                self.connect(0)
+            }
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
+            (At::Taken, Ok(Answer::Container(reply))) => {
+                match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Container) {
+                    Some(mark) if reply.id != self.old.id() => {
+                        At::RemoveStale(OwnedId::new(&reply.id, &mark))
+                    }
+                    _ => At::Failed(Failure::new(format!(
+                        "a container that is not ours is called {}; it was left alone",
+                        self.next_name()
+                    ))),
+                }
+            }
+            (At::RemoveStale(_), Ok(_)) => At::Create,
+            (At::Taken | At::RemoveStale(_), Err(_)) if gone => At::Create,
+            (At::Connect(index), Ok(_)) => self.connect(index + 1),
+            (At::Stop, Ok(_)) => {
+                self.done = Touched::Stopped;
+                At::Aside
+            }
+            (At::Aside, Ok(_)) => {
+                self.done = Touched::Aside;
+                At::Promote
+            }
+            (At::Promote, Ok(_)) => At::Start,
+            (At::Start, Ok(_)) => At::Commit,
+            (At::Commit, Ok(_)) => At::Done,
+            (At::Commit, Err(_)) if gone => At::Done,
+            (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
+            // Before the old one was touched there is only the new one to take back.
+            (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
+            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start, Err(error)) => {
+                At::RollBack(Back::RemoveNew, failure(error))
+            }
+            (At::Done, _) => At::Done,
+            (At::Failed(failure), _) => At::Failed(failure),
+            (_, Err(error)) => At::Failed(failure(error)),
+            (_, Ok(_)) => At::Failed(unexpected("replacing asked for")),
+        };
+    }
+}
+
+impl Replace {
+    fn roll_back(&self, back: Back, reason: Failure, worked: bool) -> At {
+        if !worked {
+            return At::Failed(Failure {
+                message: format!(
+                    "{}; taking it back failed too, the next apply goes on from here",
+                    reason.message
+                ),
+                log: reason.log,
+            });
+        }
+        let runs = self.found.is_alive() && self.done >= Touched::Stopped;
+        match back {
+            Back::RemoveNew if self.done == Touched::Aside => At::RollBack(Back::RenameOld, reason),
+            Back::RemoveNew | Back::RenameOld if runs => At::RollBack(Back::StartOld, reason),
+            Back::RemoveNew | Back::RenameOld | Back::StartOld => At::Failed(reason),
+        }
+    }
+}

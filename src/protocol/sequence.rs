@@ -1,0 +1,114 @@
+//! One call after the other, perhaps behind a last look at what they change.
+
+use jiff::Timestamp;
+
+use super::{Next, Protocol, call, failure, is_still};
+use crate::call::{Answer, Call};
+use crate::engine::EngineError;
+use crate::label::{Mark, OwnedId};
+use crate::report::Failure;
+use crate::step::ResourceKind;
+
+/// Calls in order. The first that fails ends the sequence.
+pub(super) struct Sequence {
+    guard: Option<(OwnedId, ResourceKind)>,
+    calls: Vec<Call>,
+    at: usize,
+    failed: Option<Failure>,
+}
+
+impl Sequence {
+    pub(super) fn new(calls: Vec<Call>) -> Self {
+        Self {
+            guard: None,
+            calls,
+            at: 0,
+            failed: None,
+        }
+    }
+
+    /// Looks again before the first call: a plan may be older than the world.
+    pub(super) fn guarded(object: OwnedId, kind: ResourceKind, calls: Vec<Call>) -> Self {
+        Self {
+            guard: Some((object, kind)),
+            ..Self::new(calls)
+        }
+    }
+}
+
+impl Protocol for Sequence {
+    fn next(&self) -> Next {
+        if let Some(failure) = &self.failed {
+            return Next::Failed(failure.clone());
+        }
+        if let Some((object, kind)) = &self.guard {
+            let id = object.id().to_owned();
+            return call(match kind {
+                ResourceKind::Network => Call::InspectNetwork { network: id },
+                ResourceKind::Volume => Call::InspectVolume { volume: id },
+                ResourceKind::Container | ResourceKind::Image | ResourceKind::Snapshot => {
+                    Call::InspectContainer { container: id }
+                }
+            });
+        }
+        self.calls
+            .get(self.at)
+            .map_or(Next::Done, |next| call(next.clone()))
+    }
+
+    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+        if let Some((object, kind)) = self.guard.take() {
+            match result {
+                Ok(answer) if is_still(&object, kind, &answer) => {}
+                Ok(_) => {
+                    self.failed = Some(Failure::new(
+                        "it is not what was observed any more; nothing was touched",
+                    ));
+                }
+                // Whoever removed it did what was to be done, if removing is all there is.
+                Err(EngineError::NotFound { .. }) if self.calls.iter().all(is_ending) => {
+                    self.at = self.calls.len()
+                }
+                Err(error) => self.failed = Some(failure(error)),
+            }
+            return;
+        }
+        let Some(current) = self.calls.get(self.at) else {
+            return;
+        };
+        match result {
+            Ok(Answer::Volume(reply)) => {
+                let made = match current {
+                    Call::CreateVolume { labels, .. } => Mark::read(&reply.labels).is_some_and(|mark| {
+                        Some(&mark.name) == labels.get(crate::label::NAME)
+                            && mark.project.as_ref() == labels.get(crate::label::PROJECT)
+                    }),
+                    _ => true,
+                };
+                if made {
+                    self.at += 1;
+                } else {
+                    self.failed = Some(Failure::new(format!(
+                        "volume {} exists and is not ours; it was left alone",
+                        reply.name
+                    )));
+                }
+            }
+            Ok(_) => self.at += 1,
+            Err(EngineError::NotFound { .. }) if is_ending(current) => self.at += 1,
+            Err(error) => self.failed = Some(failure(error)),
+        }
+    }
+}
+
+/// Says whether a call only ends something, so that its absence is success.
+fn is_ending(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::RemoveContainer { .. }
+            | Call::StopContainer { .. }
+            | Call::RemoveNetwork { .. }
+            | Call::RemoveVolume { .. }
+            | Call::RemoveImage { .. }
+    )
+}

@@ -1,0 +1,202 @@
+//! [`Report`] and [`Status`]: what came of a plan, and how every resource stands.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::observed::{EngineInfo, Health, RunState};
+use crate::step::{Blocked, ManifestInfo, Resource, ResourceKind, Step};
+
+/// What came of one pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The manifest.
+    pub manifest: ManifestInfo,
+    /// The engine.
+    pub engine: EngineInfo,
+    /// Every step with its outcome.
+    pub steps: Vec<Done>,
+    /// What needs a person first.
+    pub blocked: Vec<Blocked>,
+    /// What was as it should be.
+    pub unchanged: Vec<Resource>,
+    /// What else the person should know.
+    pub notes: Vec<String>,
+    /// How the manifest stands after the pass.
+    pub conditions: Vec<Condition>,
+    /// Whether nothing was left to do when it was looked at again.
+    pub converged: bool,
+    /// Whether the pass was ended early by a signal.
+    pub interrupted: bool,
+}
+
+/// A step with its outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The step.
+    pub step: Step,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Why it failed or was skipped.
+    pub error: Option<Failure>,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was carried out.
+    Done,
+    /// It was not.
+    Failed,
+    /// Something it needs failed, or the pass was interrupted.
+    Skipped,
+}
+
+impl Outcome {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Failure {
+    /// What went wrong.
+    pub message: String,
+    /// The last lines of its output.
+    #[serde(default)]
+    pub log: Vec<String>,
+}
+
+impl Failure {
+    /// Returns a failure without output.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            log: Vec::new(),
+        }
+    }
+}
+
+/// One condition, as in Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub status: Truth,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
+    /// Since when, RFC 3339, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub enum ConditionKind {
+    /// The resource is as the manifest wants it.
+    Converged,
+    /// The resource can be used.
+    Ready,
+    /// A person is needed.
+    Blocked,
+    /// Something is wrong that aishell cannot put right.
+    Degraded,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Truth {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Condition {
+    /// Returns a condition.
+    pub fn new(kind: ConditionKind, holds: bool, reason: &str, message: impl Into<String>) -> Self {
+        let status = if holds { Truth::True } else { Truth::False };
+        Self {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+            since: None,
+        }
+    }
+}
+
+/// How every resource of a manifest stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The manifest.
+    pub manifest: ManifestInfo,
+    /// The engine.
+    pub engine: EngineInfo,
+    /// Every resource.
+    pub resources: Vec<ResourceStatus>,
+    /// How the manifest stands as a whole.
+    pub conditions: Vec<Condition>,
+    /// What else the person should know.
+    pub notes: Vec<String>,
+}
+
+/// How one resource stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceStatus {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: String,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// What containers have besides.
+    pub container: Option<ContainerStatus>,
+}
+
+/// What the status of a container says besides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerStatus {
+    /// What it is doing; `None` when it does not exist.
+    pub state: Option<RunState>,
+    /// The verdict of its health check.
+    pub health: Option<Health>,
+    /// Whether it can be used.
+    pub ready: bool,
+    /// Its image.
+    pub image: String,
+    /// The harness its sessions open.
+    pub harness: Option<String>,
+    /// Open sessions, where that is known.
+    pub sessions: Option<u32>,
+    /// When it was created, RFC 3339.
+    pub created: Option<String>,
+    /// When it was last started, RFC 3339.
+    pub started_at: Option<String>,
+}
+
+impl Status {
+    /// Says whether every resource is converged and ready.
+    pub fn is_good(&self) -> bool {
+        self.resources.iter().all(|resource| {
+            resource.conditions.iter().all(|condition| match condition.kind {
+                ConditionKind::Converged | ConditionKind::Ready => condition.status == Truth::True,
+                ConditionKind::Blocked | ConditionKind::Degraded => condition.status != Truth::True,
+            })
+        })
+    }
+}

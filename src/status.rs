@@ -1,0 +1,226 @@
+//! Judgement without action: how every resource of a manifest stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::{Container, Desired};
+use crate::observed::{self, Health, Observed, RunState};
+use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
+use crate::step::{Plan, Resource, ResourceKind};
+
+/// Returns how every resource stands. Pure; the plan is the one made from the same values.
+pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
+    let mut resources = Vec::new();
+    for resource in all_resources(desired, plan) {
+        let container = (resource.kind == ResourceKind::Container)
+            .then(|| desired.containers.get(&resource.name))
+            .flatten()
+            .map(|container| (container, live(observed, &resource.name, container)));
+        let mut conditions = vec![converged(plan, &resource)];
+        conditions.extend(blocked(plan, &resource));
+        let details = container.map(|(container, live)| {
+            conditions.push(ready(container, live));
+            conditions.extend(degraded(container, live));
+            details(container, live)
+        });
+        resources.push(ResourceStatus {
+            kind: resource.kind,
+            name: resource.name,
+            conditions,
+            container: details,
+        });
+    }
+    Status {
+        manifest: plan.manifest.clone(),
+        engine: plan.engine.clone(),
+        conditions: conditions(plan),
+        resources,
+        notes: plan.notes.clone(),
+    }
+}
+
+/// Returns how a manifest stands as a whole.
+pub fn conditions(plan: &Plan) -> Vec<Condition> {
+    let left = plan.steps.len() + plan.unknown.len();
+    let mut conditions = vec![if plan.is_empty() {
+        Condition::new(
+            ConditionKind::Converged,
+            true,
+            "NothingToDo",
+            "everything is as the manifest wants it",
+        )
+    } else {
+        Condition::new(
+            ConditionKind::Converged,
+            false,
+            "Differences",
+            format!("{left} steps are left to do"),
+        )
+    }];
+    if !plan.blocked.is_empty() {
+        let message = format!("{} steps need a person", plan.blocked.len());
+        conditions.push(Condition::new(
+            ConditionKind::Blocked,
+            true,
+            "NeedsPerson",
+            message,
+        ));
+    }
+    conditions
+}
+
+fn all_resources(desired: &Desired, plan: &Plan) -> BTreeSet<Resource> {
+    let mut all: BTreeSet<Resource> = plan.unchanged.iter().cloned().collect();
+    all.extend(plan.steps.iter().map(|step| step.resource.clone()));
+    all.extend(plan.blocked.iter().map(|blocked| blocked.resource.clone()));
+    all.extend(plan.unknown.iter().map(|unknown| Resource {
+        kind: unknown.kind,
+        name: unknown.name.clone(),
+    }));
+    all.extend(desired.containers.keys().map(|name| Resource {
+        kind: ResourceKind::Container,
+        name: name.clone(),
+    }));
+    all
+}
+
+fn live<'o>(observed: &'o Observed, name: &str, container: &Container) -> Option<&'o observed::Container> {
+    observed
+        .containers
+        .get(&container.engine_name)
+        .or_else(|| observed.containers.values().find(|live| live.mark.name == name))
+}
+
+fn converged(plan: &Plan, resource: &Resource) -> Condition {
+    let steps: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| step.resource == *resource)
+        .map(|step| step.action.as_str())
+        .collect();
+    let unknown = plan
+        .unknown
+        .iter()
+        .find(|unknown| unknown.kind == resource.kind && unknown.name == resource.name);
+    if let Some(unknown) = unknown {
+        let mut condition = Condition::new(
+            ConditionKind::Converged,
+            false,
+            "Unknown",
+            format!("unknown: {}", unknown.reason),
+        );
+        condition.status = Truth::Unknown;
+        return condition;
+    }
+    if steps.is_empty() && !plan.blocked.iter().any(|blocked| blocked.resource == *resource) {
+        Condition::new(
+            ConditionKind::Converged,
+            true,
+            "NothingToDo",
+            "as the manifest wants it",
+        )
+    } else {
+        let message = if steps.is_empty() {
+            "blocked".to_owned()
+        } else {
+            format!("to do: {}", steps.join(", "))
+        };
+        Condition::new(ConditionKind::Converged, false, "Differences", message)
+    }
+}
+
+fn blocked(plan: &Plan, resource: &Resource) -> Option<Condition> {
+    let blocked = plan
+        .blocked
+        .iter()
+        .find(|blocked| blocked.resource == *resource)?;
+    let mut reason = blocked.reason.as_str().to_owned();
+    if let Some(first) = reason.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Some(Condition::new(
+        ConditionKind::Blocked,
+        true,
+        &reason,
+        blocked.detail.clone(),
+    ))
+}
+
+/// Says whether a container can be used: it runs and is not unhealthy, or is a command that has completed.
+fn is_ready(container: &Container, live: &observed::Container) -> bool {
+    match live.state {
+        RunState::Running => matches!(live.health, None | Some(Health::Healthy)),
+        RunState::Exited { code: 0 } => container.completes,
+        RunState::Created
+        | RunState::Paused
+        | RunState::Restarting
+        | RunState::Exited { .. }
+        | RunState::Removing
+        | RunState::Dead => false,
+    }
+}
+
+fn ready(container: &Container, live: Option<&observed::Container>) -> Condition {
+    let Some(live) = live else {
+        return Condition::new(ConditionKind::Ready, false, "Missing", "it does not exist");
+    };
+    let since = live.started.clone();
+    let condition = if is_ready(container, live) {
+        let reason = if live.state == RunState::Running {
+            "Running"
+        } else {
+            "Completed"
+        };
+        Condition::new(ConditionKind::Ready, true, reason, live.state.display())
+    } else if live.state == RunState::Running {
+        let (reason, message) = match live.health {
+            Some(Health::Starting) => ("Starting", "its health check has not passed yet"),
+            Some(Health::Unhealthy) => ("Unhealthy", "its health check fails"),
+            Some(Health::Healthy) | None => ("Running", "running"),
+        };
+        Condition::new(ConditionKind::Ready, false, reason, message)
+    } else {
+        Condition::new(ConditionKind::Ready, false, "NotRunning", live.state.display())
+    };
+    Condition { since, ..condition }
+}
+
+fn degraded(container: &Container, live: Option<&observed::Container>) -> Option<Condition> {
+    let live = live?;
+    let (reason, message) = match live.state {
+        RunState::Restarting => (
+            "CrashLoop",
+            format!("it ended and was restarted {} times", live.restarts),
+        ),
+        RunState::Exited { code } if container.completes && code != 0 => {
+            ("CommandFailed", format!("its command ended with code {code}"))
+        }
+        RunState::Created if live.error.is_some() => ("CannotStart", live.error.clone().unwrap_or_default()),
+        _ => return None,
+    };
+    Some(Condition::new(ConditionKind::Degraded, true, reason, message))
+}
+
+fn details(container: &Container, live: Option<&observed::Container>) -> ContainerStatus {
+    ContainerStatus {
+        state: live.map(|live| live.state),
+        health: live.and_then(|live| live.health),
+        ready: live.is_some_and(|live| is_ready(container, live)),
+        image: live.map_or_else(|| container.spec.image.clone(), |live| live.spec.image.clone()),
+        harness: container.opens.clone(),
+        sessions: None,
+        created: live.map(|live| live.created.clone()),
+        started_at: live.and_then(|live| live.started.clone()),
+    }
+}
+
+/// Returns the containers of an owner as a table would show them, by name.
+pub fn containers(desired: &Desired, observed: &Observed) -> BTreeMap<String, ContainerStatus> {
+    desired
+        .containers
+        .iter()
+        .filter_map(|(name, container)| {
+            let live = live(observed, name, container)?;
+            Some((name.clone(), details(container, Some(live))))
+        })
+        .collect()
+}

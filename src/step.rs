@@ -1,0 +1,494 @@
+//! [`Plan`] and what it is made of: steps with their reasons, and what is blocked, unknown or as it should be.
+//!
+//! The words here are the ones programs rely on in `-o json`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::call::{Build, Call, Create};
+use crate::desired::Account;
+use crate::key::Key;
+use crate::label::{Labels, OwnedId};
+use crate::manifest::place::Place;
+use crate::observed::EngineInfo;
+
+/// What will be done, what will not, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The manifest it was made for.
+    pub manifest: ManifestInfo,
+    /// The engine it was made on.
+    pub engine: EngineInfo,
+    /// What will be done, in an order that respects every need.
+    pub steps: Vec<Step>,
+    /// What needs a person first.
+    pub blocked: Vec<Blocked>,
+    /// What cannot be said yet.
+    pub unknown: Vec<Unknown>,
+    /// What is as it should be.
+    pub unchanged: Vec<Resource>,
+    /// What else the person should know.
+    pub notes: Vec<String>,
+}
+
+/// The manifest a plan was made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ManifestInfo {
+    /// Its name.
+    pub name: String,
+    /// Its file, as the person would name it.
+    pub path: String,
+    /// The key of everything it wants.
+    pub key: String,
+}
+
+/// A kind of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceKind {
+    /// An image of a stage, or an identity image.
+    Image,
+    /// The image that a phase leaves.
+    Snapshot,
+    /// A harness volume or a data volume.
+    Volume,
+    /// A network.
+    Network,
+    /// A container.
+    Container,
+}
+
+/// One resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Resource {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name: as the manifest calls it, or the engine's where the manifest has none.
+    pub name: String,
+}
+
+/// What is done to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Fetch an image from its registry.
+    Pull,
+    /// Build an image.
+    Build,
+    /// Make a snapshot of a phase.
+    Snapshot,
+    /// Fill a harness volume.
+    Populate,
+    /// Create what is missing.
+    Create,
+    /// Start a container that does not run.
+    Start,
+    /// Let a frozen container go on.
+    Unpause,
+    /// Change limits or restart policy in place.
+    Update,
+    /// Attach a container to a network.
+    Connect,
+    /// Detach a container from a network.
+    Disconnect,
+    /// Give a container its name back.
+    Rename,
+    /// Stop and start a container.
+    Restart,
+    /// Put a new container in the place of the old one.
+    Replace,
+    /// Stop a container.
+    Stop,
+    /// Give an image a tag.
+    Tag,
+    /// Remove what is not wanted.
+    Remove,
+}
+
+/// What a step costs whoever uses the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Impact {
+    /// Nothing that runs notices.
+    None,
+    /// A running container changes, and goes on.
+    Live,
+    /// Processes of the container start anew.
+    Restart,
+    /// The container layer is new; volumes are kept.
+    Recreate,
+    /// Data is gone.
+    DataLoss,
+}
+
+/// Why a step is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// It does not exist.
+    Missing,
+    /// The manifest asks for something else than before.
+    Manifest,
+    /// Somebody changed it behind aishell's back.
+    Drift,
+    /// Its image is another one.
+    Image,
+    /// Something it needs is another one.
+    Dependency,
+    /// It was made from inputs that are no longer current.
+    Stale,
+    /// Nothing in the manifest wants it.
+    Orphan,
+    /// The person asked for it.
+    Requested,
+}
+
+/// One reason with its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Because {
+    /// Why.
+    pub cause: Cause,
+    /// The field that differs, as a path in the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What it is; `null` is absent.
+    pub from: Value,
+    /// What it should be; `null` is absent.
+    pub to: Value,
+    /// The line of the manifest that decides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<At>")]
+    pub at: Option<Place>,
+}
+
+impl Eq for Because {}
+
+/// The shape of a place in JSON.
+#[derive(JsonSchema)]
+#[schemars(rename = "Place")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct At {
+    /// The file, absolute or relative to the manifest.
+    file: String,
+    /// The line, counted from 1.
+    line: u32,
+    /// The column in characters, counted from 1.
+    column: u32,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its number, counted from 1.
+    pub id: u32,
+    /// The resource.
+    pub resource: Resource,
+    /// What is done to it.
+    pub action: Action,
+    /// What that costs.
+    pub impact: Impact,
+    /// Why.
+    pub because: Vec<Because>,
+    /// The steps that must have succeeded before.
+    pub needs: Vec<u32>,
+    /// What people should know besides (members of a set, size of a build).
+    pub detail: Option<String>,
+    /// How it is done.
+    pub work: Work,
+}
+
+/// How a step is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// One call after the other.
+    Calls(Vec<Call>),
+    /// One call after the other, if an object of ours is still the one that was observed.
+    Guarded {
+        /// The object.
+        object: OwnedId,
+        /// What kind of object it is.
+        kind: ResourceKind,
+        /// The calls.
+        calls: Vec<Call>,
+    },
+    /// A build and the courtesy tag after it.
+    Build {
+        /// The build.
+        build: Box<Build>,
+        /// The courtesy tag.
+        alias: String,
+    },
+    /// The identity protocol.
+    Identity(Box<IdentityWork>),
+    /// The populate protocol.
+    Populate(Box<PopulateWork>),
+    /// Creation and start of a container.
+    Create(Box<CreateWork>),
+    /// A new container in the place of an old one.
+    Replace {
+        /// The old one.
+        old: OwnedId,
+        /// The new one.
+        new: Box<CreateWork>,
+    },
+}
+
+/// What the identity protocol makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityWork {
+    /// The image to start from.
+    pub from: String,
+    /// The keyed tag of the result.
+    pub tag: String,
+    /// Its key.
+    pub key: Key,
+    /// Labels of the result.
+    pub labels: Labels,
+    /// Labels of the container that helps.
+    pub job: Labels,
+    /// Who the user is.
+    pub account: Account,
+    /// The CA bundle to put in.
+    pub certificates: Option<Vec<u8>>,
+}
+
+/// What the populate protocol makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PopulateWork {
+    /// The volume.
+    pub volume: String,
+    /// Its key.
+    pub key: Key,
+    /// Labels of the volume.
+    pub labels: Labels,
+    /// Labels of the job.
+    pub job: Labels,
+    /// The name of the job, which is the mutex.
+    pub job_name: String,
+    /// The name a failed job gets.
+    pub failed_name: String,
+    /// The receipt container.
+    pub receipt_name: String,
+    /// Labels of the receipt container, without digest and time.
+    pub receipt: Labels,
+    /// The image that can install the set.
+    pub image: String,
+    /// Its members.
+    pub members: Vec<crate::desired::Member>,
+    /// The CA bundle the installer trusts.
+    pub certificates: Option<Vec<u8>>,
+    /// Environment of the installer: proxies and package manager settings of this host.
+    pub env: std::collections::BTreeMap<String, String>,
+}
+
+/// A container to create and start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateWork {
+    /// What to create.
+    pub create: Create,
+    /// The networks to connect after the first, with their endpoints.
+    pub connect: Vec<(String, crate::spec::Endpoint)>,
+}
+
+/// Something that needs a person first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The resource.
+    pub resource: Resource,
+    /// What would be done.
+    pub action: Action,
+    /// What that would cost.
+    pub impact: Impact,
+    /// Why it is not.
+    pub reason: BlockedReason,
+    /// The particulars.
+    pub detail: String,
+    /// The one command that unblocks it, if one does.
+    pub unblock: Option<String>,
+    /// Why it would be done.
+    pub because: Vec<Because>,
+}
+
+/// Why something needs a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockedReason {
+    /// Somebody works in it.
+    Busy,
+    /// Data would be gone.
+    DataLoss,
+    /// A sandbox would get more than it has.
+    Widens,
+    /// It is not ours.
+    Foreign,
+    /// Somebody stopped it by hand.
+    Held,
+    /// Drift is to be reported only.
+    Reported,
+    /// A sensitive file would become visible.
+    Sensitive,
+    /// It cannot be done here.
+    Unsupported,
+}
+
+/// Something that cannot be said before other steps are done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Unknown {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: String,
+    /// What it waits for.
+    pub reason: String,
+}
+
+/// How many of what a plan holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Resources to create, pull, build or populate.
+    pub create: usize,
+    /// Changes in place.
+    pub update: usize,
+    /// Starts and restarts.
+    pub restart: usize,
+    /// Replacements.
+    pub replace: usize,
+    /// Removals.
+    pub remove: usize,
+    /// Anything else, tags and renames.
+    pub other: usize,
+    /// Blocked steps.
+    pub blocked: usize,
+    /// Resources that are as they should be.
+    pub unchanged: usize,
+}
+
+impl ResourceKind {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Snapshot => "snapshot",
+            Self::Volume => "volume",
+            Self::Network => "network",
+            Self::Container => "container",
+        }
+    }
+}
+
+impl Action {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Build => "build",
+            Self::Snapshot => "snapshot",
+            Self::Populate => "populate",
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Unpause => "unpause",
+            Self::Update => "update",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::Rename => "rename",
+            Self::Restart => "restart",
+            Self::Replace => "replace",
+            Self::Stop => "stop",
+            Self::Tag => "tag",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+impl Impact {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Live => "live",
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+            Self::DataLoss => "data-loss",
+        }
+    }
+}
+
+impl BlockedReason {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::DataLoss => "data-loss",
+            Self::Widens => "widens",
+            Self::Foreign => "foreign",
+            Self::Held => "held",
+            Self::Reported => "reported",
+            Self::Sensitive => "sensitive",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl Because {
+    /// Returns a reason without evidence.
+    pub fn plain(cause: Cause) -> Self {
+        Self {
+            cause,
+            field: None,
+            from: Value::Null,
+            to: Value::Null,
+            at: None,
+        }
+    }
+
+    /// Returns a reason with a field and both its values.
+    pub fn field(cause: Cause, field: &str, from: Value, to: Value) -> Self {
+        Self {
+            cause,
+            field: Some(field.to_owned()),
+            from,
+            to,
+            at: None,
+        }
+    }
+
+    /// Adds the line of the manifest that decides it.
+    #[must_use]
+    pub fn at(self, place: Option<&Place>) -> Self {
+        Self {
+            at: place.cloned(),
+            ..self
+        }
+    }
+}
+
+impl Plan {
+    /// Says whether there is nothing to do and nothing in the way.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.blocked.is_empty() && self.unknown.is_empty()
+    }
+
+    /// Counts.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            blocked: self.blocked.len(),
+            unchanged: self.unchanged.len(),
+            ..Summary::default()
+        };
+        for step in &self.steps {
+            let counter = match step.action {
+                Action::Pull | Action::Build | Action::Snapshot | Action::Populate | Action::Create => {
+                    &mut summary.create
+                }
+                Action::Update | Action::Connect | Action::Disconnect => &mut summary.update,
+                Action::Start | Action::Unpause | Action::Restart => &mut summary.restart,
+                Action::Replace => &mut summary.replace,
+                Action::Remove => &mut summary.remove,
+                Action::Rename | Action::Stop | Action::Tag => &mut summary.other,
+            };
+            *counter += 1;
+        }
+        summary
+    }
+}
