@@ -17,6 +17,7 @@ mod file;
 mod fixture;
 mod hand;
 mod image;
+mod job;
 mod limits;
 mod nature;
 mod network;
@@ -75,7 +76,10 @@ struct Inside {
 impl MemoryEngine {
     /// Makes an engine of a world.
     pub fn new(world: World) -> Self {
-        Self(Mutex::new(Inside { world, ..Inside::default() }))
+        Self(Mutex::new(Inside {
+            world,
+            ..Inside::default()
+        }))
     }
 
     /// Returns a copy of the world as it is now.
@@ -90,7 +94,12 @@ impl MemoryEngine {
 
     /// Returns the calls so far that could change anything.
     pub fn writes(&self) -> Vec<Call> {
-        self.inside().journal.iter().filter(|call| call.is_write()).cloned().collect()
+        self.inside()
+            .journal
+            .iter()
+            .filter(|call| call.is_write())
+            .cloned()
+            .collect()
     }
 
     /// Forgets the calls so far.
@@ -176,22 +185,34 @@ impl Engine for MemoryEngine {
 impl fmt::Debug for MemoryEngine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inside = self.inside();
-        formatter.debug_struct("MemoryEngine").field("world", &inside.world).field("calls", &inside.journal).finish()
+        formatter
+            .debug_struct("MemoryEngine")
+            .field("world", &inside.world)
+            .field("calls", &inside.journal)
+            .finish()
     }
 }
 
 fn not_found(message: impl Into<String>) -> EngineError {
-    EngineError::NotFound { message: message.into() }
+    EngineError::NotFound {
+        message: message.into(),
+    }
 }
 
 fn conflict(message: impl Into<String>) -> EngineError {
-    EngineError::Conflict { message: message.into() }
+    EngineError::Conflict {
+        message: message.into(),
+    }
 }
 
 fn refused(message: impl Into<String>) -> EngineError {
-    EngineError::Refused { message: message.into() }
+    EngineError::Refused {
+        message: message.into(),
+    }
 }
 
 fn failed(message: impl Into<String>) -> EngineError {
-    EngineError::Failed { message: message.into() }
+    EngineError::Failed {
+        message: message.into(),
+    }
 }

@@ -23,7 +23,14 @@ struct Stage {
 impl World {
     /// Labels, environment and the like are taken over from the base; of `RUN` only `exit` and `false` do anything.
     pub(super) fn build_image(&mut self, build: &Build, progress: &Progress) -> Result<String, EngineError> {
-        let Build { tag, labels, dockerfile, args, target, .. } = build;
+        let Build {
+            tag,
+            labels,
+            dockerfile,
+            args,
+            target,
+            ..
+        } = build;
         let labels = self.with_uid(labels);
         let mut stages: Vec<Stage> = Vec::new();
         let mut values: BTreeMap<String, String> = args.clone();
@@ -42,11 +49,16 @@ impl World {
                     if target.is_some() && stages.last().is_some_and(|stage| stage.name == *target) {
                         break;
                     }
-                    let stage = self.stage(&rest, &stages).map_err(|message| failure(message, &log))?;
+                    let stage = self
+                        .stage(&rest, &stages)
+                        .map_err(|message| failure(message, &log))?;
                     stages.push(stage);
                 }
                 ("RUN", Some(_)) if rest == "false" || rest.starts_with("exit ") => {
-                    return Err(failure(format!("process \"/bin/sh -c {rest}\" did not complete"), &log));
+                    return Err(failure(
+                        format!("process \"/bin/sh -c {rest}\" did not complete"),
+                        &log,
+                    ));
                 }
                 (word, Some(stage)) => stage.instruct(word, &rest),
                 (_, None) => return Err(failure("no build stage in current context".to_owned(), &log)),
@@ -54,7 +66,14 @@ impl World {
         }
         let found = stages.pop();
         let wanted = |stage: &Stage| target.is_none() || stage.name == *target;
-        let Some(Stage { parent, labels: mut all, config, files, .. }) = found.filter(wanted) else {
+        let Some(Stage {
+            parent,
+            labels: mut all,
+            config,
+            files,
+            ..
+        }) = found.filter(wanted)
+        else {
             let target = target.as_deref().unwrap_or_default();
             return Err(failure(format!("target stage {target} could not be found"), &log));
         };
@@ -68,10 +87,16 @@ impl World {
         let base = words.next().unwrap_or_default();
         let name = words.nth(1).map(str::to_owned);
         if let Some(earlier) = stages.iter().find(|stage| stage.name.as_deref() == Some(base)) {
-            return Ok(Stage { name, ..earlier.clone() });
+            return Ok(Stage {
+                name,
+                ..earlier.clone()
+            });
         }
         if base == "scratch" {
-            return Ok(Stage { name, ..Stage::default() });
+            return Ok(Stage {
+                name,
+                ..Stage::default()
+            });
         }
         let missing = || format!("failed to solve: {base}: not found");
         if base.starts_with("sha256:") {
@@ -126,7 +151,8 @@ fn lines(dockerfile: &str) -> Vec<String> {
 }
 
 fn words(text: &str) -> Vec<String> {
-    serde_json::from_str(text).unwrap_or_else(|_| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
+    serde_json::from_str(text)
+        .unwrap_or_else(|_| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
 }
 
 fn unquote(text: &str) -> String {
@@ -135,10 +161,14 @@ fn unquote(text: &str) -> String {
 
 fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| {
-        text.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value)
+        text.replace(&format!("${{{name}}}"), value)
+            .replace(&format!("${name}"), value)
     })
 }
 
 fn failure(message: String, log: &[String]) -> EngineError {
-    EngineError::Work { message, log: log.to_vec() }
+    EngineError::Work {
+        message,
+        log: log.to_vec(),
+    }
 }

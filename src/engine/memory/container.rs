@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Files;
-use super::nature::{Fate, Job};
+use super::nature::Fate;
 use super::world::{Container, World};
 use super::{conflict, failed, not_found, refused};
-use crate::call::{Content, ContainerReply};
+use crate::call::{ContainerReply, Content};
 use crate::engine::EngineError;
-use crate::label::{KIND, Kind, Labels, PREFIX};
+use crate::label::{DEVCONTAINER, KIND, Kind, Labels, PREFIX};
 use crate::observed::{ImageConfig, RunState};
 use crate::spec::{Binding, ContainerSpec, Mount, Restart};
 
@@ -16,7 +16,8 @@ use crate::spec::{Binding, ContainerSpec, Mount, Restart};
 const SHM: u64 = 64 << 20;
 
 impl World {
-    /// Neither ports nor networks are looked at before the start; volumes that do not exist are made.
+    /// Neither ports nor networks are looked at before the start; volumes that do not exist are made. Only the first
+    /// network can be given here.
     pub(super) fn create_container(
         &mut self,
         name: &str,
@@ -33,7 +34,9 @@ impl World {
                 )));
             }
         }
-        let image = self.find_image(&spec.image).map_err(|_| not_found(format!("No such image: {}", spec.image)))?;
+        let image = self
+            .find_image(&spec.image)
+            .map_err(|_| not_found(format!("No such image: {}", spec.image)))?;
         let (image_id, files) = (image.reply.image.id.clone(), image.files.clone());
         let inherited = image.reply.image.labels.clone();
         let mut merged = merge(spec, &image.reply.config)?;
@@ -45,13 +48,6 @@ impl World {
                 "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             )));
         }
-        if !self.recent && spec.networks.len() > 1 {
-            let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
-            return Err(refused(format!(
-                "Container cannot be connected to network endpoints: {}",
-                names.join(", ")
-            )));
-        }
         let all: Labels = [&inherited, &spec.labels, labels]
             .into_iter()
             .flatten()
@@ -59,7 +55,7 @@ impl World {
             .collect();
         merged.labels = all
             .iter()
-            .filter(|(name, _)| !name.starts_with(PREFIX))
+            .filter(|(name, _)| !name.starts_with(PREFIX) && *name != DEVCONTAINER)
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         merged.networks.clear();
@@ -110,7 +106,10 @@ impl World {
             }
             RunState::Created | RunState::Exited { .. } => {}
         }
-        let started = self.join_networks(&id).and_then(|()| self.take_ports(&id)).and_then(|()| self.run(&id));
+        let started = self
+            .join_networks(&id)
+            .and_then(|()| self.take_ports(&id))
+            .and_then(|()| self.run(&id));
         if let Err(error) = started {
             self.let_go(&id);
             let subject = self.at_mut(&id)?;
@@ -130,22 +129,33 @@ impl World {
     fn run(&mut self, id: &str) -> Result<(), EngineError> {
         let now = self.now();
         let subject = self.at(id)?;
-        let ContainerSpec { command, entrypoint, init, .. } = &subject.reply.spec;
+        let ContainerSpec {
+            command,
+            entrypoint,
+            init,
+            ..
+        } = &subject.reply.spec;
         let fate = self.nature.fate(entrypoint.iter().chain(command).flatten());
         let init = *init;
         if fate == Some(Fate::Missing) && !init {
             self.at_mut(id)?.code = 127;
-            return Err(refused("unable to start container process: executable file not found in $PATH"));
+            return Err(refused(
+                "unable to start container process: executable file not found in $PATH",
+            ));
         }
-        let is_job = subject.reply.labels.get(KIND).is_some_and(|kind| kind == Kind::Job.as_str());
+        let is_job = subject
+            .reply
+            .labels
+            .get(KIND)
+            .is_some_and(|kind| kind == Kind::Job.as_str());
         let subject = self.at_mut(id)?;
         subject.reply.state = RunState::Running;
         subject.reply.started = Some(now);
         subject.reply.error = None;
         subject.reply.restarts = 0;
         subject.code = 0;
-        if is_job && !self.nature.slow_jobs {
-            self.work(id);
+        if is_job {
+            self.begin_job(id);
         }
         match fate {
             Some(Fate::Missing) => self.end(id, 127),
@@ -155,27 +165,11 @@ impl World {
         Ok(())
     }
 
-    /// Runs a job to its end, unless it has none.
-    fn work(&mut self, id: &str) {
-        let Some(subject) = self.containers.get_mut(id) else { return };
-        match self.nature.job(&subject.reply.name).clone() {
-            Job::Succeeds(files) => {
-                for (path, bytes) in files {
-                    self.write_file(id, &path, Content::Bytes(bytes));
-                }
-                self.end(id, 0);
-            }
-            Job::Fails { code, log } => {
-                subject.log.extend(log);
-                self.end(id, code);
-            }
-            Job::Hangs => {}
-        }
-    }
-
     /// Lets the command of a running container end; its restart policy decides what comes of it.
     pub(super) fn end(&mut self, id: &str, code: i64) {
-        let Some(subject) = self.containers.get_mut(id) else { return };
+        let Some(subject) = self.containers.get_mut(id) else {
+            return;
+        };
         subject.code = code;
         let (again, restarts) = match subject.reply.spec.restart {
             Restart::Always | Restart::UnlessStopped => (true, 1),
@@ -184,7 +178,11 @@ impl World {
             Restart::OnFailure(_) | Restart::No => (false, 0),
         };
         subject.reply.restarts += restarts;
-        subject.reply.state = if again { RunState::Restarting } else { RunState::Exited { code } };
+        subject.reply.state = if again {
+            RunState::Restarting
+        } else {
+            RunState::Exited { code }
+        };
         if !again {
             self.let_go(id);
         }
@@ -194,14 +192,24 @@ impl World {
     pub(super) fn stop_container(&mut self, container: &str) -> Result<(), EngineError> {
         let id = self.container_id(container)?;
         let subject = self.at(&id)?;
-        let ContainerSpec { command, entrypoint, init, stop, .. } = &subject.reply.spec;
+        let ContainerSpec {
+            command,
+            entrypoint,
+            init,
+            stop,
+            ..
+        } = &subject.reply.spec;
         let code = match subject.state() {
-            RunState::Created | RunState::Exited { .. } | RunState::Removing | RunState::Dead => return Ok(()),
+            RunState::Created | RunState::Exited { .. } | RunState::Removing | RunState::Dead => {
+                return Ok(());
+            }
             RunState::Restarting => subject.code,
             RunState::Running | RunState::Paused => {
                 match self.nature.fate(entrypoint.iter().chain(command).flatten()) {
                     Some(Fate::Obeys) => 0,
-                    Some(Fate::Ends(_) | Fate::Missing) | None if *init => 128 + signal(stop.signal.as_deref()),
+                    Some(Fate::Ends(_) | Fate::Missing) | None if *init => {
+                        128 + signal(stop.signal.as_deref())
+                    }
                     Some(Fate::Ends(_) | Fate::Missing) | None => 137,
                 }
             }
@@ -232,13 +240,17 @@ impl World {
         let id = self.container_id(container)?;
         let old = self.at(&id)?.reply.name.clone();
         if old == name {
-            return Err(refused("Renaming a container with the same name as its current name"));
+            return Err(refused(
+                "Renaming a container with the same name as its current name",
+            ));
         }
         if let Some(user) = self.names.get(name) {
             return Err(taken(name, user));
         }
         if !is_name(name) {
-            return Err(refused(format!("Error when allocating new name: Invalid container name (/{name})")));
+            return Err(refused(format!(
+                "Error when allocating new name: Invalid container name (/{name})"
+            )));
         }
         self.names.remove(&old);
         self.names.insert(name.to_owned(), id.clone());
@@ -249,23 +261,15 @@ impl World {
     pub(super) fn remove_container(&mut self, container: &str) -> Result<(), EngineError> {
         let id = self.container_id(container)?;
         self.let_go(&id);
-        let Some(container) = self.containers.remove(&id) else { return Ok(()) };
+        let Some(container) = self.containers.remove(&id) else {
+            return Ok(());
+        };
         self.names.remove(container.name());
         self.image_users.remove(&container.reply.image_id, &id);
         for volume in container.volumes() {
             self.volume_users.remove(volume, &id);
         }
         Ok(())
-    }
-
-    /// Of a container that runs on without end only what it has said so far is told; a slow job ends now.
-    pub(super) fn follow_log(&mut self, container: &str) -> Result<Vec<String>, EngineError> {
-        let id = self.container_id(container)?;
-        let ContainerReply { labels, state, .. } = &self.at(&id)?.reply;
-        if *state == RunState::Running && labels.get(KIND).is_some_and(|kind| kind == Kind::Job.as_str()) {
-            self.work(&id);
-        }
-        Ok(self.at(&id)?.log.clone())
     }
 
     /// Takes the ports that a container publishes; none of a container without networks.
@@ -279,9 +283,11 @@ impl World {
         for (port, address) in wanted {
             let any = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
             let holders = self.ports.entry(port.clone()).or_default();
-            let held = holders.keys().any(|other| *other == address || any(other) || any(&address));
+            let held = holders
+                .keys()
+                .any(|other| *other == address || any(other) || any(&address));
             if held || self.nature.taken_ports.contains(&port) {
-                return Err(failed(format!(
+                return Err(refused(format!(
                     "driver failed programming external connectivity on endpoint {name}: Bind for {address}:{} \
                      failed: port is already allocated",
                     port.split('/').next().unwrap_or_default()
@@ -295,7 +301,9 @@ impl World {
     /// Gives back the ports and network endpoints of a container that does not run.
     fn let_go(&mut self, id: &str) {
         self.leave_networks(id);
-        let Some(subject) = self.containers.get(id) else { return };
+        let Some(subject) = self.containers.get(id) else {
+            return;
+        };
         for (port, address) in published(&subject.reply.spec.ports) {
             if let Some(holders) = self.ports.get_mut(&port) {
                 if holders.get(&address).is_some_and(|holder| holder == id) {
@@ -331,15 +339,35 @@ fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<ContainerSpec, Eng
         (spec.entrypoint.clone(), spec.command.clone()),
         (image.entrypoint.clone(), image.command.clone()),
     );
-    if merged.entrypoint.as_ref().is_some_and(|words| words.len() == 1 && words[0].is_empty()) {
+    if merged
+        .entrypoint
+        .as_ref()
+        .is_some_and(|words| words.len() == 1 && words[0].is_empty())
+    {
         merged.entrypoint = None;
     }
     let is_empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
     if is_empty(&merged.entrypoint) && is_empty(&merged.command) {
         return Err(refused("No command specified"));
     }
-    merged.user = spec.user.clone().filter(|user| !user.is_empty()).or_else(|| image.user.clone());
-    merged.workdir = spec.workdir.as_deref().map(clean).or_else(|| image.workdir.clone());
+    merged.command = merged.command.filter(|words| !words.is_empty());
+    for bindings in merged.ports.values_mut() {
+        for binding in bindings.iter_mut().filter(|binding| binding.address.is_empty()) {
+            "0.0.0.0".clone_into(&mut binding.address);
+        }
+        bindings.sort();
+    }
+    merged.ports.retain(|_, bindings| !bindings.is_empty());
+    merged.user = spec
+        .user
+        .clone()
+        .filter(|user| !user.is_empty())
+        .or_else(|| image.user.clone());
+    merged.workdir = spec
+        .workdir
+        .as_deref()
+        .map(clean)
+        .or_else(|| image.workdir.clone());
     merged.stop.signal = spec.stop.signal.clone().or_else(|| image.stop_signal.clone());
     merged.shm = if spec.shm == 0 { SHM } else { spec.shm };
     merged.resources = super::limits::normal(&spec.resources);
@@ -399,12 +427,17 @@ fn clean(path: &str) -> String {
 pub(super) fn is_name(name: &str) -> bool {
     name.len() > 1
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.chars().all(|each| each.is_ascii_alphanumeric() || "_.-".contains(each))
+        && name
+            .chars()
+            .all(|each| each.is_ascii_alphanumeric() || "_.-".contains(each))
 }
 
 /// Returns the only id that begins with a text.
 pub(super) fn by_prefix<T>(objects: &BTreeMap<String, T>, prefix: &str) -> Option<String> {
-    let mut found = objects.range(prefix.to_owned()..).map(|(id, _)| id).take_while(|id| id.starts_with(prefix));
+    let mut found = objects
+        .range(prefix.to_owned()..)
+        .map(|(id, _)| id)
+        .take_while(|id| id.starts_with(prefix));
     let first = found.next().filter(|_| !prefix.is_empty())?;
     found.next().is_none().then(|| first.clone())
 }

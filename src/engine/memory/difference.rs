@@ -16,7 +16,10 @@ enum Object<'a> {
 impl World {
     /// Returns every object in one line: kind, name, what it is doing.
     pub fn summary(&self) -> Vec<String> {
-        self.objects().into_iter().map(|(name, object)| format!("{name}: {}", object.line())).collect()
+        self.objects()
+            .into_iter()
+            .map(|(name, object)| format!("{name}: {}", object.line()))
+            .collect()
     }
 
     /// Returns what another world has more (`+`), less (`-`) and otherwise (`~`) than this one; containers by name.
@@ -30,21 +33,35 @@ impl World {
                 Some(old) => lines.push(format!("~ {name}: {} -> {}", old.line(), object.line())),
             }
         }
-        lines.extend(before.into_iter().map(|(name, object)| format!("- {name}: {}", object.line())));
+        lines.extend(
+            before
+                .into_iter()
+                .map(|(name, object)| format!("- {name}: {}", object.line())),
+        );
         lines
     }
 
     fn objects(&self) -> BTreeMap<String, Object<'_>> {
-        let containers =
-            self.containers.values().map(|one| (format!("container {}", one.name()), Object::Container(one)));
-        let networks = self
-            .networks()
-            .map(|one| (format!("network {} {}", one.reply.name, &one.reply.id[..6]), Object::Network(one)));
-        let volumes = self.volumes.values().map(|one| (format!("volume {}", one.reply.name), Object::Volume(one)));
-        let images = self
-            .images
+        let containers = self
+            .containers
             .values()
-            .map(|one| (format!("image {}", &one.reply.image.id["sha256:".len()..][..12]), Object::Image(one)));
+            .map(|one| (format!("container {}", one.name()), Object::Container(one)));
+        let networks = self.networks().map(|one| {
+            (
+                format!("network {} {}", one.reply.name, &one.reply.id[..6]),
+                Object::Network(one),
+            )
+        });
+        let volumes = self
+            .volumes
+            .values()
+            .map(|one| (format!("volume {}", one.reply.name), Object::Volume(one)));
+        let images = self.images.values().map(|one| {
+            (
+                format!("image {}", &one.reply.image.id["sha256:".len()..][..12]),
+                Object::Image(one),
+            )
+        });
         containers.chain(networks).chain(volumes).chain(images).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::World;
-use super::{failed, not_found};
+use super::{not_found, refused};
 use crate::call::{Content, File};
 use crate::engine::EngineError;
 use crate::spec::{ContainerSpec, Mount};
@@ -17,7 +17,11 @@ enum Place {
     /// The container's own layer.
     Layer,
     /// A path in a volume.
-    Volume { name: String, path: String, read_only: bool },
+    Volume {
+        name: String,
+        path: String,
+        read_only: bool,
+    },
     /// A path on the host.
     Host { path: String, read_only: bool },
 }
@@ -27,31 +31,38 @@ impl World {
         let id = self.container_id(container)?;
         let subject = self.at(&id)?;
         let found = match place(&subject.reply.spec, path) {
-            Place::Layer => subject
-                .files
-                .get(path)
-                .or_else(|| self.images.get(&subject.reply.image_id).and_then(|image| image.files.get(path))),
-            Place::Volume { name, path, .. } => self.volumes.get(&name).and_then(|volume| volume.files.get(&path)),
+            Place::Layer => subject.files.get(path).or_else(|| {
+                self.images
+                    .get(&subject.reply.image_id)
+                    .and_then(|image| image.files.get(path))
+            }),
+            Place::Volume { name, path, .. } => {
+                self.volumes.get(&name).and_then(|volume| volume.files.get(&path))
+            }
             Place::Host { path, .. } => self.host_files.get(&path),
         };
         match found {
             Some(Content::Bytes(bytes)) => Ok(bytes.clone()),
-            Some(Content::Directory | Content::Link(_)) => {
-                Err(super::refused(format!("{path} in container {container} is no regular file")))
-            }
-            None => Err(not_found(format!("Could not find the file {path} in container {container}"))),
+            Some(Content::Directory | Content::Link(_)) => Err(refused(format!(
+                "{path} in container {container} is no regular file"
+            ))),
+            None => Err(not_found(format!(
+                "Could not find the file {path} in container {container}"
+            ))),
         }
     }
 
     pub(super) fn upload(&mut self, container: &str, files: &[File]) -> Result<(), EngineError> {
         let id = self.container_id(container)?;
         if self.at(&id)?.reply.spec.security.read_only {
-            return Err(failed("container rootfs is marked read-only"));
+            return Err(refused("container rootfs is marked read-only"));
         }
         for file in files {
             let path = format!("/{}", file.path.trim_matches('/'));
             if !self.write_file(&id, &path, file.content.clone()) {
-                return Err(failed(format!("Error processing tar file: open {path}: read-only file system")));
+                return Err(refused(format!(
+                    "Error processing tar file: open {path}: read-only file system"
+                )));
             }
         }
         Ok(())
@@ -59,14 +70,23 @@ impl World {
 
     /// Writes a file as a process in the container, or an upload, would; read-only mounts refuse.
     pub(super) fn write_file(&mut self, id: &str, path: &str, content: Content) -> bool {
-        let Some(subject) = self.containers.get_mut(id) else { return false };
+        let Some(subject) = self.containers.get_mut(id) else {
+            return false;
+        };
         match place(&subject.reply.spec, path) {
             Place::Layer => {
                 subject.files.insert(path.to_owned(), content);
             }
             Place::Volume { read_only: true, .. } | Place::Host { read_only: true, .. } => return false,
-            Place::Volume { name, path, read_only: false } => self.write_volume(&name, &path, content),
-            Place::Host { path, read_only: false } => {
+            Place::Volume {
+                name,
+                path,
+                read_only: false,
+            } => self.write_volume(&name, &path, content),
+            Place::Host {
+                path,
+                read_only: false,
+            } => {
                 self.host_files.insert(path, content);
             }
         }
@@ -75,14 +95,20 @@ impl World {
 }
 
 fn place(spec: &ContainerSpec, path: &str) -> Place {
-    let mounted = spec.mounts.iter().filter_map(|(target, mount)| Some((within(target, path)?, mount)));
+    let mounted = spec
+        .mounts
+        .iter()
+        .filter_map(|(target, mount)| Some((within(target, path)?, mount)));
     match mounted.min_by_key(|(rest, _)| rest.len()) {
-        Some((path, Mount::Volume { name, read_only })) => {
-            Place::Volume { name: name.clone(), path, read_only: *read_only }
-        }
-        Some((path, Mount::Bind { source, read_only })) => {
-            Place::Host { path: format!("{source}{path}"), read_only: *read_only }
-        }
+        Some((path, Mount::Volume { name, read_only })) => Place::Volume {
+            name: name.clone(),
+            path,
+            read_only: *read_only,
+        },
+        Some((path, Mount::Bind { source, read_only })) => Place::Host {
+            path: format!("{source}{path}"),
+            read_only: *read_only,
+        },
         Some((_, Mount::Tmpfs { .. })) | None => Place::Layer,
     }
 }
@@ -98,7 +124,10 @@ fn within(directory: &str, path: &str) -> Option<String> {
 
 /// Returns what lies in a directory, by path within it.
 pub(super) fn below(files: &Files, directory: &str) -> Files {
-    files.iter().filter_map(|(path, content)| Some((within(directory, path)?, content.clone()))).collect()
+    files
+        .iter()
+        .filter_map(|(path, content)| Some((within(directory, path)?, content.clone())))
+        .collect()
 }
 
 /// Returns the first component of a path.

@@ -23,7 +23,9 @@ pub struct Blueprint {
 impl Blueprint {
     /// Returns an ordinary image: a path to search, a shell to run.
     pub fn new() -> Self {
-        Self::default().env("PATH", "/usr/local/bin:/usr/bin:/bin").command(&["bash"])
+        Self::default()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .command(&["bash"])
     }
 
     /// Adds a variable.
@@ -71,8 +73,11 @@ impl Blueprint {
     fn image(&self) -> Image {
         let mut image = Image::default();
         image.reply.image.labels.clone_from(&self.labels);
-        image.files =
-            self.files.iter().map(|(path, bytes)| (path.clone(), Content::Bytes(bytes.clone()))).collect();
+        image.files = self
+            .files
+            .iter()
+            .map(|(path, bytes)| (path.clone(), Content::Bytes(bytes.clone())))
+            .collect();
         image
     }
 }
@@ -137,7 +142,12 @@ impl World {
             networks: [("bridge".to_owned(), crate::spec::Endpoint::default())].into(),
             ..ContainerSpec::default()
         };
-        self.with_container(&Create { name: name.to_owned(), labels: Labels::new(), spec }).started(name)
+        self.with_container(&Create {
+            name: name.to_owned(),
+            labels: Labels::new(),
+            spec,
+        })
+        .started(name)
     }
 
     /// Has a volume of a stranger.
@@ -210,6 +220,13 @@ impl World {
     #[must_use]
     pub fn with_cpus(self, count: u32) -> Self {
         self.natured(|nature| nature.cpus = u64::from(count) * 1_000_000_000)
+    }
+
+    /// The clock shows a time, in seconds since 1970.
+    #[must_use]
+    pub fn at_time(mut self, seconds: i64) -> Self {
+        self.clock = seconds;
+        self
     }
 
     /// Returns how things behave, to change it.

@@ -134,7 +134,9 @@ impl World {
         if self.at(&id)?.state().is_alive() {
             return self.halt(&id, 137);
         }
-        Err(conflict(format!("Cannot kill container: {container}: Container {id} is not running")))
+        Err(conflict(format!(
+            "Cannot kill container: {container}: Container {id} is not running"
+        )))
     }
 
     fn crash(&mut self, container: &str, code: i64) -> Said {

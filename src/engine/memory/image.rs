@@ -42,9 +42,14 @@ impl World {
     /// Pulling a tag that has moved moves it here too; the image that had it keeps its digest.
     pub(super) fn pull_image(&mut self, reference: &str) -> Result<(), EngineError> {
         let reference = normal(reference);
-        let published = self.registry.get(&reference).cloned().ok_or_else(|| {
-            not_found(format!("manifest for {reference} not found: manifest unknown: manifest unknown"))
-        })?;
+        let published = self
+            .registry
+            .get(&reference)
+            .cloned()
+            .ok_or_else(|| EngineError::Work {
+                message: format!("manifest for {reference} not found: manifest unknown: manifest unknown"),
+                log: Vec::new(),
+            })?;
         let id = published.reply.image.id.clone();
         let digests = published.reply.image.digests.clone();
         self.insert_image(published);
@@ -63,7 +68,15 @@ impl World {
     /// A commit takes over everything of the container's configuration that it is not told otherwise, labels and
     /// environment without exception, and the files of its own layer, but none of its mounts.
     pub(super) fn commit_container(&mut self, commit: &Commit) -> Result<String, EngineError> {
-        let Commit { container, tag, labels, env, command, entrypoint, user } = commit;
+        let Commit {
+            container,
+            tag,
+            labels,
+            env,
+            command,
+            entrypoint,
+            user,
+        } = commit;
         let labels = self.with_uid(labels);
         let id = self.container_id(container)?;
         let subject = self.at(&id)?;
@@ -72,7 +85,10 @@ impl World {
             env: spec.env.clone(),
             command: None,
             entrypoint: None,
-            user: user.clone().filter(|user| !user.is_empty()).or_else(|| spec.user.clone()),
+            user: user
+                .clone()
+                .filter(|user| !user.is_empty())
+                .or_else(|| spec.user.clone()),
             workdir: spec.workdir.clone(),
             stop_signal: spec.stop.signal.clone(),
         };
@@ -84,16 +100,26 @@ impl World {
         let mut all = subject.reply.labels.clone();
         all.extend(labels);
         let parent = subject.reply.image_id.clone();
-        let mut files = self.images.get(&parent).map(|image| image.files.clone()).unwrap_or_default();
+        let mut files = self
+            .images
+            .get(&parent)
+            .map(|image| image.files.clone())
+            .unwrap_or_default();
         files.extend(subject.files.clone());
         Ok(self.new_image(tag, Some(parent), all, config, files))
     }
 
     pub(super) fn tag_image(&mut self, image: &str, tag: &str) -> Result<(), EngineError> {
         let id = self.find_image(image)?.reply.image.id.clone();
-        if tag.chars().any(char::is_uppercase) && tag.split(':').next().is_some_and(|name| name != name.to_lowercase())
+        if tag.chars().any(char::is_uppercase)
+            && tag
+                .split(':')
+                .next()
+                .is_some_and(|name| name != name.to_lowercase())
         {
-            return Err(failed("invalid reference format: repository name must be lowercase"));
+            return Err(failed(
+                "invalid reference format: repository name must be lowercase",
+            ));
         }
         self.move_tag(&normal(tag), &id);
         Ok(())
@@ -166,8 +192,16 @@ impl World {
         files: super::file::Files,
     ) -> String {
         let id = format!("sha256:{}", self.id());
-        let image = observed::Image { id: id.clone(), labels, ..observed::Image::default() };
-        let reply = ImageReply { image, platform: self.engine.platform.clone(), config };
+        let image = observed::Image {
+            id: id.clone(),
+            labels,
+            ..observed::Image::default()
+        };
+        let reply = ImageReply {
+            image,
+            platform: self.engine.platform.clone(),
+            config,
+        };
         self.insert_image(Image { reply, parent, files });
         self.move_tag(&normal(tag), &id);
         id
@@ -208,7 +242,9 @@ impl World {
     pub(super) fn publish(&mut self, reference: &str, config: ImageConfig, mut image: Image) {
         let reference = normal(reference);
         let id = format!("sha256:{}", self.id());
-        let repository = reference.rsplit_once(':').map_or(reference.as_str(), |(repository, _)| repository);
+        let repository = reference
+            .rsplit_once(':')
+            .map_or(reference.as_str(), |(repository, _)| repository);
         let by_digest = format!("{repository}@sha256:{}", digest(id.as_bytes()));
         image.reply.platform.clone_from(&self.engine.platform);
         image.reply.config = config;
@@ -226,7 +262,9 @@ pub(super) fn normal(reference: &str) -> String {
     let name_start = short.rfind('/').map_or(0, |slash| slash + 1);
     match short.split_once('@') {
         Some((name, digest)) => {
-            let name = &name[..name[name_start.min(name.len())..].find(':').map_or(name.len(), |at| name_start + at)];
+            let name = &name[..name[name_start.min(name.len())..]
+                .find(':')
+                .map_or(name.len(), |at| name_start + at)];
             format!("{name}@{digest}")
         }
         None if short[name_start..].contains(':') => short.to_owned(),

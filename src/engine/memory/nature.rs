@@ -35,16 +35,18 @@ pub enum Fate {
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
+    /// It installs what the label of the volume at `/tools` promises, writes the receipt last, and ends with 0.
+    Installs,
     /// It writes files, by their path in the container, and ends with 0.
-    Succeeds(BTreeMap<String, Vec<u8>>),
-    /// It prints lines and ends with a code.
+    Writes(BTreeMap<String, Vec<u8>>),
+    /// It prints lines and ends with a code; the receipt that was there is gone.
     Fails {
         /// The code.
         code: i64,
         /// The lines.
         log: Vec<String>,
     },
-    /// It runs until somebody stops it.
+    /// It runs until somebody stops it; the receipt that was there is gone.
     Hangs,
 }
 
@@ -53,7 +55,7 @@ impl Default for Nature {
         Self {
             fates: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            job: Job::Succeeds([("/tools/.aishell/receipt.json".to_owned(), b"{}\n".to_vec())].into()),
+            job: Job::Installs,
             slow_jobs: false,
             absent_paths: BTreeSet::new(),
             taken_ports: BTreeSet::new(),
@@ -69,11 +71,19 @@ impl Nature {
         if self.fates.is_empty() {
             return None;
         }
-        words.find_map(|word| self.fates.iter().find(|(text, _)| word.contains(*text)).map(|(_, fate)| *fate))
+        words.find_map(|word| {
+            self.fates
+                .iter()
+                .find(|(text, _)| word.contains(*text))
+                .map(|(_, fate)| *fate)
+        })
     }
 
     /// Returns what a job does.
     pub(super) fn job(&self, name: &str) -> &Job {
-        self.jobs.iter().find(|(text, _)| name.contains(*text)).map_or(&self.job, |(_, job)| job)
+        self.jobs
+            .iter()
+            .find(|(text, _)| name.contains(*text))
+            .map_or(&self.job, |(_, job)| job)
     }
 }

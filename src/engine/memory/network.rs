@@ -23,7 +23,11 @@ impl World {
 
     pub(super) fn insert_network(&mut self, name: &str, labels: Labels, builtin: bool) -> String {
         let id = self.id();
-        let reply = NetworkReply { id: id.clone(), name: name.to_owned(), labels };
+        let reply = NetworkReply {
+            id: id.clone(),
+            name: name.to_owned(),
+            labels,
+        };
         self.network_names.add(name, &id);
         self.networks.insert(id.clone(), Network { reply, builtin });
         id
@@ -32,9 +36,14 @@ impl World {
     /// Only running containers keep a network from being removed.
     pub(super) fn remove_network(&mut self, network: &str) -> Result<(), EngineError> {
         let id = self.network_id(network)?;
-        let Network { reply: NetworkReply { name, .. }, builtin } = &self.networks[&id];
+        let Network {
+            reply: NetworkReply { name, .. },
+            builtin,
+        } = &self.networks[&id];
         if *builtin {
-            return Err(refused(format!("{name} is a pre-defined network and cannot be removed")));
+            return Err(refused(format!(
+                "{name} is a pre-defined network and cannot be removed"
+            )));
         }
         if self.network_users.first(&id).is_some() {
             return Err(refused(format!(
@@ -64,13 +73,18 @@ impl World {
         };
         let builtin = self.networks_named(&name).iter().any(|one| one.builtin);
         if builtin && !endpoint.aliases.is_empty() {
-            return Err(refused("network-scoped alias is supported only for containers in user defined networks"));
+            return Err(refused(
+                "network-scoped alias is supported only for containers in user defined networks",
+            ));
         }
         let subject = self.at_mut(&id)?;
         if subject.attachments.contains_key("none") && name != "none" {
             return Err(refused(PRIVATE));
         }
-        let present = subject.attachments.get(&name).is_some_and(|one| !alive || one.network == known);
+        let present = subject
+            .attachments
+            .get(&name)
+            .is_some_and(|one| !alive || one.network == known);
         if present && alive {
             let name_of_container = &subject.reply.name;
             return Err(refused(format!(
@@ -80,7 +94,10 @@ impl World {
         if present {
             return Ok(());
         }
-        let attachment = Attachment { network: known.filter(|_| alive), aliases: endpoint.aliases.clone() };
+        let attachment = Attachment {
+            network: known.filter(|_| alive),
+            aliases: endpoint.aliases.clone(),
+        };
         if let Some(known) = &attachment.network {
             self.network_users.add(known, &id);
             self.at_mut(&id)?.endpoints.insert(known.clone());
@@ -99,7 +116,9 @@ impl World {
             Err(_) => network.to_owned(),
         };
         if self.at_mut(&id)?.attachments.remove(&name).is_none() {
-            return Err(failed(format!("container {id} is not connected to the network {name}")));
+            return Err(failed(format!(
+                "container {id} is not connected to the network {name}"
+            )));
         }
         if let Ok(found) = found {
             self.network_users.remove(&found, &id);
@@ -134,7 +153,9 @@ impl World {
 
     /// Detaches a container that no longer runs; what it is attached to stays noted.
     pub(super) fn leave_networks(&mut self, id: &str) {
-        let Some(subject) = self.containers.get_mut(id) else { return };
+        let Some(subject) = self.containers.get_mut(id) else {
+            return;
+        };
         for network in std::mem::take(&mut subject.endpoints) {
             self.network_users.remove(&network, id);
         }
@@ -157,21 +178,23 @@ impl World {
         }
     }
 
-    /// Returns the attachments a container is created with.
-    pub(super) fn attachments(
-        &self,
-        networks: &BTreeMap<String, Endpoint>,
-    ) -> BTreeMap<String, Attachment> {
-        if networks.is_empty() {
+    /// Returns the attachment a container is created with: the first network, or none at all.
+    pub(super) fn attachments(&self, networks: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Attachment> {
+        let Some((network, Endpoint { aliases })) = networks.first_key_value() else {
             return [("none".to_owned(), Attachment::default())].into();
-        }
-        networks
-            .iter()
-            .map(|(network, endpoint)| {
-                // An id is turned into the name, and forgotten: the container starts by name.
-                let name = self.networks.get(network).map_or(network, |found| &found.reply.name);
-                (name.clone(), Attachment { network: None, aliases: endpoint.aliases.clone() })
-            })
-            .collect()
+        };
+        // An id is turned into the name, and forgotten: the container starts by name.
+        let name = self
+            .networks
+            .get(network)
+            .map_or(network, |found| &found.reply.name);
+        [(
+            name.clone(),
+            Attachment {
+                network: None,
+                aliases: aliases.clone(),
+            },
+        )]
+        .into()
     }
 }

@@ -17,7 +17,11 @@ impl World {
         }
         let created = self.now();
         let volume = self.volumes.entry(name.to_owned()).or_insert_with(|| Volume {
-            reply: VolumeReply { name: name.to_owned(), labels, created },
+            reply: VolumeReply {
+                name: name.to_owned(),
+                labels,
+                created,
+            },
             files: Files::new(),
         });
         Ok(volume.reply.clone())
@@ -34,13 +38,17 @@ impl World {
     }
 
     pub(super) fn find_volume(&self, name: &str) -> Result<&Volume, EngineError> {
-        self.volumes.get(name).ok_or_else(|| not_found(format!("get {name}: no such volume")))
+        self.volumes
+            .get(name)
+            .ok_or_else(|| not_found(format!("get {name}: no such volume")))
     }
 
     /// On 20.10 the creation time that the engine tells is the time of the last change of the volume's root.
     pub(super) fn write_volume(&mut self, name: &str, path: &str, content: Content) {
         let (now, recent) = (self.now(), self.recent);
-        let Some(volume) = self.volumes.get_mut(name) else { return };
+        let Some(volume) = self.volumes.get_mut(name) else {
+            return;
+        };
         let below = |path: &str| path.matches('/').count() > 1;
         let known = volume.files.keys().any(|one| top(one) == top(path));
         let deep = below(path) && known;
@@ -54,7 +62,11 @@ impl World {
 
     /// Fills an empty volume with what the image has where it is mounted, as the first creation with it does.
     pub(super) fn fill_volume(&mut self, name: &str, from: &Files, target: &str) {
-        if self.volumes.get(name).is_some_and(|volume| volume.files.is_empty()) {
+        if self
+            .volumes
+            .get(name)
+            .is_some_and(|volume| volume.files.is_empty())
+        {
             for (path, content) in super::file::below(from, target) {
                 self.write_volume(name, &path, content);
             }

@@ -7,7 +7,7 @@ use super::nature::Nature;
 use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::engine::EngineError;
 use crate::key::digest;
-use crate::label::{Labels, MANIFEST, UID};
+use crate::label::{Labels, UID};
 use crate::observed::{EngineInfo, ImageReply, RunState};
 use crate::progress::Progress;
 use crate::spec::{Endpoint, Mount};
@@ -21,8 +21,8 @@ pub struct World {
     pub(super) nature: Nature,
     /// Ids are made from it.
     count: u64,
-    /// Seconds since 2025; one passes with each write.
-    clock: i64,
+    /// Seconds since 1970; one passes with each write.
+    pub(super) clock: i64,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) names: BTreeMap<String, String>,
     pub(super) networks: BTreeMap<String, Network>,
@@ -147,7 +147,7 @@ impl World {
             recent: false,
             nature: Nature::default(),
             count: 0,
-            clock: 0,
+            clock: 1_735_689_600,
             containers: BTreeMap::new(),
             names: BTreeMap::new(),
             networks: BTreeMap::new(),
@@ -181,20 +181,36 @@ impl World {
         match call {
             Call::Version => Ok(Answer::Engine(self.engine.clone())),
             Call::ListContainers => Ok(Answer::Containers(
-                self.containers.values().filter(|one| is_ours(&one.reply.labels)).map(Container::listed).collect(),
+                self.containers
+                    .values()
+                    .filter(|one| is_ours(&one.reply.labels))
+                    .map(Container::listed)
+                    .collect(),
             )),
             Call::ListVolumes => Ok(Answer::Volumes(
-                self.volumes.values().map(|one| &one.reply).filter(|one| is_ours(&one.labels)).cloned().collect(),
+                self.volumes
+                    .values()
+                    .map(|one| &one.reply)
+                    .filter(|one| is_ours(&one.labels))
+                    .cloned()
+                    .collect(),
             )),
             Call::ListNetworks => Ok(Answer::Networks(
-                self.networks.values().map(|one| &one.reply).filter(|one| is_ours(&one.labels)).cloned().collect(),
+                self.networks
+                    .values()
+                    .map(|one| &one.reply)
+                    .filter(|one| is_ours(&one.labels))
+                    .cloned()
+                    .collect(),
             )),
             Call::ListImages => Ok(Answer::Images(self.listed_images())),
             Call::InspectContainer { container } => {
                 let id = self.container_id(container)?;
                 Ok(Answer::Container(Box::new(self.at(&id)?.shown())))
             }
-            Call::InspectImage { image } => Ok(Answer::Image(Box::new(self.find_image(image)?.reply.clone()))),
+            Call::InspectImage { image } => {
+                Ok(Answer::Image(Box::new(self.find_image(image)?.reply.clone())))
+            }
             Call::InspectVolume { volume } => Ok(Answer::Volume(self.find_volume(volume)?.reply.clone())),
             Call::InspectNetwork { network } => {
                 let id = self.network_id(network)?;
@@ -226,21 +242,32 @@ impl World {
                 self.create_network(name, labels).map(Answer::Id)
             }
             Call::RemoveNetwork { network } => self.remove_network(network.id()).map(done),
-            Call::ConnectNetwork { network, container, endpoint } => {
-                self.connect_network(network, container, endpoint).map(done)
+            Call::ConnectNetwork {
+                network,
+                container,
+                endpoint,
+            } => self.connect_network(network, container, endpoint).map(done),
+            Call::DisconnectNetwork { network, container } => {
+                self.disconnect_network(network, container).map(done)
             }
-            Call::DisconnectNetwork { network, container } => self.disconnect_network(network, container).map(done),
             Call::CreateContainer(create) => {
                 let labels = self.with_uid(&create.labels);
-                self.create_container(&create.name, &labels, &create.spec).map(Answer::Id)
+                self.create_container(&create.name, &labels, &create.spec)
+                    .map(Answer::Id)
             }
             Call::StartContainer { container } => self.start_container(container).map(done),
             Call::StopContainer { container } => self.stop_container(container.id()).map(done),
             Call::UnpauseContainer { container } => self.unpause_container(container).map(done),
-            Call::RenameContainer { container, name } => self.rename_container(container.id(), name).map(done),
-            Call::UpdateContainer { container, resources, restart } => {
-                self.update_container(container, resources.as_ref(), *restart).map(done)
+            Call::RenameContainer { container, name } => {
+                self.rename_container(container.id(), name).map(done)
             }
+            Call::UpdateContainer {
+                container,
+                resources,
+                restart,
+            } => self
+                .update_container(container, resources.as_ref(), *restart)
+                .map(done),
             Call::RemoveContainer { container } => self.remove_container(container.id()).map(done),
             Call::Upload { container, files } => self.upload(container, files).map(done),
         }
@@ -273,7 +300,10 @@ impl World {
 
     /// Returns the networks of a name, of which there may be several.
     pub fn networks_named(&self, name: &str) -> Vec<&Network> {
-        self.network_names.of(name).filter_map(|id| self.networks.get(id)).collect()
+        self.network_names
+            .of(name)
+            .filter_map(|id| self.networks.get(id))
+            .collect()
     }
 
     /// Returns every network but those the engine made itself.
@@ -316,17 +346,21 @@ impl World {
 
     /// Returns the time, RFC 3339.
     pub(super) fn now(&self) -> String {
-        jiff::Timestamp::from_second(1_735_689_600 + self.clock).map_or_else(|_| String::new(), |now| now.to_string())
+        jiff::Timestamp::from_second(self.clock).map_or_else(|_| String::new(), |now| now.to_string())
     }
 
     /// Returns the container of an id that was just resolved.
     pub(super) fn at(&self, id: &str) -> Result<&Container, EngineError> {
-        self.containers.get(id).ok_or_else(|| super::not_found(format!("No such container: {id}")))
+        self.containers
+            .get(id)
+            .ok_or_else(|| super::not_found(format!("No such container: {id}")))
     }
 
     /// Returns the container of an id that was just resolved.
     pub(super) fn at_mut(&mut self, id: &str) -> Result<&mut Container, EngineError> {
-        self.containers.get_mut(id).ok_or_else(|| super::not_found(format!("No such container: {id}")))
+        self.containers
+            .get_mut(id)
+            .ok_or_else(|| super::not_found(format!("No such container: {id}")))
     }
 }
 
@@ -348,21 +382,35 @@ impl Container {
             .attachments
             .iter()
             .filter(|(name, _)| *name != "none")
-            .map(|(name, attachment)| (name.clone(), Endpoint { aliases: attachment.aliases.clone() }))
+            .map(|(name, attachment)| {
+                (
+                    name.clone(),
+                    Endpoint {
+                        aliases: attachment.aliases.clone(),
+                    },
+                )
+            })
             .collect();
         reply
     }
 
     /// Returns what the listing shows.
     pub fn listed(&self) -> ListedContainer {
-        let ContainerReply { id, name, image_id, labels, state, .. } = &self.reply;
+        let ContainerReply {
+            id,
+            name,
+            image_id,
+            labels,
+            state,
+            ..
+        } = &self.reply;
         ListedContainer {
             id: id.clone(),
             name: name.clone(),
             image_id: image_id.clone(),
             labels: labels.clone(),
             volumes: self.volumes().map(str::to_owned).collect(),
-            running: *state == RunState::Running,
+            running: state.is_alive(),
         }
     }
 
@@ -377,5 +425,5 @@ impl Container {
 
 /// Says whether the listings' label filter lets an object pass.
 pub(super) fn is_ours(labels: &Labels) -> bool {
-    labels.contains_key(MANIFEST)
+    labels.contains_key(UID)
 }
