@@ -50,7 +50,7 @@ pub struct Mark {
     pub line: u32,
     /// The column it starts at in characters, counted from 1.
     pub column: u32,
-    /// How many characters of that line it covers, at least 1.
+    /// How many characters of that line it covers; 0 for a list or map written as a block.
     pub length: u32,
 }
 
@@ -93,7 +93,7 @@ impl Problem {
     #[must_use]
     pub fn at(mut self, mark: &Mark) -> Self {
         self.place = Some(mark.place());
-        self.length = mark.length;
+        self.length = mark.length.max(1);
         self
     }
 

@@ -1,0 +1,69 @@
+//! From the path of a field to the place it is written at.
+
+use super::node::{Node, Value};
+use super::place::Mark;
+
+/// Returns where a field is written, or the nearest thing around it that is.
+///
+/// Names may contain dots, so at every map the longest key that fits is followed. Items of lists are found by their
+/// index, and mounts and ports by what tells them from others: target and port of the host.
+pub fn locate<'a>(root: &'a Node, path: &str) -> Option<&'a Mark> {
+    let mut node = root;
+    let mut mark = None;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let Some((next, at, tail)) = step(node, rest) else {
+            break;
+        };
+        node = next;
+        mark = Some(at);
+        rest = tail;
+    }
+    // A value says more than its key, once the whole path was followed to something written on its own.
+    match &node.value {
+        Value::Map(_) | Value::List(_) => mark,
+        Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) if rest.is_empty() => {
+            Some(&node.mark)
+        }
+        Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => mark,
+    }
+}
+
+fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Node, &'a Mark, &'p str)> {
+    match &node.value {
+        Value::Map(entries) => entries
+            .iter()
+            .filter_map(|entry| Some((entry, after(path, &entry.key)?)))
+            .max_by_key(|(entry, _)| entry.key.len())
+            .map(|(entry, tail)| (&entry.value, &entry.mark, tail)),
+        Value::List(items) => items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| {
+                let names = [Some(index.to_string()), identity(item)];
+                let tail = names.iter().flatten().find_map(|name| after(path, name))?;
+                Some((item, &item.mark, tail))
+            })
+            .next(),
+        Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => None,
+    }
+}
+
+/// Returns what follows a key at the start of a path.
+fn after<'p>(path: &'p str, key: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(key)?;
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('.')
+    }
+}
+
+/// Returns what tells an item of a list from others.
+fn identity(item: &Node) -> Option<String> {
+    if let Some(target) = item.get("target").or(item.get("tmpfs")).and_then(Node::text) {
+        return Some(target.to_owned());
+    }
+    let port: super::port::PortRange = item.text()?.parse().ok()?;
+    port.ports().next().map(|port| port.host.to_string())
+}
