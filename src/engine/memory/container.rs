@@ -6,7 +6,7 @@ use super::file::Files;
 use super::nature::Fate;
 use super::world::{Container, World};
 use super::{conflict, failed, not_found, refused};
-use crate::call::{ContainerReply, Content};
+use crate::call::ContainerReply;
 use crate::engine::EngineError;
 use crate::label::{DEVCONTAINER, KIND, Kind, Labels, PREFIX};
 use crate::observed::{ImageConfig, RunState};
