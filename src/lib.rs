@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod call;
 pub mod desired;
+pub mod catalogue;
 pub mod engine;
 pub mod host;
 pub mod key;
