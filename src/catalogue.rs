@@ -14,7 +14,7 @@ const DATA: &str = include_str!("../manifests/harnesses.yaml");
 /// What aishell knows about a harness.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Entry {
+pub struct Known {
     /// What people call it.
     pub title: String,
     /// The npm package.
@@ -35,16 +35,16 @@ pub struct Entry {
     pub set: BTreeMap<VariableName, String>,
 }
 
-static ENTRIES: LazyLock<BTreeMap<HarnessName, Entry>> =
+static ENTRIES: LazyLock<BTreeMap<HarnessName, Known>> =
     LazyLock::new(|| serde_saphyr::from_str(DATA).unwrap_or_default());
 
 /// Returns every harness aishell knows, by name.
-pub fn entries() -> &'static BTreeMap<HarnessName, Entry> {
+pub fn entries() -> &'static BTreeMap<HarnessName, Known> {
     &ENTRIES
 }
 
 /// Returns what aishell knows about a harness.
-pub fn entry(name: &HarnessName) -> Option<&'static Entry> {
+pub fn find(name: &str) -> Option<&'static Known> {
     ENTRIES.get(name)
 }
 
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_embedded_catalogue_is_complete() {
-        serde_saphyr::from_str::<BTreeMap<HarnessName, Entry>>(DATA).unwrap();
+        serde_saphyr::from_str::<BTreeMap<HarnessName, Known>>(DATA).unwrap();
         let names: Vec<_> = entries().keys().map(HarnessName::as_str).collect();
         assert_eq!(names, ["claude", "codex", "gemini", "opencode", "openspec", "pi"]);
         for entry in entries().values() {

@@ -5,9 +5,9 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
-use super::node::{Node, Value};
+use super::node::{Entry, Node, Value};
 use super::place::{Mark, Problem};
 use super::suggest;
 
@@ -153,25 +153,25 @@ impl<'s> Check<'s> {
                 mark: &entry.mark,
             };
             match (known, others) {
-                _ if entry.value.is_null() && !matches!((known, others), (None, Some(Json::Bool(false)))) => {
-                }
-                (Some(schema), _) => self.visit(&entry.value, schema, &inside),
-                (None, Some(Json::Bool(false))) => {
-                    let message = match around.key {
-                        Some(key) => format!("unknown key `{}` in `{key}`", entry.key),
-                        None => format!("unknown key `{}`", entry.key),
-                    };
-                    let known = properties
-                        .into_iter()
-                        .flat_map(|properties| properties.keys().map(String::as_str));
-                    let mut fault = Fault::at(&entry.mark, message);
-                    fault.problem.hint = suggest::for_key(&entry.key, known);
-                    self.faults.push(fault);
-                }
-                (None, Some(schema)) => self.visit(&entry.value, schema, &inside),
+                (None, Some(Json::Bool(false))) => self.unknown(entry, properties, around),
+                _ if entry.value.is_null() => {}
+                (Some(schema), _) | (None, Some(schema)) => self.visit(&entry.value, schema, &inside),
                 (None, None) => {}
             }
         }
+    }
+
+    fn unknown(&mut self, entry: &Entry, properties: Option<&'s Map<String, Json>>, around: &Around<'_>) {
+        let message = match around.key {
+            Some(key) => format!("unknown key `{}` in `{key}`", entry.key),
+            None => format!("unknown key `{}`", entry.key),
+        };
+        let known = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str));
+        let mut fault = Fault::at(&entry.mark, message);
+        fault.problem.hint = suggest::for_key(&entry.key, known);
+        self.faults.push(fault);
     }
 
     fn word(&mut self, node: &Node, words: &[&str], forms: usize, around: &Around<'_>) {
@@ -198,7 +198,11 @@ impl<'s> Check<'s> {
     fn unfitting(&self, node: &Node, schema: &'s Json, around: &Around<'_>) -> Fault {
         let mut expected = Vec::new();
         self.expected(schema, &mut expected);
-        let expected = expected.join(" or ");
+        let expected = match expected.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+            None => "something else".to_owned(),
+        };
         let found = match node.text() {
             Some(text) if text.chars().count() <= 40 => format!("{} (`{text}`)", node.kind()),
             Some(_) | None => node.kind().to_owned(),
@@ -266,9 +270,8 @@ impl<'s> Check<'s> {
         let Some(schema) = self.choose(node, schema) else {
             return;
         };
-        if let Value::List(items) = &node.value {
-            let Some(schema) = schema.get("items") else { return };
-            return items.iter().for_each(|item| {
+        if let (Value::List(items), Some(schema)) = (&node.value, schema.get("items")) {
+            for item in items {
                 self.missing(
                     item,
                     schema,
@@ -276,8 +279,8 @@ impl<'s> Check<'s> {
                         key: around.key,
                         mark: &item.mark,
                     },
-                )
-            });
+                );
+            }
         }
         let Value::Map(entries) = &node.value else { return };
         let required = schema

@@ -12,7 +12,7 @@ use std::{fmt, fs};
 use super::check::{self, Fault};
 use super::gather::Gathering;
 use super::node::Node;
-use super::place::{Place, Problem, Texts};
+use super::place::{Mark, Place, Problem, Texts};
 use super::typed::{Typed, typed};
 use super::verify::{Named, NamedKind, Verify};
 use super::{Certificates, Manifest, available, find, locate, merge};
@@ -81,7 +81,7 @@ impl Source {
     /// The path is that of the fields, as in `containers.reviewer.resources.memory`; mounts are found by target,
     /// ports by the port of the host, variables by name.
     pub fn place(&self, path: &str) -> Option<Place> {
-        locate::locate(&self.tree, path).map(|mark| mark.place())
+        locate::locate(&self.tree, path).map(Mark::place)
     }
 
     /// Returns the line a place is on.
@@ -248,7 +248,7 @@ fn invalid(faults: Vec<Fault>, texts: Texts) -> LoadError {
 /// Returns the project of a manifest in a directory that does not say: the root of its repository, else where it is,
 /// else around that where it is in a directory of its own.
 fn default_project(directory: &Path) -> PathBuf {
-    if let Some(root) = find::repository(directory, |path| path.exists()) {
+    if let Some(root) = find::repository(directory, Path::exists) {
         return root.to_path_buf();
     }
     let own = directory
@@ -328,16 +328,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 /// When no directory has one, or one directory has more than one.
 pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
     let start = &host.directory;
-    for directory in find::directories(start, |path| path.exists()) {
-        let mut candidates = find::candidates(
-            directory,
-            |path| path.is_file(),
-            |path| {
-                read(path)
-                    .ok()
-                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            },
-        );
+    for directory in find::directories(start, Path::exists) {
+        let mut candidates = find::candidates(directory, Path::is_file, |path| {
+            read(path)
+                .ok()
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        });
         match candidates.len() {
             0 => {}
             1 => return Ok(candidates.remove(0)),

@@ -68,7 +68,7 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
         args,
         runtime,
     } = harness;
-    let known = catalogue::entry(name).filter(|_| matches!(source, HarnessSource::Catalogue { .. }));
+    let known = catalogue::find(name.as_str()).filter(|_| matches!(source, HarnessSource::Catalogue { .. }));
     let package = match source {
         HarnessSource::Catalogue { version } => Package::Npm {
             name: known?.npm.clone(),

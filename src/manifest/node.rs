@@ -209,7 +209,9 @@ impl Node {
             Value::List(items) => items.iter_mut().for_each(Self::strip_nulls),
             Value::Map(entries) => {
                 entries.retain(|entry| !entry.value.is_null());
-                entries.iter_mut().for_each(|entry| entry.value.strip_nulls());
+                for entry in entries {
+                    entry.value.strip_nulls();
+                }
             }
             Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => {}
         }

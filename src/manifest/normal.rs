@@ -307,10 +307,10 @@ fn variables(text: &str, host: &Host) -> Result<String, String> {
                 let (inner, tail) = inner
                     .split_once('}')
                     .ok_or_else(|| format!("`{text}`: `${{` without `}}`"))?;
-                match inner.split_once(":-") {
-                    Some((name, otherwise)) => (name, Some(otherwise), tail),
-                    None => (inner, None, tail),
-                }
+                let (name, otherwise) = inner
+                    .split_once(":-")
+                    .map_or((inner, None), |(name, rest)| (name, Some(rest)));
+                (name, otherwise, tail)
             }
             None => {
                 let end = after

@@ -107,22 +107,21 @@ fn fold(word: &str) -> String {
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().flat_map(char::to_lowercase).collect();
     let to: Vec<char> = to.chars().flat_map(char::to_lowercase).collect();
-    let mut before_last = vec![0; to.len() + 1];
-    let mut last: Vec<usize> = (0..=to.len()).collect();
+    let mut before = vec![0; to.len() + 1];
+    let mut above: Vec<usize> = (0..=to.len()).collect();
     for (i, letter) in from.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, other) in to.iter().enumerate() {
-            let mut least = (last[j] + usize::from(letter != other))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
+            let replaced = above[j] + usize::from(letter != other);
+            let mut least = replaced.min(above[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *letter == to[j - 1] && from[i - 1] == *other {
-                least = least.min(before_last[j - 1] + 1);
+                least = least.min(before[j - 1] + 1);
             }
             row.push(least);
         }
-        before_last = std::mem::replace(&mut last, row);
+        before = std::mem::replace(&mut above, row);
     }
-    last[to.len()]
+    above[to.len()]
 }
 
 #[cfg(test)]

@@ -163,7 +163,8 @@ mod not_yaml {
     fn bombs_are_refused_before_they_go_off() {
         let mut aliases = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
         for (from, to) in "abcdefgh".chars().zip("bcdefghi".chars()) {
-            aliases += &format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(","));
+            let nine = vec![format!("*{from}"); 9].join(",");
+            aliases.extend([&format!("{to}: &{to} [{nine}]\n")[..]]);
         }
         let flow = format!("a: {}", "[".repeat(10_000));
         let block: String = (0..1_000).map(|depth| " ".repeat(depth) + "a:\n").collect();
@@ -248,7 +249,7 @@ containers:
         aishell.yaml:19:11: volume name `home` is reserved: home volumes of containers are named so
         aishell.yaml:20:9: `tmpfs` is the path in the container already; `target` does not go with it
         aishell.yaml:21:5: `sometimes` is not a restart policy; write no, always, unless-stopped, on-failure or on-failure:3
-        aishell.yaml:22:12: `A`: expected text or a number or true or false or a map, found a list
+        aishell.yaml:22:12: `A`: expected text, a number, true or false or a map, found a list
         aishell.yaml:22:20: variable name `B C` is not allowed: it has no `=` and no white space
         aishell.yaml:23:5: `labels`: expected a map, found a list
         aishell.yaml:24:5: unknown key `volumes` in `api` (it is called `mounts` here)

@@ -92,7 +92,7 @@ impl<'a> Verify<'a> {
         let HarnessSource::Catalogue { .. } = source else {
             return;
         };
-        if catalogue::entry(name).is_some() {
+        if catalogue::find(name.as_str()).is_some() {
             return;
         }
         let known = catalogue::entries().keys().map(HarnessName::as_str);

@@ -1,0 +1,386 @@
+//! From what a person wrote to what is wanted: every default filled, every reference resolved, every key computed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::{Account, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
+use crate::call::Build;
+use crate::catalogue;
+use crate::facts::Facts;
+use crate::key::{Key, KeyKind};
+use crate::label::{self, Kind};
+use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
+use crate::manifest::harness::{Harness, HarnessSource, Requirement};
+use crate::manifest::load::Loaded;
+use crate::manifest::place::Problem;
+use crate::manifest::stage::{Pull, Stage as WrittenStage};
+use crate::manifest::{self, Manifest};
+use crate::observed::{ImageReply, Observed};
+use crate::spec::Binding;
+
+mod container;
+
+/// The name of the stage everything starts from.
+const FOUNDATION: &str = "foundation";
+/// The number of processes a sandbox may have unless the manifest says otherwise.
+const PIDS: u64 = 512;
+/// The size of `/dev/shm` unless the manifest says otherwise.
+const SHM: u64 = 64 << 20;
+/// Where the harness set is mounted.
+const TOOLS: &str = "/tools";
+/// The version of what an identity image contains besides the account; part of its key.
+const IDENTITY_VERSION: u32 = 1;
+/// The schema of a harness volume's layout; part of its key.
+const HARNESS_SCHEMA: u32 = 1;
+
+/// What is known about things whose meaning is decided elsewhere: images by reference, and the engine's platform.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    platform: String,
+    images: BTreeMap<String, Pinned>,
+}
+
+#[derive(Clone, Debug)]
+struct Pinned {
+    /// The digest, or the id of a local image.
+    meaning: String,
+    local: bool,
+}
+
+impl Pins {
+    /// Takes what the engine knows.
+    pub fn of(observed: &Observed) -> Self {
+        let pinned = |image: &ImageReply| {
+            let digest = image.image.digests.first();
+            Pinned {
+                meaning: digest.unwrap_or(&image.image.id).clone(),
+                local: digest.is_none(),
+            }
+        };
+        Self {
+            platform: observed.engine.platform.clone(),
+            images: observed
+                .references
+                .iter()
+                .map(|(name, image)| (name.clone(), pinned(image)))
+                .collect(),
+        }
+    }
+}
+
+/// Returns the references of images that the manifest names and aishell does not make.
+pub fn references(manifest: &Manifest) -> BTreeSet<String> {
+    let mut references = BTreeSet::new();
+    if let Some(WrittenStage::Image { image, .. }) = &manifest.foundation {
+        references.insert(image.to_string());
+    }
+    for container in manifest.containers.values() {
+        if let Some(ContainerImage::Reference(image)) = &container.image {
+            references.insert(image.to_string());
+        }
+    }
+    references
+}
+
+/// Returns everything about a manifest that makes sense in each part and not as a whole.
+pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
+    let desired = resolve(loaded, facts, &Pins::default());
+    let at = |path: &str| loaded.source.place(path);
+    let mut problems = Vec::new();
+    let mut published: BTreeMap<Binding, &str> = BTreeMap::new();
+    for (name, container) in &desired.containers {
+        for (port, bindings) in &container.spec.ports {
+            for binding in bindings.iter().filter(|binding| binding.port != 0) {
+                if let Some(other) = published.insert(binding.clone(), name) {
+                    let message = format!(
+                        "containers `{other}` and `{name}` publish the same port {} of {}",
+                        binding.port, binding.address
+                    );
+                    let place = at(&format!("containers.{name}.ports.{port}"));
+                    problems.push(Problem {
+                        place,
+                        ..Problem::new(message)
+                    });
+                }
+            }
+        }
+        for label in container
+            .spec
+            .labels
+            .keys()
+            .filter(|label| label.starts_with(label::PREFIX))
+        {
+            let message = format!("label `{label}` is aishell's own");
+            let place = at(&format!("containers.{name}.labels.{label}"));
+            problems.push(Problem {
+                place,
+                ..Problem::new(message)
+            });
+        }
+    }
+    for (name, container) in &loaded.manifest.containers {
+        for mount in &container.mounts {
+            let target = mount.target().in_home(std::path::Path::new(&facts.account.home));
+            if target == std::path::Path::new(TOOLS) || target.starts_with(TOOLS) {
+                let message = format!("{} is where the harness set is mounted", target.display());
+                let place = at(&format!("containers.{name}.mounts"));
+                problems.push(Problem {
+                    place,
+                    ..Problem::new(message)
+                });
+            }
+        }
+    }
+    problems
+}
+
+/// Resolves a manifest. Pure: same inputs, same bytes.
+pub fn resolve(loaded: &Loaded, facts: &Facts, pins: &Pins) -> Desired {
+    Resolver {
+        loaded,
+        manifest: &loaded.manifest,
+        facts,
+        pins,
+    }
+    .desired()
+}
+
+struct Resolver<'a> {
+    loaded: &'a Loaded,
+    manifest: &'a Manifest,
+    facts: &'a Facts,
+    pins: &'a Pins,
+}
+
+impl Resolver<'_> {
+    fn desired(&self) -> Desired {
+        let stages = self.stages();
+        let harness = self.harness();
+        let mut identities = BTreeMap::new();
+        let mut volumes = BTreeMap::new();
+        let mut containers = BTreeMap::new();
+        let mut private = false;
+        for (name, written) in &self.manifest.containers {
+            private |= written.network == WrittenNetwork::Default;
+            let container = self.container(name, written, &stages, harness.as_ref(), &mut identities);
+            for (engine_name, volume) in self.volumes(name, written) {
+                volumes.insert(engine_name, volume);
+            }
+            containers.insert(name.as_str().to_owned(), container);
+        }
+        let owner = self.facts.owner.clone();
+        let network = private.then(|| Network {
+            name: owner.object(&owner.manifest),
+            key: Key::of(KeyKind::Network, &json!({})),
+        });
+        let notes = self
+            .pins
+            .images
+            .iter()
+            .filter(|(_, pinned)| pinned.local)
+            .map(|(reference, _)| format!("image {reference} is not pinned (local image)"))
+            .collect();
+        let key = Key::of(
+            KeyKind::Manifest,
+            &json!({
+                "stages": stages.values().map(|stage| stage.key.known()).collect::<Vec<_>>(),
+                "harness": harness.as_ref().map(|set| &set.key),
+                "containers": containers.iter().map(|(name, one)| (name, &one.spec)).collect::<BTreeMap<_, _>>(),
+            }),
+        );
+        Desired {
+            owner,
+            key,
+            stages,
+            identities,
+            harness,
+            network,
+            volumes,
+            containers,
+            notes,
+        }
+    }
+
+    fn stages(&self) -> BTreeMap<String, Stage> {
+        let mut stages = BTreeMap::new();
+        match &self.manifest.foundation {
+            Some(WrittenStage::Image { image, pull }) => {
+                let stage = self.image_stage(&image.to_string(), *pull, "foundation.image");
+                stages.insert(FOUNDATION.to_owned(), stage);
+            }
+            Some(WrittenStage::Dockerfile(written)) => {
+                if let Some(stage) = self.dockerfile_stage(written) {
+                    stages.insert(FOUNDATION.to_owned(), stage);
+                }
+            }
+            // Loading refuses these for now.
+            Some(WrittenStage::Phases(_) | WrittenStage::Builtin(_)) | None => {}
+        }
+        for (name, container) in &self.manifest.containers {
+            if let Some(ContainerImage::Reference(image)) = &container.image {
+                let reference = image.to_string();
+                let path = format!("containers.{name}.image");
+                let stage = self.image_stage(&reference, Pull::Missing, &path);
+                stages.entry(reference).or_insert(stage);
+            }
+        }
+        stages
+    }
+
+    fn image_stage(&self, reference: &str, pull: Pull, path: &str) -> Stage {
+        let pinned = self.pins.images.get(reference);
+        let key = match pinned {
+            Some(pinned) => Pin::Known(Key::of(
+                KeyKind::Stage,
+                &json!({ "platform": self.pins.platform, "image": pinned.meaning }),
+            )),
+            None => Pin::Unknown(format!("{reference} is not on the engine yet")),
+        };
+        Stage {
+            source: StageSource::Image {
+                reference: reference.to_owned(),
+                pull: pull != Pull::Never,
+                present: pinned.is_some(),
+            },
+            key,
+            place: self.loaded.source.place(path),
+        }
+    }
+
+    fn dockerfile_stage(&self, written: &manifest::stage::DockerfileStage) -> Option<Stage> {
+        let context = self.facts.foundation.as_ref()?;
+        let key = Key::of(
+            KeyKind::Stage,
+            &json!({
+                "platform": self.pins.platform,
+                "dockerfile": context.dockerfile,
+                "context": context.digest,
+                "args": written.args,
+                "target": written.target,
+            }),
+        );
+        let manifest = &self.facts.owner.manifest;
+        let mut labels = label::shared(manifest, Kind::Foundation, FOUNDATION, &key);
+        labels.insert(label::FOUNDATION_HASH.to_owned(), key.as_str().to_owned());
+        let mut args = self.facts.proxies.clone();
+        args.extend(written.args.clone());
+        let build = Build {
+            tag: format!("aishell-{manifest}:{FOUNDATION}-{}", key.short()),
+            labels,
+            dockerfile: context.dockerfile.clone(),
+            context: context.directory.clone(),
+            files: context.files.clone(),
+            args,
+            target: written.target.clone(),
+            certificates: self.facts.certificates.clone(),
+        };
+        Some(Stage {
+            source: StageSource::Dockerfile {
+                build: Box::new(build),
+                alias: format!("aishell-{manifest}:{FOUNDATION}"),
+            },
+            key: Pin::Known(key),
+            place: self.loaded.source.place("foundation.dockerfile"),
+        })
+    }
+
+    fn harness(&self) -> Option<HarnessSet> {
+        let members: Vec<Member> = self
+            .manifest
+            .harnesses
+            .iter()
+            .filter_map(|(name, harness)| member(name.as_str(), harness))
+            .collect();
+        let used = self.manifest.containers.values().any(uses_tools);
+        if members.is_empty() || !used {
+            return None;
+        }
+        let key = Key::of(
+            KeyKind::Harness,
+            &json!({
+                "schema": HARNESS_SCHEMA,
+                "platform": self.pins.platform,
+                "libc": "glibc",
+                "runtime": "image",
+                "members": members,
+            }),
+        );
+        Some(HarnessSet {
+            key,
+            members,
+            stage: FOUNDATION.to_owned(),
+            certificates: self.facts.certificates.clone(),
+            proxies: self.facts.proxies.clone(),
+            installer: self.facts.installer.clone(),
+            place: self.loaded.source.place("harnesses"),
+        })
+    }
+
+    fn identity(
+        &self,
+        stage: &str,
+        account: &Account,
+        stages: &BTreeMap<String, Stage>,
+    ) -> (String, Identity) {
+        let name = format!("{stage} as {}", account.name);
+        let parent = match stages.get(stage) {
+            Some(stage) => stage.key.clone(),
+            None => Pin::Unknown("its stage is not known".to_owned()),
+        };
+        let key = parent.map(|parent| {
+            Key::of(
+                KeyKind::Identity,
+                &json!({
+                    "version": IDENTITY_VERSION,
+                    "stage": parent,
+                    "account": account,
+                    "certificates": self.facts.certificates.is_some(),
+                }),
+            )
+        });
+        let manifest = &self.facts.owner.manifest;
+        let tag = key
+            .clone()
+            .map(|key| format!("aishell-{manifest}:sandbox-{}", key.short()));
+        let identity = Identity {
+            stage: stage.to_owned(),
+            key,
+            tag,
+            account: account.clone(),
+            certificates: self.facts.certificates.clone(),
+            place: self.loaded.source.place("containers"),
+        };
+        (name, identity)
+    }
+}
+
+/// Says whether a container has the harness set: sidecars have not.
+fn uses_tools(written: &WrittenContainer) -> bool {
+    let foreign = matches!(written.image, Some(ContainerImage::Reference(_)));
+    written.harness.is_some() || !foreign
+}
+
+fn member(name: &str, harness: &Harness) -> Option<Member> {
+    let known = catalogue::find(name);
+    let (npm, version) = match &harness.source {
+        HarnessSource::Catalogue { version } => (known?.npm.clone(), version),
+        HarnessSource::Npm { package, version } => (package.clone(), version),
+        // Loading refuses these for now.
+        HarnessSource::Pypi { .. } | HarnessSource::Url { .. } => return None,
+    };
+    let Requirement::Exact(version) = version else {
+        return None;
+    };
+    let bin = match (&harness.bin, &harness.source, known) {
+        (Some(bin), _, _) => bin.clone(),
+        (None, HarnessSource::Catalogue { .. }, Some(known)) => known.bin.clone(),
+        (None, _, _) => vec![name.to_owned()],
+    };
+    Some(Member {
+        name: name.to_owned(),
+        npm,
+        version: version.clone(),
+        bin,
+    })
+}
