@@ -1,6 +1,6 @@
 //! [`Facts`]: what this host says about what a manifest names. Gathered once, at the edge; what follows is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -66,8 +66,13 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         note("project", &error);
         source.project().to_path_buf()
     });
+    let own: BTreeSet<PathBuf> = source
+        .texts()
+        .iter()
+        .map(|(file, _)| file.to_path_buf())
+        .collect();
     let foundation = match &manifest.foundation {
-        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile) {
+        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile, &own) {
             Ok(context) => Some(context),
             Err(error) => {
                 note("foundation.dockerfile", &error);
