@@ -300,3 +300,6 @@ fn settled<'p, T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
