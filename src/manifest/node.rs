@@ -73,6 +73,7 @@ impl Node {
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_VALUES },
             emit_comments: false,
             strict_booleans: true,
+            reject_unsupported_tags: true,
             non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
             with_snippet: false,
         };

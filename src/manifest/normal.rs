@@ -58,7 +58,7 @@ pub fn normalise(tree: &mut Node, base: Base<'_>) -> Vec<Fault> {
         let below = |key| [container, &[key]].concat();
         each(tree, &below("env"), &mut |node| environment(node, &mut faults));
         each(tree, &below("mounts"), &mut |node| {
-            mounts(node, base, &mut faults)
+            mounts(node, base, &mut faults);
         });
         each(tree, &below("ports"), &mut |node| ports(node, &mut faults));
     }
@@ -302,22 +302,18 @@ fn variables(text: &str, host: &Host) -> Result<String, String> {
             rest = after;
             continue;
         }
-        let (name, otherwise, tail) = match after.strip_prefix('{') {
-            Some(inner) => {
-                let (inner, tail) = inner
-                    .split_once('}')
-                    .ok_or_else(|| format!("`{text}`: `${{` without `}}`"))?;
-                let (name, otherwise) = inner
-                    .split_once(":-")
-                    .map_or((inner, None), |(name, rest)| (name, Some(rest)));
-                (name, otherwise, tail)
-            }
-            None => {
-                let end = after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len());
-                (&after[..end], None, &after[end..])
-            }
+        let (name, otherwise, tail) = if let Some(inner) = after.strip_prefix('{') {
+            let (inner, tail) = inner
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}`: `${{` without `}}`"))?;
+            let (name, otherwise) = inner
+                .split_once(":-")
+                .map_or((inner, None), |(name, rest)| (name, Some(rest)));
+            (name, otherwise, tail)
+        } else {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = after.find(|c| !word(c)).unwrap_or(after.len());
+            (&after[..end], None, &after[end..])
         };
         if name.is_empty() {
             return Err(format!(
