@@ -33,8 +33,8 @@ pub struct Context {
 /// Why a context cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// A file or directory cannot be read.
-    #[error("{} cannot be read", path.display())]
+    /// A file or directory cannot be read or made.
+    #[error("{} cannot be used", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -238,6 +238,23 @@ pub fn certificates(files: &[PathBuf]) -> Result<Vec<u8>, ContextError> {
 /// It does not exist, or a part of it cannot be read.
 pub fn canonical(path: &Path) -> Result<PathBuf, ContextError> {
     fs::canonicalize(path).map_err(unreadable(path))
+}
+
+/// Makes a directory with whatever parents it lacks, each owned by a user; one that exists is left as it is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_directory(path: &Path, uid: u32, gid: u32) -> Result<(), ContextError> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|ancestor| !ancestor.exists())
+        .collect();
+    for directory in missing.into_iter().rev() {
+        fs::create_dir(directory).map_err(unreadable(directory))?;
+        // Only who may give files away can; for everybody else the maker is the owner.
+        let _ = std::os::unix::fs::chown(directory, Some(uid), Some(gid));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
