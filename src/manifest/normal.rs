@@ -106,6 +106,7 @@ fn harness(node: &mut Node) {
 fn environment(node: &mut Node, faults: &mut Vec<Fault>) {
     let Value::List(items) = &node.value else { return };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut names = BTreeSet::new();
     for item in items {
         let Some(text) = item.text() else { continue };
         let (key, value) = match text.split_once('=') {
@@ -115,7 +116,7 @@ fn environment(node: &mut Node, faults: &mut Vec<Fault>) {
                 Node::map(vec![("fromEnv", Node::written(text, &item.mark))], &item.mark),
             ),
         };
-        if entries.iter().any(|entry| entry.key == key) {
+        if !names.insert(key) {
             faults.push(Fault::at(
                 &item.mark,
                 format!("variable `{key}` is written twice"),
@@ -227,15 +228,14 @@ pub fn mount_target(item: &Node, home: &Path) -> Option<PathBuf> {
 }
 
 fn ports(node: &mut Node, faults: &mut Vec<Fault>) {
-    let mut seen: Vec<PortRange> = Vec::new();
+    let mut published = BTreeSet::new();
     for item in node.items() {
         let Some(range) = item.text().and_then(|text| text.parse::<PortRange>().ok()) else {
             continue;
         };
-        if seen.iter().any(|other| other.publishes_same(&range)) {
+        if !published.insert(range.published()) {
             faults.push(Fault::at(&item.mark, "this port of the host is published twice"));
         }
-        seen.push(range);
     }
 }
 

@@ -760,6 +760,25 @@ mod finding {
     }
 }
 
+#[test]
+fn a_manifest_full_of_mistakes_is_answered_at_once() {
+    let mut text = HEAD.to_owned();
+    text += "containers:\n";
+    for number in 0..10_000 {
+        text.extend([&format!("  a{number}: {{ b{number}: 1, ports: [0], image: base }}\n")[..]]);
+    }
+    let error = parse(
+        &text,
+        Path::new("/nowhere/aishell.yaml"),
+        &host(Path::new("/nowhere")),
+    )
+    .unwrap_err();
+    let LoadError::Invalid { problems, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(problems.len(), MOST_PROBLEMS + 1);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_loading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
