@@ -80,6 +80,10 @@ async fn without_image(world: &World, mut reply: ContainerReply) -> ContainerSpe
         .spec
         .labels
         .retain(|name, value| config.image.labels.get(name) != Some(value));
+    // Some engines add the host name to the aliases.
+    for endpoint in reply.spec.networks.values_mut() {
+        endpoint.aliases.retain(|alias| Some(alias) != reply.spec.hostname.as_ref());
+    }
     for (own, inherited) in [
         (&mut reply.spec.command, inherited.command),
         (&mut reply.spec.entrypoint, inherited.entrypoint),
