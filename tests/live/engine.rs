@@ -82,7 +82,9 @@ async fn without_image(world: &World, mut reply: ContainerReply) -> ContainerSpe
         .retain(|name, value| config.image.labels.get(name) != Some(value));
     // Some engines add the host name to the aliases.
     for endpoint in reply.spec.networks.values_mut() {
-        endpoint.aliases.retain(|alias| Some(alias) != reply.spec.hostname.as_ref());
+        endpoint
+            .aliases
+            .retain(|alias| Some(alias) != reply.spec.hostname.as_ref());
     }
     for (own, inherited) in [
         (&mut reply.spec.command, inherited.command),
@@ -268,7 +270,7 @@ async fn a_rich_container_comes_back_as_it_was_asked_for() {
     // A second network, and away from it again.
     let second = one.max(two);
     let endpoint = Endpoint {
-        aliases: vec!["c".to_owned()],
+        aliases: vec!["box".to_owned(), "c".to_owned()],
     };
     let connect = Call::ConnectNetwork {
         network: second.clone(),
@@ -990,7 +992,7 @@ async fn certificates_reach_every_run_and_stay_nowhere() {
 #[tokio::test]
 async fn a_build_that_fails_shows_the_end_of_the_failing_step() {
     let world = world().await;
-    let context = Context::of(&[("a", "1")]);
+    let context = Context::of(&[("a", "1"), ("large", &"x".repeat(32 << 20))]);
     let unique = world.name("unique");
     let text = format!(
         "FROM {BASE}\nRUN echo {unique}; for i in $(seq 60); do echo line $i; done; echo wrong >&2; exit 7\n"
