@@ -10,6 +10,8 @@ use crate::label::Owner;
 use crate::manifest::place::Place;
 use crate::spec::{Binding, ContainerSpec};
 
+pub mod resolve;
+
 /// What one manifest wants, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -225,8 +227,6 @@ pub struct Container {
     pub completes: bool,
     /// Data volumes it mounts, by the engine's name.
     pub volumes: BTreeSet<String>,
-    /// Where the manifest says what, by field path; a field's section stands for it where it has no entry.
-    pub places: BTreeMap<String, Place>,
 }
 
 /// Which image a container runs.
@@ -239,20 +239,6 @@ pub enum ImageChoice {
 }
 
 impl Container {
-    /// Returns the place in the manifest that decides a field: its own entry, or the nearest section around it.
-    pub fn place(&self, field: &str) -> Option<&Place> {
-        let mut path = field;
-        loop {
-            if let Some(place) = self.places.get(path) {
-                return Some(place);
-            }
-            match path.rfind('.') {
-                Some(dot) => path = &path[..dot],
-                None => return self.places.get(""),
-            }
-        }
-    }
-
     /// Returns the host ports it publishes.
     pub fn published(&self) -> BTreeSet<&Binding> {
         self.spec

@@ -9,8 +9,12 @@
 
 pub mod apply;
 pub mod call;
+pub mod catalogue;
+pub mod context;
 pub mod desired;
+pub mod dockerfile;
 pub mod engine;
+pub mod facts;
 pub mod host;
 pub mod key;
 pub mod label;
@@ -19,6 +23,7 @@ pub mod name;
 pub mod observe;
 pub mod observed;
 pub mod plan;
+pub mod prepare;
 pub mod progress;
 pub mod protocol;
 pub mod reconcile;

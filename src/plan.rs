@@ -219,7 +219,7 @@ impl<'a> Draft<'a> {
 
     fn finish(self, manifest: ManifestInfo) -> Plan {
         let Self {
-            desired: _,
+            desired,
             observed,
             consent: _,
             steps,
@@ -229,6 +229,10 @@ impl<'a> Draft<'a> {
             notes,
             makers: _,
         } = self;
+        let manifest = ManifestInfo {
+            key: desired.key.as_str().to_owned(),
+            ..manifest
+        };
         Plan {
             manifest,
             engine: observed.engine.clone(),

@@ -7,6 +7,7 @@ use crate::apply::{Listener, Stop, apply};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
+use crate::manifest::place::Place;
 use crate::observe::{observe, strangers};
 use crate::observed::Observed;
 use crate::plan::{Consent, plan, wanted_names};
@@ -18,17 +19,26 @@ use crate::step::{ManifestInfo, Plan};
 const ROUNDS: usize = 4;
 
 /// What a pass is about.
+#[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Whose objects are reconciled.
-    pub owner: &'a Owner,
-    /// The images the manifest names that aishell does not make.
-    pub references: &'a BTreeSet<String>,
-    /// The manifest, for people.
-    pub manifest: &'a ManifestInfo,
+    /// What is wanted, and by whom.
+    pub intent: &'a dyn Intent,
     /// What the person allows.
     pub consent: Consent,
-    /// Resolves the manifest against what the engine has. Pure.
-    pub resolve: &'a (dyn Fn(&Observed) -> Desired + Send + Sync),
+}
+
+/// What is wanted: a manifest, as a pass needs it. All of it is pure.
+pub trait Intent: std::fmt::Debug + Send + Sync {
+    /// Returns whose objects are reconciled.
+    fn owner(&self) -> &Owner;
+    /// Returns the images that are named and that aishell does not make.
+    fn references(&self) -> &BTreeSet<String>;
+    /// Returns the manifest, for people.
+    fn info(&self) -> &ManifestInfo;
+    /// Resolves what is wanted against what the engine has.
+    fn resolve(&self, observed: &Observed) -> Desired;
+    /// Returns the line of the manifest that decides a field, by path.
+    fn place(&self, path: &str) -> Option<Place>;
 }
 
 /// What one look shows.
@@ -46,11 +56,12 @@ pub struct Look {
 /// # Errors
 /// The engine could not be asked. Nothing was touched.
 pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, EngineError> {
-    let mut observed = observe(engine, subject.owner, subject.references).await?;
-    let desired = (subject.resolve)(&observed);
+    let mut observed = observe(engine, subject.intent.owner(), subject.intent.references()).await?;
+    let desired = subject.intent.resolve(&observed);
     let names = wanted_names(&desired, &observed);
     strangers(engine, &mut observed, names).await?;
-    let plan = plan(&desired, &observed, subject.manifest, subject.consent);
+    let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
+    plan.locate(|path| subject.intent.place(path));
     Ok(Look {
         desired,
         observed,

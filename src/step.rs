@@ -469,6 +469,32 @@ impl Plan {
         self.steps.is_empty() && self.blocked.is_empty() && self.unknown.is_empty()
     }
 
+    /// Fills in the lines of the manifest that decide what containers are, asked for by path
+    /// (`containers.reviewer.resources.memory`). Only what differs is looked up.
+    pub fn locate(&mut self, place: impl Fn(&str) -> Option<Place>) {
+        let steps = self
+            .steps
+            .iter_mut()
+            .map(|step| (&step.resource, &mut step.because));
+        let blocked = self
+            .blocked
+            .iter_mut()
+            .map(|blocked| (&blocked.resource, &mut blocked.because));
+        for (resource, because) in steps.chain(blocked) {
+            if resource.kind != ResourceKind::Container {
+                continue;
+            }
+            for because in because.iter_mut().filter(|because| because.at.is_none()) {
+                let path = match (&because.cause, &because.field) {
+                    (Cause::Orphan | Cause::Drift, _) => continue,
+                    (_, Some(field)) => format!("containers.{}.{field}", resource.name),
+                    (_, None) => format!("containers.{}", resource.name),
+                };
+                because.at = place(&path);
+            }
+        }
+    }
+
     /// Counts.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {

@@ -1,1 +1,411 @@
-//! The real Docker engine.
+//! [`DockerEngine`]: calls carried out by a real engine. Only here and below is bollard named.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "this is the module that the fence around bollard protects"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::NetworkDisconnectRequest;
+use bollard::query_parameters::{
+    CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
+    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+    RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions, RenameContainerOptions,
+    StartContainerOptions, StopContainerOptions, TagImageOptions, UploadToContainerOptions,
+};
+use tokio::sync::Mutex;
+
+use self::bounds::{READ_LIMIT, check_names, limit};
+use self::error::Failure;
+use crate::call::{Answer, Call};
+use crate::engine::{Engine, EngineError};
+use crate::observed::EngineInfo;
+use crate::progress::Progress;
+
+mod archive;
+mod bounds;
+mod build;
+mod connect;
+mod decode;
+mod encode;
+mod error;
+mod log;
+mod stream;
+
+pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
+
+/// The version of the API that is spoken where the engine can: what it means was tried. Engines up to 28 speak
+/// older ones too, later ones have a minimum above 1.41.
+const SPOKEN: Api = Api(1, 45);
+/// The oldest version of the API that serves, of engine 20.10.
+const OLDEST: Api = Api(1, 41);
+
+/// A version of the engine's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Api(u32, u32);
+
+impl Api {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// Chooses a version from an engine's oldest to its newest.
+    fn choose(oldest: Self, newest: Self) -> Option<Self> {
+        (newest >= OLDEST).then(|| SPOKEN.min(newest).max(oldest))
+    }
+}
+
+impl std::fmt::Display for Api {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.0, self.1)
+    }
+}
+
+/// A Docker engine, or one that behaves like it.
+pub struct DockerEngine {
+    client: Docker,
+    host: String,
+    local: bool,
+    prefix: connect::Prefix,
+    /// What the engine said about itself, until the connection breaks: it may be another one afterwards.
+    negotiated: Mutex<Option<EngineInfo>>,
+}
+
+impl DockerEngine {
+    /// Finds the engine that is meant. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if it is not known where the engine is, or if there is no way there.
+    pub fn connect(
+        target: &Target,
+        environment: &BTreeMap<String, String>,
+        home: Option<&Path>,
+    ) -> Result<Self, ConnectError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "Docker's own configuration is read here, at the edge"
+        )]
+        let read = |path: &Path| std::fs::read(path);
+        let surroundings = Surroundings {
+            environment,
+            home,
+            read: &read,
+            exists: &|path| path.exists(),
+        };
+        Self::at(&resolve(target, &surroundings)?)
+    }
+
+    /// Takes the engine at an address. Nothing is sent yet.
+    pub fn at(host: &Host) -> Result<Self, ConnectError> {
+        let prefix = connect::Prefix::default();
+        Ok(Self {
+            client: connect::client(host, prefix.clone())?,
+            host: host.uri(),
+            local: matches!(host, Host::Socket(_)),
+            prefix,
+            negotiated: Mutex::default(),
+        })
+    }
+
+    /// Returns the address of the engine.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Says whether the engine sees the files of this machine.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// Agrees with the engine on the version of the API, once; whoever comes meanwhile waits for it.
+    async fn negotiate(&self) -> Result<EngineInfo, Failure> {
+        let mut negotiated = self.negotiated.lock().await;
+        if let Some(info) = &*negotiated {
+            return Ok(info.clone());
+        }
+        let version = within(READ_LIMIT, async { Ok(self.client.version().await?) }).await?;
+        let oldest = version
+            .min_api_version
+            .as_deref()
+            .and_then(Api::parse)
+            .unwrap_or(OLDEST);
+        let info = decode::engine(&self.host, version);
+        let Some(newest) = Api::parse(&info.api_version) else {
+            return Err(EngineError::Unexpected {
+                call: "Version: it has no API version".to_owned(),
+            }
+            .into());
+        };
+        let Some(api) = Api::choose(oldest, newest) else {
+            let message = format!(
+                "the engine {} speaks API {newest}; {OLDEST} (Docker 20.10) is the oldest that serves",
+                info.version
+            );
+            return Err(EngineError::Refused { message }.into());
+        };
+        self.prefix.set(Some(api.to_string()));
+        *negotiated = Some(info.clone());
+        Ok(info)
+    }
+
+    async fn send(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
+        check_names(call)?;
+        let info = self.negotiate().await?;
+        match limit(call) {
+            Some(limit) => within(limit, self.carry_out(call, info, progress)).await,
+            None => self.carry_out(call, info, progress).await,
+        }
+    }
+
+    async fn carry_out(&self, call: &Call, info: EngineInfo, progress: &Progress) -> Result<Answer, Failure> {
+        let client = &self.client;
+        Ok(match call {
+            Call::Version => Answer::Engine(info),
+            Call::ListContainers => {
+                let options = ListContainersOptions {
+                    all: true,
+                    filters: Some(encode::ours()),
+                    ..ListContainersOptions::default()
+                };
+                let found = client.list_containers(Some(options)).await?;
+                Answer::Containers(found.into_iter().map(decode::listed_container).collect())
+            }
+            Call::ListVolumes => {
+                let found = client
+                    .list_volumes(Some(ListVolumesOptions {
+                        filters: Some(encode::ours()),
+                    }))
+                    .await?;
+                Answer::Volumes(
+                    found
+                        .volumes
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(decode::volume)
+                        .collect(),
+                )
+            }
+            Call::ListNetworks => {
+                let found = client
+                    .list_networks(Some(ListNetworksOptions {
+                        filters: Some(encode::ours()),
+                    }))
+                    .await?;
+                let network = |network: bollard::models::Network| {
+                    decode::network(network.id, network.name, network.labels)
+                };
+                Answer::Networks(found.into_iter().map(network).collect())
+            }
+            Call::ListImages => {
+                let options = ListImagesOptions {
+                    filters: Some(encode::ours()),
+                    ..ListImagesOptions::default()
+                };
+                let found = client.list_images(Some(options)).await?;
+                Answer::Images(found.into_iter().map(decode::listed_image).collect())
+            }
+            Call::InspectContainer { container } => {
+                let found = client
+                    .inspect_container(container, None::<InspectContainerOptions>)
+                    .await?;
+                Answer::Container(Box::new(decode::container(found)))
+            }
+            Call::InspectImage { image } => {
+                Answer::Image(Box::new(decode::image(client.inspect_image(image).await?)))
+            }
+            Call::InspectVolume { volume } => {
+                Answer::Volume(decode::volume(client.inspect_volume(volume).await?))
+            }
+            Call::InspectNetwork { network } => {
+                let found = client
+                    .inspect_network(network, None::<InspectNetworkOptions>)
+                    .await?;
+                Answer::Network(decode::network(found.id, found.name, found.labels))
+            }
+            Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
+            Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
+            Call::PullImage { reference } => {
+                self.pull(call, reference, progress).await?;
+                Answer::Done
+            }
+            Call::BuildImage(build) => {
+                build::build(client, call, build, &uid()?, &self.host, progress).await?
+            }
+            Call::CommitContainer(commit) => {
+                let (repo, tag) = encode::split_tag(&commit.tag);
+                let options = CommitContainerOptions {
+                    container: Some(commit.container.clone()),
+                    repo: Some(repo),
+                    tag: Some(tag),
+                    pause: true,
+                    ..CommitContainerOptions::default()
+                };
+                Answer::Id(
+                    client
+                        .commit_container(options, encode::commit(commit, &uid()?))
+                        .await?
+                        .id,
+                )
+            }
+            Call::TagImage { image, tag } => {
+                let (repo, tag) = encode::split_tag(tag);
+                client
+                    .tag_image(
+                        image,
+                        Some(TagImageOptions {
+                            repo: Some(repo),
+                            tag: Some(tag),
+                        }),
+                    )
+                    .await?;
+                Answer::Done
+            }
+            Call::RemoveImage { image } => {
+                client
+                    .remove_image(image, None::<RemoveImageOptions>, None)
+                    .await?;
+                Answer::Done
+            }
+            Call::CreateVolume { name, labels } => {
+                let made = client
+                    .create_volume(encode::volume(name, labels, &uid()?))
+                    .await?;
+                Answer::Volume(decode::volume(made))
+            }
+            Call::RemoveVolume { volume } => {
+                client
+                    .remove_volume(volume.id(), None::<RemoveVolumeOptions>)
+                    .await?;
+                Answer::Done
+            }
+            Call::CreateNetwork { name, labels } => Answer::Id(
+                client
+                    .create_network(encode::network(name, labels, &uid()?))
+                    .await?
+                    .id,
+            ),
+            Call::RemoveNetwork { network } => {
+                client.remove_network(network.id()).await?;
+                Answer::Done
+            }
+            Call::ConnectNetwork {
+                network,
+                container,
+                endpoint,
+            } => {
+                client
+                    .connect_network(network, encode::connect(container, endpoint))
+                    .await?;
+                Answer::Done
+            }
+            Call::DisconnectNetwork { network, container } => {
+                let request = NetworkDisconnectRequest {
+                    container: container.clone(),
+                    force: Some(false),
+                };
+                client.disconnect_network(network, request).await?;
+                Answer::Done
+            }
+            Call::CreateContainer(create) => {
+                let options = CreateContainerOptions {
+                    name: Some(create.name.clone()),
+                    ..CreateContainerOptions::default()
+                };
+                Answer::Id(
+                    client
+                        .create_container(Some(options), encode::container(create, &uid()?))
+                        .await?
+                        .id,
+                )
+            }
+            Call::StartContainer { container } => {
+                client
+                    .start_container(container, None::<StartContainerOptions>)
+                    .await?;
+                Answer::Done
+            }
+            Call::StopContainer { container } => {
+                client
+                    .stop_container(container.id(), None::<StopContainerOptions>)
+                    .await?;
+                Answer::Done
+            }
+            Call::UnpauseContainer { container } => {
+                client.unpause_container(container).await?;
+                Answer::Done
+            }
+            Call::RenameContainer { container, name } => {
+                client
+                    .rename_container(container.id(), RenameContainerOptions { name: name.clone() })
+                    .await?;
+                Answer::Done
+            }
+            Call::UpdateContainer {
+                container,
+                resources,
+                restart,
+            } => {
+                client
+                    .update_container(container, encode::update(resources.as_ref(), *restart))
+                    .await?;
+                Answer::Done
+            }
+            Call::RemoveContainer { container } => {
+                let options = RemoveContainerOptions {
+                    v: true,
+                    force: true,
+                    link: false,
+                };
+                client.remove_container(container.id(), Some(options)).await?;
+                Answer::Done
+            }
+            Call::Upload { container, files } => {
+                let archive = archive::pack(files).map_err(|error| EngineError::Refused {
+                    message: format!("cannot pack the files: {error}"),
+                })?;
+                let options = UploadToContainerOptions {
+                    path: "/".to_owned(),
+                    ..UploadToContainerOptions::default()
+                };
+                client
+                    .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
+                    .await?;
+                Answer::Done
+            }
+        })
+    }
+}
+
+impl Engine for DockerEngine {
+    async fn call(&self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
+        let answer = self
+            .send(call, progress)
+            .await
+            .map_err(|failure| failure.tell(call, &self.host));
+        if matches!(answer, Err(EngineError::Unreachable { .. })) {
+            *self.negotiated.lock().await = None;
+        }
+        answer
+    }
+}
+
+/// Waits for an answer, but not for ever.
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or(Err(Failure::Late(limit)))
+}
+
+/// Returns a random identifier for something that is about to be created.
+fn uid() -> Result<String, EngineError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| EngineError::Failed {
+        message: format!("no random numbers: {error}"),
+    })?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}

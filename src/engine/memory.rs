@@ -1,1 +1,218 @@
-//! The world held in a value.
+//! [`MemoryEngine`]: a whole engine held in a value, for laws, simulation and documentation.
+//!
+//! It answers every call as Docker 20.10 does, its traps included; what is said of the engine here was measured on
+//! one. It runs no processes: what commands and jobs do is told to it beforehand (see [`Nature`]).
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::call::{Answer, Call};
+use crate::engine::{Engine, EngineError};
+use crate::progress::Progress;
+
+mod build;
+mod container;
+mod difference;
+mod file;
+mod fixture;
+mod hand;
+mod image;
+mod job;
+mod limits;
+mod nature;
+mod network;
+mod volume;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use file::Files;
+pub use fixture::Blueprint;
+pub use nature::{Fate, Job, Nature};
+pub use world::{Attachment, Container, Image, Network, Volume, World};
+
+/// An engine whose objects are values of this process.
+///
+/// ```
+/// use aishell::call::{Answer, Call};
+/// use aishell::engine::Engine;
+/// use aishell::engine::memory::{MemoryEngine, World};
+/// use aishell::progress::Progress;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let engine = MemoryEngine::new(World::new().stranger_container("db"));
+/// assert_eq!(engine.call(&Call::ListContainers, &Progress::default()).await?, Answer::Containers(vec![]));
+/// assert_eq!(engine.calls(), [Call::ListContainers]);
+/// # Ok::<(), aishell::engine::EngineError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct MemoryEngine(Mutex<Inside>);
+
+/// Whether the call at which the connection breaks still takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The engine never saw it.
+    Before,
+    /// The engine carried it out, and the answer was lost.
+    After,
+}
+
+type Fault = Box<dyn Fn(&Call) -> Option<EngineError> + Send>;
+type Event = Box<dyn FnOnce(&mut World) + Send>;
+
+#[derive(Default)]
+struct Inside {
+    world: World,
+    journal: Vec<Call>,
+    cut: Option<(usize, Cut)>,
+    faults: Vec<Fault>,
+    events: Vec<(usize, Event)>,
+}
+
+impl MemoryEngine {
+    /// Makes an engine of a world.
+    pub fn new(world: World) -> Self {
+        Self(Mutex::new(Inside {
+            world,
+            ..Inside::default()
+        }))
+    }
+
+    /// Returns a copy of the world as it is now.
+    pub fn world(&self) -> World {
+        self.inside().world.clone()
+    }
+
+    /// Returns every call so far, those that failed included.
+    pub fn calls(&self) -> Vec<Call> {
+        self.inside().journal.clone()
+    }
+
+    /// Returns the calls so far that could change anything.
+    pub fn writes(&self) -> Vec<Call> {
+        self.inside()
+            .journal
+            .iter()
+            .filter(|call| call.is_write())
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget(&self) {
+        self.inside().journal.clear();
+    }
+
+    /// Breaks the connection at a call, counted from now and from 0: it and every later one are
+    /// [`EngineError::Unreachable`].
+    pub fn cut(&self, at: usize, cut: Cut) {
+        let mut inside = self.inside();
+        let index = inside.journal.len() + at;
+        inside.cut = Some((index, cut));
+    }
+
+    /// Lets every call for which a function names an error fail with it, without effect.
+    pub fn fault(&self, fault: impl Fn(&Call) -> Option<EngineError> + Send + 'static) {
+        self.inside().faults.push(Box::new(fault));
+    }
+
+    /// Takes away cuts, faults and events.
+    pub fn mend(&self) {
+        let mut inside = self.inside();
+        inside.cut = None;
+        inside.faults.clear();
+        inside.events.clear();
+    }
+
+    /// Lets something happen right before a call, counted from now and from 0.
+    pub fn before(&self, at: usize, event: impl FnOnce(&mut World) + Send + 'static) {
+        let mut inside = self.inside();
+        let index = inside.journal.len() + at;
+        inside.events.push((index, Box::new(event)));
+    }
+
+    /// Changes the world behind aishell's back; no call is journalled.
+    pub fn by_hand<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut self.inside().world)
+    }
+
+    /// A panic in a test must not hide the world from the assertion that explains it.
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn call(&mut self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
+        let index = self.journal.len();
+        self.journal.push(call.clone());
+        for (_, event) in self.events.extract_if(.., |(at, _)| *at <= index) {
+            event(&mut self.world);
+        }
+        let lost = || EngineError::Unreachable {
+            host: self.world.host().to_owned(),
+            message: "the connection was cut".to_owned(),
+            denied: false,
+        };
+        match self.cut {
+            Some((at, Cut::After)) if at == index => {
+                let lost = lost();
+                let _answer = self.world.answer(call, progress);
+                return Err(lost);
+            }
+            Some((at, _)) if at <= index => return Err(lost()),
+            Some(_) | None => {}
+        }
+        if let Some(error) = self.faults.iter().find_map(|fault| fault(call)) {
+            return Err(error);
+        }
+        self.world.answer(call, progress)
+    }
+}
+
+impl Engine for MemoryEngine {
+    async fn call(&self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
+        // Calls of concurrent branches interleave as they would on a socket.
+        tokio::task::yield_now().await;
+        self.inside().call(call, progress)
+    }
+}
+
+impl fmt::Debug for MemoryEngine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inside = self.inside();
+        formatter
+            .debug_struct("MemoryEngine")
+            .field("world", &inside.world)
+            .field("calls", &inside.journal)
+            .finish()
+    }
+}
+
+fn not_found(message: impl Into<String>) -> EngineError {
+    EngineError::NotFound {
+        message: message.into(),
+    }
+}
+
+fn conflict(message: impl Into<String>) -> EngineError {
+    EngineError::Conflict {
+        message: message.into(),
+    }
+}
+
+fn refused(message: impl Into<String>) -> EngineError {
+    EngineError::Refused {
+        message: message.into(),
+    }
+}
+
+fn failed(message: impl Into<String>) -> EngineError {
+    EngineError::Failed {
+        message: message.into(),
+    }
+}

@@ -29,7 +29,7 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
     let (live, leftovers) = candidates(draft.observed, name, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
-        let because = vec![Because::plain(Cause::Missing).at(container.place(""))];
+        let because = vec![Because::plain(Cause::Missing)];
         draft.foreign(
             resource(ResourceKind::Container, name),
             Action::Create,
@@ -63,7 +63,7 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
             resource: resource(ResourceKind::Container, name),
             action: Action::Create,
             impact: Impact::None,
-            because: vec![Because::plain(Cause::Missing).at(container.place(""))],
+            because: vec![Because::plain(Cause::Missing)],
             needs,
             detail: None,
             work: Work::Create(Box::new(new)),
@@ -278,6 +278,16 @@ fn differences(container: &Container, live: &observed::Container) -> Vec<Differe
     };
     let mut spec = live.spec.clone();
     let mut wanted = wanted;
+    // An entrypoint that was cleared is shown as an empty list, or not at all.
+    spec.entrypoint = spec.entrypoint.filter(|words| !words.is_empty());
+    // Some engines add the host name to the aliases; what was asked for is there either way.
+    for (network, endpoint) in &mut spec.networks {
+        let asked = wanted.networks.get(network);
+        endpoint.aliases.retain(|alias| {
+            Some(alias) != spec.hostname.as_ref()
+                || asked.is_some_and(|asked| asked.aliases.contains(alias))
+        });
+    }
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();
@@ -348,10 +358,7 @@ fn image_change(
             }
         }
     };
-    (!same).then(|| {
-        Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference))
-            .at(container.place("image"))
-    })
+    (!same).then(|| Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)))
 }
 
 /// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.
@@ -386,8 +393,7 @@ fn explain(
             "harness",
             json!(set(&live.spec)),
             json!(set(&container.spec)),
-        )
-        .at(container.place("harness"));
+        );
     }
     let asked = live.applied.as_ref().map(|applied| {
         let merged = live
@@ -408,7 +414,7 @@ fn explain(
         (Class::Create | Class::Live, Some(true)) => Cause::Drift,
         (Class::Create | Class::Live, Some(false) | None) => Cause::Manifest,
     };
-    Because::field(cause, field, from.clone(), to.clone()).at(container.place(field))
+    Because::field(cause, field, from.clone(), to.clone())
 }
 
 /// Says whether a limit is to be removed that the engine can only ever change.

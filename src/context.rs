@@ -1,0 +1,296 @@
+//! Build contexts: which files of a directory belong to one, and what they are made of.
+//!
+//! This is an edge: the only module besides loading that reads what a person has on disk.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a context is read here, so that nothing else has to"
+)]
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::key::Hasher;
+
+/// A build context, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Its directory, absolute.
+    pub directory: PathBuf,
+    /// The text of the Dockerfile.
+    pub dockerfile: String,
+    /// Files, directories and links, relative to the directory, sorted; what `.dockerignore` excludes is left out.
+    pub files: Vec<PathBuf>,
+    /// The digest over paths, modes, contents and links.
+    pub digest: String,
+}
+
+/// Why a context cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// A file or directory cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A pattern of `.dockerignore` cannot be understood.
+    #[error("{}: `{pattern}` is not a pattern", path.display())]
+    Pattern {
+        /// The file.
+        path: PathBuf,
+        /// The pattern.
+        pattern: String,
+    },
+}
+
+impl Context {
+    /// Reads a context.
+    ///
+    /// # Errors
+    /// The first file that cannot be read.
+    pub fn read(directory: &Path, dockerfile: &Path) -> Result<Self, ContextError> {
+        let text = read_text(dockerfile)?;
+        let ignore = Ignore::read(directory, dockerfile)?;
+        let mut files = Vec::new();
+        walk(directory, Path::new(""), &ignore, &mut files)?;
+        files.sort();
+        let mut hasher = Hasher::new();
+        for file in &files {
+            hasher.update(entry(directory, file)?.as_bytes());
+        }
+        let digest = hasher.finish();
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            dockerfile: text,
+            files,
+            digest,
+        })
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ContextError {
+    let path = path.to_path_buf();
+    move |cause| ContextError::Unreadable { path, cause }
+}
+
+fn read_text(path: &Path) -> Result<String, ContextError> {
+    fs::read_to_string(path).map_err(unreadable(path))
+}
+
+fn walk(root: &Path, below: &Path, ignore: &Ignore, files: &mut Vec<PathBuf>) -> Result<(), ContextError> {
+    let directory = root.join(below);
+    for entry in fs::read_dir(&directory).map_err(unreadable(&directory))? {
+        let entry = entry.map_err(unreadable(&directory))?;
+        let path = below.join(entry.file_name());
+        let kind = entry.file_type().map_err(unreadable(&root.join(&path)))?;
+        let ignored = ignore.excludes(&path);
+        if kind.is_dir() {
+            // An exception may lie below what is excluded.
+            if !ignored || ignore.has_exceptions() {
+                if !ignored {
+                    files.push(path.clone());
+                }
+                walk(root, &path, ignore, files)?;
+            }
+        } else if !ignored && (kind.is_file() || kind.is_symlink()) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Returns one line that says everything of a file that a build can see.
+fn entry(root: &Path, file: &Path) -> Result<String, ContextError> {
+    let path = root.join(file);
+    let metadata = fs::symlink_metadata(&path).map_err(unreadable(&path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let name = file.display();
+    Ok(if metadata.is_symlink() {
+        let target = fs::read_link(&path).map_err(unreadable(&path))?;
+        format!("link {name}\0{}\n", target.display())
+    } else if metadata.is_dir() {
+        format!("directory {name}\0{mode:o}\n")
+    } else {
+        format!("file {name}\0{mode:o} {}\n", content(&path)?)
+    })
+}
+
+fn content(path: &Path) -> Result<String, ContextError> {
+    let mut file = fs::File::open(path).map_err(unreadable(path))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut buffer).map_err(unreadable(path))?;
+        if length == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..length]);
+    }
+}
+
+/// What `.dockerignore` excludes: patterns relative to the context's root, the last that matches decides.
+struct Ignore(Vec<(GlobMatcher, bool)>);
+
+impl Ignore {
+    /// Reads the file beside the Dockerfile that is for it alone, else the one of the context.
+    fn read(directory: &Path, dockerfile: &Path) -> Result<Self, ContextError> {
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(".dockerignore");
+        for path in [PathBuf::from(own), directory.join(".dockerignore")] {
+            match fs::read_to_string(&path) {
+                Ok(text) => return Self::parse(&text, &path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&path)(error)),
+            }
+        }
+        Ok(Self(Vec::new()))
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ContextError> {
+        let mut patterns = Vec::new();
+        for line in text.trim_start_matches('\u{feff}').lines() {
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            let (pattern, exception) = match line.trim().strip_prefix('!') {
+                Some(rest) => (rest.trim(), true),
+                None => (line.trim(), false),
+            };
+            let pattern = pattern.trim_start_matches("./").trim_matches('/');
+            if pattern.is_empty() || pattern == "." {
+                continue;
+            }
+            let glob = GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build();
+            let glob = glob.map_err(|_| ContextError::Pattern {
+                path: path.to_path_buf(),
+                pattern: pattern.to_owned(),
+            })?;
+            patterns.push((glob.compile_matcher(), exception));
+        }
+        Ok(Self(patterns))
+    }
+
+    /// Says whether a path, or a directory it is in, is excluded.
+    fn excludes(&self, path: &Path) -> bool {
+        let mut excluded = false;
+        for (pattern, exception) in &self.0 {
+            if *exception != excluded {
+                continue;
+            }
+            let mut ancestors = path
+                .ancestors()
+                .filter(|ancestor| !ancestor.as_os_str().is_empty());
+            if ancestors.any(|ancestor| pattern.is_match(ancestor)) {
+                excluded = !exception;
+            }
+        }
+        excluded
+    }
+
+    fn has_exceptions(&self) -> bool {
+        self.0.iter().any(|(_, exception)| *exception)
+    }
+}
+
+/// Reads a bundle of certificates.
+///
+/// # Errors
+/// The first file that cannot be read.
+pub fn certificates(files: &[PathBuf]) -> Result<Vec<u8>, ContextError> {
+    let mut bundle = Vec::new();
+    for file in files {
+        bundle.extend(fs::read(file).map_err(unreadable(file))?);
+        if !bundle.ends_with(b"\n") {
+            bundle.push(b'\n');
+        }
+    }
+    Ok(bundle)
+}
+
+/// Returns a path with every link resolved.
+///
+/// # Errors
+/// It does not exist, or a part of it cannot be read.
+pub fn canonical(path: &Path) -> Result<PathBuf, ContextError> {
+    fs::canonicalize(path).map_err(unreadable(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignore(text: &str) -> Ignore {
+        Ignore::parse(text, Path::new(".dockerignore")).expect("patterns")
+    }
+
+    #[test]
+    fn the_last_pattern_that_matches_decides() {
+        let ignore = ignore("# comment\n*.log\n!keep.log\nnode_modules\n/build/\n**/*.tmp\n");
+        for excluded in [
+            "a.log",
+            "node_modules",
+            "node_modules/x/y.js",
+            "build/out",
+            "a/b/c.tmp",
+            "c.tmp",
+        ] {
+            assert!(ignore.excludes(Path::new(excluded)), "{excluded}");
+        }
+        for kept in ["keep.log", "sub/a.log", "src/node_modules", "builder"] {
+            assert!(!ignore.excludes(Path::new(kept)), "{kept}");
+        }
+    }
+
+    #[test]
+    fn an_exception_below_an_excluded_directory_is_kept() {
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path();
+        fs::create_dir_all(root.join("a/b")).expect("directories");
+        for file in ["Dockerfile", "a/x", "a/b/keep"] {
+            fs::write(root.join(file), file).expect("file");
+        }
+        fs::write(root.join(".dockerignore"), "a\n!a/b/keep\n").expect("file");
+        let context = Context::read(root, &root.join("Dockerfile")).expect("context");
+        let names: Vec<_> = context
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        assert_eq!(names, [".dockerignore", "Dockerfile", "a/b/keep"]);
+    }
+
+    #[test]
+    fn the_digest_sees_content_mode_and_links_and_nothing_that_is_ignored() {
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path();
+        let read = || {
+            Context::read(root, &root.join("Dockerfile"))
+                .expect("context")
+                .digest
+        };
+        fs::write(root.join("Dockerfile"), "FROM scratch").expect("file");
+        fs::write(root.join(".dockerignore"), "ignored").expect("file");
+        fs::write(root.join("file"), "one").expect("file");
+        let first = read();
+        fs::write(root.join("ignored"), "x").expect("file");
+        assert_eq!(read(), first);
+        fs::write(root.join("file"), "two").expect("file");
+        let second = read();
+        assert_ne!(second, first);
+        fs::set_permissions(root.join("file"), fs::Permissions::from_mode(0o755)).expect("mode");
+        let third = read();
+        assert_ne!(third, second);
+        std::os::unix::fs::symlink("file", root.join("link")).expect("link");
+        assert_ne!(read(), third);
+    }
+}

@@ -1,0 +1,93 @@
+//! Bounds of a call, checked before it is sent: how long it may take, which names it may carry. Pure.
+
+use std::time::Duration;
+
+use crate::call::Call;
+use crate::engine::EngineError;
+
+/// How long a question may take. An engine that is half dead accepts connections and answers nothing.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
+/// How long a change may take that is no long work.
+const WRITE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Returns how long a call may take; `None` for what takes as long as it takes.
+pub(super) fn limit(call: &Call) -> Option<Duration> {
+    match call {
+        Call::Version
+        | Call::ListContainers
+        | Call::ListVolumes
+        | Call::ListNetworks
+        | Call::ListImages
+        | Call::InspectContainer { .. }
+        | Call::InspectImage { .. }
+        | Call::InspectVolume { .. }
+        | Call::InspectNetwork { .. } => Some(READ_LIMIT),
+        Call::ReadFile { .. }
+        | Call::TagImage { .. }
+        | Call::RemoveImage { .. }
+        | Call::CreateVolume { .. }
+        | Call::RemoveVolume { .. }
+        | Call::CreateNetwork { .. }
+        | Call::RemoveNetwork { .. }
+        | Call::ConnectNetwork { .. }
+        | Call::DisconnectNetwork { .. }
+        | Call::CreateContainer(_)
+        | Call::StartContainer { .. }
+        | Call::UnpauseContainer { .. }
+        | Call::RenameContainer { .. }
+        | Call::UpdateContainer { .. }
+        | Call::RemoveContainer { .. }
+        | Call::Upload { .. } => Some(WRITE_LIMIT),
+        // A container has its own time to stop.
+        Call::FollowLog { .. }
+        | Call::PullImage { .. }
+        | Call::BuildImage(_)
+        | Call::CommitContainer(_)
+        | Call::StopContainer { .. } => None,
+    }
+}
+
+/// Refuses a name that would be another address: names are put into paths as they are.
+pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
+    let name = match call {
+        Call::Version
+        | Call::ListContainers
+        | Call::ListVolumes
+        | Call::ListNetworks
+        | Call::ListImages
+        | Call::PullImage { .. }
+        | Call::BuildImage(_)
+        | Call::CommitContainer(_)
+        | Call::CreateVolume { .. }
+        | Call::CreateNetwork { .. }
+        | Call::CreateContainer(_) => return Ok(()),
+        Call::InspectContainer { container }
+        | Call::ReadFile { container, .. }
+        | Call::FollowLog { container }
+        | Call::StartContainer { container }
+        | Call::UnpauseContainer { container }
+        | Call::UpdateContainer { container, .. }
+        | Call::Upload { container, .. } => container,
+        Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
+        Call::InspectVolume { volume } => volume,
+        Call::InspectNetwork { network }
+        | Call::ConnectNetwork { network, .. }
+        | Call::DisconnectNetwork { network, .. } => network,
+        Call::RemoveVolume { volume: owned }
+        | Call::RemoveNetwork { network: owned }
+        | Call::StopContainer { container: owned }
+        | Call::RenameContainer { container: owned, .. }
+        | Call::RemoveContainer { container: owned } => owned.id(),
+    };
+    let odd = name.contains(|character: char| "?#%\\".contains(character) || character.is_control());
+    if odd
+        || name
+            .split('/')
+            .any(|step| step.is_empty() || step == "." || step == "..")
+    {
+        return Err(EngineError::Refused {
+            message: format!("`{name}` cannot be the name of anything"),
+        });
+    }
+    Ok(())
+}

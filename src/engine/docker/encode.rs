@@ -1,0 +1,287 @@
+//! Our values to the engine's requests. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig,
+    Mount as WireMount, MountType, NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+};
+
+use crate::call::{Commit, Create};
+use crate::label::{Labels, UID};
+use crate::spec::{ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+
+/// Returns labels as the engine takes them, with the random identifier that every creation gets.
+pub(super) fn labels(labels: &Labels, uid: &str) -> HashMap<String, String> {
+    let mut labels: HashMap<_, _> = labels.clone().into_iter().collect();
+    labels.insert(UID.to_owned(), uid.to_owned());
+    labels
+}
+
+/// Returns a filter that lets through what carries our labels.
+pub(super) fn ours() -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![UID.to_owned()])])
+}
+
+/// Splits `repository:tag`, where the repository may itself have a port.
+pub(super) fn split_tag(reference: &str) -> (String, String) {
+    match reference.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
+        _ => (reference.to_owned(), "latest".to_owned()),
+    }
+}
+
+/// Returns the body of a container's creation.
+///
+/// All fields are sent that have a meaning for us, also where they equal the engine's default: engines differ in
+/// their defaults. Only the first network can be given here.
+pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
+    let Create {
+        name: _,
+        labels: own,
+        spec,
+    } = create;
+    let ContainerSpec {
+        image,
+        command,
+        entrypoint,
+        env,
+        user,
+        workdir,
+        hostname,
+        labels: persons,
+        mounts,
+        ports,
+        security,
+        stop,
+        init,
+        shm,
+        resources,
+        restart,
+        networks,
+    } = spec;
+    let Stop { signal, timeout } = stop;
+    let mut all = labels(own, uid);
+    for (label, value) in persons {
+        all.entry(label.clone()).or_insert_with(|| value.clone());
+    }
+    let first = networks.iter().next();
+    let mut host = HostConfig {
+        init: Some(*init),
+        shm_size: (*shm > 0).then(|| signed(*shm)),
+        restart_policy: Some(policy(*restart)),
+        network_mode: Some(first.map_or_else(|| "none".to_owned(), |(network, _)| network.clone())),
+        port_bindings: Some(
+            ports
+                .iter()
+                .map(|(port, bindings)| {
+                    let binding = |binding: &crate::spec::Binding| PortBinding {
+                        host_ip: Some(binding.address.clone()),
+                        host_port: Some(binding.port.to_string()),
+                    };
+                    (port.clone(), Some(bindings.iter().map(binding).collect()))
+                })
+                .collect(),
+        ),
+        mounts: Some(
+            mounts
+                .iter()
+                .filter_map(|(target, mount)| wire_mount(target, mount))
+                .collect(),
+        ),
+        tmpfs: Some(tmpfs(mounts)),
+        ..HostConfig::default()
+    };
+    secure(&mut host, security);
+    limit(&mut host, resources);
+    ContainerCreateBody {
+        image: Some(image.clone()),
+        cmd: command.clone(),
+        entrypoint: entrypoint.clone(),
+        env: Some(variables(env)),
+        user: user.clone(),
+        working_dir: workdir.clone(),
+        hostname: hostname.clone(),
+        labels: Some(all),
+        // Without this a binding is silently not published.
+        exposed_ports: Some(ports.keys().cloned().collect()),
+        stop_signal: signal.clone(),
+        stop_timeout: timeout.map(i64::from),
+        networking_config: first
+            .filter(|(network, _)| !is_predefined(network))
+            .map(|(network, endpoint)| NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(network.clone(), endpoint_settings(endpoint))])),
+            }),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// Says whether a network is one of the engine's own, which take no aliases.
+fn is_predefined(network: &str) -> bool {
+    matches!(network, "bridge" | "host" | "none" | "default")
+}
+
+fn endpoint_settings(endpoint: &Endpoint) -> EndpointSettings {
+    let Endpoint { aliases } = endpoint;
+    EndpointSettings {
+        aliases: (!aliases.is_empty()).then(|| aliases.clone()),
+        ..EndpointSettings::default()
+    }
+}
+
+/// Returns a mount for the mount API, which, unlike binds, never creates a missing directory of the host. It
+/// ignores the owner of a tmpfs, so those go elsewhere.
+fn wire_mount(target: &str, mount: &Mount) -> Option<WireMount> {
+    let (typ, source, read_only) = match mount {
+        Mount::Bind { source, read_only } => (MountType::BIND, source, *read_only),
+        Mount::Volume { name, read_only } => (MountType::VOLUME, name, *read_only),
+        Mount::Tmpfs { .. } => return None,
+    };
+    Some(WireMount {
+        target: Some(target.to_owned()),
+        source: Some(source.clone()),
+        typ: Some(typ),
+        read_only: Some(read_only),
+        ..WireMount::default()
+    })
+}
+
+fn tmpfs(mounts: &BTreeMap<String, Mount>) -> HashMap<String, String> {
+    mounts
+        .iter()
+        .filter_map(|(target, mount)| match mount {
+            Mount::Tmpfs { options } => Some((target.clone(), options.clone())),
+            Mount::Bind { .. } | Mount::Volume { .. } => None,
+        })
+        .collect()
+}
+
+fn secure(host: &mut HostConfig, security: &Security) {
+    let Security {
+        no_new_privileges,
+        cap_drop,
+        cap_add,
+        read_only,
+        privileged,
+    } = security;
+    host.security_opt = Some(if *no_new_privileges {
+        vec!["no-new-privileges:true".to_owned()]
+    } else {
+        vec![]
+    });
+    host.cap_drop = Some(cap_drop.clone());
+    host.cap_add = Some(cap_add.clone());
+    host.readonly_rootfs = Some(*read_only);
+    host.privileged = Some(*privileged);
+}
+
+fn limit(host: &mut HostConfig, resources: &Resources) {
+    let Resources {
+        memory,
+        memory_swap,
+        reservation,
+        cpus,
+        pids,
+    } = resources;
+    host.memory = memory.map(signed);
+    host.memory_swap = *memory_swap;
+    host.memory_reservation = reservation.map(signed);
+    host.nano_cpus = cpus.map(signed);
+    host.pids_limit = pids.map(signed);
+}
+
+fn policy(restart: Restart) -> RestartPolicy {
+    let (name, times) = match restart {
+        Restart::No => (RestartPolicyNameEnum::NO, 0),
+        Restart::Always => (RestartPolicyNameEnum::ALWAYS, 0),
+        Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, 0),
+        Restart::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, i64::from(times)),
+    };
+    RestartPolicy {
+        name: Some(name),
+        maximum_retry_count: Some(times),
+    }
+}
+
+/// Returns the body of an update. A limit that is not wanted is left out, since the engine takes 0 for
+/// "unchanged"; of the number of processes alone it can be told that there is no limit any more.
+pub(super) fn update(resources: Option<&Resources>, restart: Option<Restart>) -> ContainerUpdateBody {
+    let mut body = ContainerUpdateBody {
+        restart_policy: restart.map(policy),
+        ..ContainerUpdateBody::default()
+    };
+    if let Some(resources) = resources {
+        let Resources {
+            memory,
+            memory_swap,
+            reservation,
+            cpus,
+            pids,
+        } = resources;
+        body.memory = memory.map(signed);
+        body.memory_swap = *memory_swap;
+        body.memory_reservation = reservation.map(signed);
+        body.nano_cpus = cpus.map(signed);
+        body.pids_limit = Some(pids.map_or(-1, signed));
+    }
+    body
+}
+
+/// Returns the configuration that a commit puts over the container's. `Some(vec![])` clears an entrypoint here,
+/// while as a change `ENTRYPOINT []` would not.
+pub(super) fn commit(commit: &Commit, uid: &str) -> ContainerConfig {
+    let Commit {
+        container: _,
+        tag: _,
+        labels: own,
+        env,
+        command,
+        entrypoint,
+        user,
+    } = commit;
+    ContainerConfig {
+        labels: Some(labels(own, uid)),
+        env: Some(variables(env)),
+        cmd: command.clone(),
+        entrypoint: entrypoint.clone(),
+        user: user.clone(),
+        ..ContainerConfig::default()
+    }
+}
+
+pub(super) fn volume(name: &str, own: &Labels, uid: &str) -> VolumeCreateRequest {
+    VolumeCreateRequest {
+        name: Some(name.to_owned()),
+        labels: Some(labels(own, uid)),
+        ..VolumeCreateRequest::default()
+    }
+}
+
+pub(super) fn network(name: &str, own: &Labels, uid: &str) -> NetworkCreateRequest {
+    NetworkCreateRequest {
+        name: name.to_owned(),
+        driver: Some("bridge".to_owned()),
+        labels: Some(labels(own, uid)),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+pub(super) fn connect(container: &str, endpoint: &Endpoint) -> NetworkConnectRequest {
+    NetworkConnectRequest {
+        container: container.to_owned(),
+        endpoint_config: Some(endpoint_settings(endpoint)),
+    }
+}
+
+fn variables(env: &BTreeMap<String, String>) -> Vec<String> {
+    env.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// The engine counts in signed numbers; nothing sensible is beyond them.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

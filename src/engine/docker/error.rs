@@ -1,0 +1,135 @@
+//! What went wrong, told by what the caller may do about it. Pure.
+
+use std::io;
+use std::time::Duration;
+
+use bollard::errors::Error;
+
+use crate::call::Call;
+use crate::engine::EngineError;
+
+/// A failure on the way to an answer.
+pub(super) enum Failure {
+    /// bollard's error, to be read in the light of the call.
+    Api(Error),
+    /// Already told.
+    Told(EngineError),
+    /// No answer in time.
+    Late(Duration),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl Failure {
+    /// Says what the failure of a call means.
+    pub(super) fn tell(self, call: &Call, host: &str) -> EngineError {
+        match self {
+            Self::Told(error) => error,
+            Self::Late(limit) => EngineError::Unreachable {
+                host: host.to_owned(),
+                message: format!("no answer within {} s", limit.as_secs()),
+                denied: false,
+            },
+            Self::Api(Error::DockerResponseServerError { status_code, message }) => {
+                status(call, status_code, message.trim().to_owned())
+            }
+            Self::Api(Error::DockerStreamError { error }) => worked(call, error.trim().to_owned()),
+            Self::Api(
+                error @ (Error::JsonDataError { .. }
+                | Error::JsonSerdeError { .. }
+                | Error::StrParseError { .. }),
+            ) => EngineError::Unexpected {
+                call: format!("{}: {error}", name(call)),
+            },
+            Self::Api(error) => unreachable(host, &error),
+        }
+    }
+}
+
+/// Reads a status of HTTP. Engines say 500 for much that is no failure of theirs, so the call matters.
+fn status(call: &Call, code: u16, message: String) -> EngineError {
+    let taken = message.contains("is already in use") || message.contains("already exists");
+    match (code, call) {
+        (_, Call::PullImage { .. } | Call::BuildImage(_)) => EngineError::Work {
+            message,
+            log: Vec::new(),
+        },
+        (404, _) => EngineError::NotFound { message },
+        (409, _) => EngineError::Conflict { message },
+        // Podman.
+        (500, Call::CreateContainer(_) | Call::CreateNetwork { .. } | Call::CreateVolume { .. }) if taken => {
+            EngineError::Conflict { message }
+        }
+        // A missing command, a taken port, a limit below what is in use, a read-only root.
+        (500, Call::StartContainer { .. } | Call::UpdateContainer { .. } | Call::Upload { .. })
+            if !is_passing(&message) =>
+        {
+            EngineError::Refused { message }
+        }
+        (408 | 429 | 500 | 502.., _) => EngineError::Failed { message },
+        _ => EngineError::Refused { message },
+    }
+}
+
+/// Says whether the words of a 500 are of a trouble that may be gone the next time.
+fn is_passing(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "no space left",
+        "timeout",
+        "timed out",
+        "deadline exceeded",
+        "unavailable",
+        "try again",
+        "connection",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
+
+/// An error in the stream of an answer that began well.
+fn worked(call: &Call, message: String) -> EngineError {
+    match call {
+        Call::PullImage { .. } | Call::BuildImage(_) => EngineError::Work {
+            message,
+            log: Vec::new(),
+        },
+        _ => EngineError::Failed { message },
+    }
+}
+
+/// Says what the system said, not the layers between.
+fn unreachable(host: &str, error: &Error) -> EngineError {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    let mut denied = false;
+    loop {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            denied |= error.kind() == io::ErrorKind::PermissionDenied;
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            None => break,
+        }
+    }
+    EngineError::Unreachable {
+        host: host.to_owned(),
+        message: cause.to_string(),
+        denied,
+    }
+}
+
+/// Returns the word for a call.
+pub(super) fn name(call: &Call) -> String {
+    let shown = format!("{call:?}");
+    shown.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,154 @@
+//! Calls whose answer comes in pieces: files, logs, pulls.
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::{CreateImageOptions, DownloadFromContainerOptions, LogsOptions};
+use futures_util::StreamExt as _;
+
+use super::error::Failure;
+use super::log::{Lines, Tail};
+use super::{DockerEngine, archive, log};
+use crate::call::Call;
+use crate::engine::EngineError;
+use crate::progress::Progress;
+
+/// The size of the largest file that is read from a container.
+const LARGEST_FILE: usize = 16 * 1024 * 1024;
+/// What an archive has around the content of a file.
+const ARCHIVE_FRAME: usize = 64 * 1024;
+/// Links followed from one to the next.
+const MOST_LINKS: usize = 8;
+/// Lines of a log that are returned.
+const LOG_LINES: usize = 200;
+/// Lines of a pull that are kept for the report of its failure.
+const PULL_LINES: usize = 40;
+
+impl DockerEngine {
+    /// Reads one file. A link at the end of the path costs one more request, since the engine does not follow it.
+    pub(super) async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, Failure> {
+        let refused = |message: String| Failure::from(EngineError::Refused { message });
+        let mut path = path.to_owned();
+        for _ in 0..=MOST_LINKS {
+            let options = DownloadFromContainerOptions { path: path.clone() };
+            let mut chunks = self.client.download_from_container(container, Some(options));
+            let mut archive = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                archive.extend_from_slice(&chunk?);
+                if archive::is_directory(&archive) {
+                    return Err(refused(format!("{path} in container {container} is a directory")));
+                }
+                if archive.len() > LARGEST_FILE + ARCHIVE_FRAME {
+                    return Err(refused(format!(
+                        "{path} in container {container} is larger than 16 MiB"
+                    )));
+                }
+            }
+            match archive::unpack(&archive) {
+                Ok(archive::Found::Bytes(bytes)) => return Ok(bytes),
+                Ok(archive::Found::Link(target)) => path = archive::follow(&path, &target),
+                Ok(archive::Found::Other) => {
+                    return Err(refused(format!("{path} in container {container} is no file")));
+                }
+                Err(error) => {
+                    let call = format!("ReadFile: {error}");
+                    return Err(EngineError::Unexpected { call }.into());
+                }
+            }
+        }
+        Err(refused(format!(
+            "{path} in container {container} is one of too many links"
+        )))
+    }
+
+    /// Reads a log until it ends, both streams, each by its own lines.
+    pub(super) async fn follow_log(
+        &self,
+        container: &str,
+        progress: &Progress,
+    ) -> Result<Vec<String>, Failure> {
+        let options = LogsOptions {
+            follow: true,
+            stdout: true,
+            stderr: true,
+            ..LogsOptions::default()
+        };
+        let mut pieces = self.client.logs(container, Some(options));
+        let mut tail = Tail::of(LOG_LINES);
+        let mut tell = |line: String| {
+            progress.line(line.clone());
+            tail.push(line);
+        };
+        let (mut out, mut err) = (Lines::default(), Lines::default());
+        while let Some(piece) = pieces.next().await {
+            let (lines, message) = match piece? {
+                LogOutput::StdErr { message } => (&mut err, message),
+                LogOutput::StdOut { message }
+                | LogOutput::Console { message }
+                | LogOutput::StdIn { message } => (&mut out, message),
+            };
+            lines.push(&message).into_iter().for_each(&mut tell);
+        }
+        [out.finish(), err.finish()]
+            .into_iter()
+            .flatten()
+            .for_each(&mut tell);
+        Ok(tail.into_vec())
+    }
+
+    /// Pulls an image, telling how far its layers are.
+    pub(super) async fn pull(
+        &self,
+        call: &Call,
+        reference: &str,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        // Without a tag the engine would take all there are.
+        let last = reference.rsplit('/').next().unwrap_or_default();
+        let reference = if last.contains([':', '@']) {
+            reference.to_owned()
+        } else {
+            format!("{reference}:latest")
+        };
+        let options = CreateImageOptions {
+            from_image: Some(reference),
+            ..CreateImageOptions::default()
+        };
+        let mut news = self.client.create_image(Some(options), None, None);
+        let mut tail = Tail::of(PULL_LINES);
+        while let Some(news) = news.next().await {
+            let news = match news {
+                Ok(news) => news,
+                Err(error) => {
+                    return Err(match Failure::Api(error).tell(call, &self.host) {
+                        EngineError::Work { message, .. } => EngineError::Work {
+                            message,
+                            log: tail.into_vec(),
+                        },
+                        error => error,
+                    }
+                    .into());
+                }
+            };
+            let status = log::clean(news.status.unwrap_or_default().as_bytes());
+            let detail = news.progress_detail.unwrap_or_default();
+            match (
+                news.id,
+                detail.current.and_then(|bytes| u64::try_from(bytes).ok()),
+            ) {
+                (Some(layer), Some(done)) => {
+                    let total = detail
+                        .total
+                        .and_then(|bytes| u64::try_from(bytes).ok())
+                        .filter(|total| *total > 0);
+                    progress.amount(format!("{status} {layer}"), done, total);
+                }
+                (_, _) if status.is_empty() => {}
+                (Some(layer), None) => tail.push(format!("{layer}: {status}")),
+                (None, _) => {
+                    progress.line(status.clone());
+                    tail.push(status);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Files of containers, images and volumes, and which of them a path in a container means.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use super::{not_found, refused};
+use crate::call::{Content, File};
+use crate::engine::EngineError;
+use crate::spec::{ContainerSpec, Mount};
+
+/// Content by absolute path.
+pub type Files = BTreeMap<String, Content>;
+
+/// What a path in a container means. Memory file systems are not reachable from outside: what is put there lands
+/// underneath.
+enum Place {
+    /// The container's own layer.
+    Layer,
+    /// A path in a volume.
+    Volume {
+        name: String,
+        path: String,
+        read_only: bool,
+    },
+    /// A path on the host.
+    Host { path: String, read_only: bool },
+}
+
+impl World {
+    pub(super) fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
+        let id = self.container_id(container)?;
+        let subject = self.at(&id)?;
+        let found = match place(&subject.reply.spec, path) {
+            Place::Layer => subject.files.get(path).or_else(|| {
+                self.images
+                    .get(&subject.reply.image_id)
+                    .and_then(|image| image.files.get(path))
+            }),
+            Place::Volume { name, path, .. } => {
+                self.volumes.get(&name).and_then(|volume| volume.files.get(&path))
+            }
+            Place::Host { path, .. } => self.host_files.get(&path),
+        };
+        match found {
+            Some(Content::Bytes(bytes)) => Ok(bytes.clone()),
+            Some(Content::Directory | Content::Link(_)) => Err(refused(format!(
+                "{path} in container {container} is no regular file"
+            ))),
+            None => Err(not_found(format!(
+                "Could not find the file {path} in container {container}"
+            ))),
+        }
+    }
+
+    pub(super) fn upload(&mut self, container: &str, files: &[File]) -> Result<(), EngineError> {
+        let id = self.container_id(container)?;
+        if self.at(&id)?.reply.spec.security.read_only {
+            return Err(refused("container rootfs is marked read-only"));
+        }
+        for file in files {
+            let path = format!("/{}", file.path.trim_matches('/'));
+            if !self.write_file(&id, &path, file.content.clone()) {
+                return Err(refused(format!(
+                    "Error processing tar file: open {path}: read-only file system"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file as a process in the container, or an upload, would; read-only mounts refuse.
+    pub(super) fn write_file(&mut self, id: &str, path: &str, content: Content) -> bool {
+        let Some(subject) = self.containers.get_mut(id) else {
+            return false;
+        };
+        match place(&subject.reply.spec, path) {
+            Place::Layer => {
+                subject.files.insert(path.to_owned(), content);
+            }
+            Place::Volume { read_only: true, .. } | Place::Host { read_only: true, .. } => return false,
+            Place::Volume {
+                name,
+                path,
+                read_only: false,
+            } => self.write_volume(&name, &path, content),
+            Place::Host {
+                path,
+                read_only: false,
+            } => {
+                self.host_files.insert(path, content);
+            }
+        }
+        true
+    }
+}
+
+fn place(spec: &ContainerSpec, path: &str) -> Place {
+    let mounted = spec
+        .mounts
+        .iter()
+        .filter_map(|(target, mount)| Some((within(target, path)?, mount)));
+    match mounted.min_by_key(|(rest, _)| rest.len()) {
+        Some((path, Mount::Volume { name, read_only })) => Place::Volume {
+            name: name.clone(),
+            path,
+            read_only: *read_only,
+        },
+        Some((path, Mount::Bind { source, read_only })) => Place::Host {
+            path: format!("{source}{path}"),
+            read_only: *read_only,
+        },
+        Some((_, Mount::Tmpfs { .. })) | None => Place::Layer,
+    }
+}
+
+/// Returns a path as seen from a directory, if it lies there: `/tools` and `/tools/a` make `/a`.
+fn within(directory: &str, path: &str) -> Option<String> {
+    match path.strip_prefix(directory.trim_end_matches('/'))? {
+        "" => Some("/".to_owned()),
+        rest if rest.starts_with('/') => Some(rest.to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns what lies in a directory, by path within it.
+pub(super) fn below(files: &Files, directory: &str) -> Files {
+    files
+        .iter()
+        .filter_map(|(path, content)| Some((within(directory, path)?, content.clone())))
+        .collect()
+}
+
+/// Returns the first component of a path.
+pub(super) fn top(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
+}

@@ -1,0 +1,141 @@
+//! [`Facts`]: what this host says about what a manifest names. Gathered once, at the edge; what follows is pure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::context::{Context, ContextError, canonical, certificates};
+use crate::desired::Account;
+use crate::host::Host;
+use crate::label::Owner;
+use crate::manifest::load::Loaded;
+use crate::manifest::place::Problem;
+use crate::manifest::stage::Stage;
+use crate::manifest::{Certificates, Proxy};
+
+/// What this host says about what a manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Whose objects these are.
+    pub owner: Owner,
+    /// The project's owner, as an account of this host.
+    pub account: Account,
+    /// The context of the foundation, if it is built.
+    pub foundation: Option<Context>,
+    /// The CA bundle for builds, jobs and containers.
+    pub certificates: Option<Vec<u8>>,
+    /// Proxy variables for builds and jobs.
+    pub proxies: BTreeMap<String, String>,
+    /// Package manager settings for jobs.
+    pub installer: BTreeMap<String, String>,
+}
+
+/// The variables that say which proxy to use; tools differ in which case they read.
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+/// Settings of package managers that say where packages come from. Others of the host's are its own business.
+const INSTALLER: [&str; 2] = ["npm_config_registry", "NPM_CONFIG_REGISTRY"];
+
+/// Gathers what the host says.
+///
+/// # Errors
+/// Every file that is named and cannot be read.
+pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
+    let manifest = &loaded.manifest;
+    let source = &loaded.source;
+    let mut problems = Vec::new();
+    let mut note = |path: &str, error: &ContextError| {
+        problems.push(Problem {
+            place: source.place(path),
+            ..problem(error)
+        });
+    };
+    let project = canonical(source.project()).unwrap_or_else(|error| {
+        note("project", &error);
+        source.project().to_path_buf()
+    });
+    let foundation = match &manifest.foundation {
+        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile) {
+            Ok(context) => Some(context),
+            Err(error) => {
+                note("foundation.dockerfile", &error);
+                None
+            }
+        },
+        Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
+    };
+    let files: Vec<PathBuf> = match &manifest.certificates {
+        Certificates::None => Vec::new(),
+        Certificates::Host => host.certificate_bundle().into_iter().collect(),
+        Certificates::Files(files) => files.clone(),
+    };
+    let bundle = certificates(&files).unwrap_or_else(|error| {
+        note("certificates", &error);
+        Vec::new()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let name = manifest.name.clone().unwrap_or_else(|| source.default_name());
+    Ok(Facts {
+        account: account(host, &project),
+        owner: Owner {
+            project: project.display().to_string(),
+            manifest: name.as_str().to_owned(),
+            host: host.machine.clone(),
+            file: source.path().display().to_string(),
+        },
+        foundation,
+        certificates: (!bundle.is_empty()).then_some(bundle),
+        proxies: proxies(&manifest.proxy, host),
+        installer: INSTALLER
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))
+            .collect(),
+    })
+}
+
+fn problem(error: &ContextError) -> Problem {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Problem::new(message)
+}
+
+/// Returns who owns the project: sandboxes work as that user, so that files made inside belong to it outside.
+fn account(host: &Host, project: &Path) -> Account {
+    let (uid, gid) = host.owner_of(project).unwrap_or((host.uid, host.gid));
+    let known = host.account(uid);
+    let name = known.map_or_else(|| "agent".to_owned(), |account| account.name.clone());
+    let home = known
+        .map(|account| account.home.display().to_string())
+        // Accounts of services have homes that are nobody's.
+        .filter(|home| home.starts_with("/home/") || home == "/root")
+        .unwrap_or_else(|| format!("/home/{name}"));
+    Account { name, uid, gid, home }
+}
+
+fn proxies(proxy: &Proxy, host: &Host) -> BTreeMap<String, String> {
+    let values: Vec<(&str, Option<String>)> = match proxy {
+        Proxy::None => Vec::new(),
+        Proxy::Inherit => PROXIES
+            .iter()
+            .map(|name| {
+                let value = host
+                    .variable(name)
+                    .or_else(|| host.variable(&name.to_lowercase()));
+                (*name, value.map(str::to_owned))
+            })
+            .collect(),
+        Proxy::Explicit(fields) => {
+            let values = [fields.http.clone(), fields.https.clone(), fields.no.clone()];
+            PROXIES.into_iter().zip(values).collect()
+        }
+    };
+    values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value)])
+        .collect()
+}
