@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -15,6 +16,7 @@ pub use self::output::{Color, Format};
 use self::output::{Layout, Output};
 use self::progress::Mode;
 use self::session::Session;
+use self::viewpoint::Viewpoint;
 use crate::host::Host;
 
 mod apply;
@@ -34,6 +36,7 @@ mod session;
 mod signal;
 mod status;
 mod validate;
+mod viewpoint;
 
 /// Write down once which sandboxes you want; aishell makes Docker match it
 ///
@@ -121,14 +124,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             // Nobody to tell is no reason to end differently.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
         }
     };
     let host = match Host::detect() {
         Ok(host) => host,
         Err(error) => return without_session(&error.into()),
     };
-    let output = Output::new(global.output, global.color, global.quiet, &host);
+    let output = Arc::new(Output::new(global.output, global.color, global.quiet, &host));
     let session = Session { global, host, output };
     let result = log::install(&session).and_then(|()| dispatch(&session, command));
     let exit = match result {
@@ -141,7 +148,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match session.output.finish() {
         Ok(()) => exit,
         Err(error) => {
-            session.output.talk(&format!("error: the answer cannot be written: {error}\n"));
+            session
+                .output
+                .talk(&format!("error: the answer cannot be written: {error}\n"));
             Exit::Failed
         }
     }
@@ -177,10 +186,12 @@ fn wait<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
 fn report(session: &Session, failure: &Failure) {
     let directory = &session.host.directory;
     if session.is_json() {
-        let document = json::Error::of(failure.exit.code(), &failure.problems, directory);
+        let document = json::Error::of(failure.exit.code(), &failure.problems, Viewpoint::of(directory));
         session.output.document(&document);
     }
-    session.output.talk(&failure.render(session.output.layout(), directory));
+    session
+        .output
+        .talk(&failure.render(session.output.layout(), directory));
 }
 
 /// Tells what went wrong before anything is known about the person.

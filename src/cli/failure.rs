@@ -10,9 +10,11 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use super::exit::Exit;
 use super::output::Layout;
 use crate::engine::EngineError;
+use crate::engine::docker::ConnectError;
 use crate::host::HostError;
 use crate::manifest::load::LoadError;
 use crate::manifest::place::{Place, Problem, Texts};
+use crate::prepare::PrepareError;
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -161,6 +163,17 @@ impl From<LoadError> for Failure {
     }
 }
 
+impl From<PrepareError> for Failure {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Load(error) => error.into(),
+            PrepareError::Problems { problems, loaded } => {
+                Self::invalid(problems, loaded.source.texts().clone())
+            }
+        }
+    }
+}
+
 fn unreadable(message: String, cause: &io::Error) -> Problem {
     let problem = Problem::new(message);
     match cause.kind() {
@@ -168,6 +181,27 @@ fn unreadable(message: String, cause: &io::Error) -> Problem {
         io::ErrorKind::PermissionDenied => problem.hint("check who may read the file and its directories"),
         io::ErrorKind::InvalidData => problem.hint("a manifest is UTF-8 text; save it as such"),
         _ => problem,
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let hint = match &error {
+            ConnectError::Address { .. } => {
+                Some("write it like unix:///var/run/docker.sock or tcp://127.0.0.1:2375")
+            }
+            ConnectError::Unavailable { .. } => {
+                Some("forward the engine's socket here, and name that with --host")
+            }
+            ConnectError::NoContext { .. } => Some("`docker context ls` lists the contexts there are"),
+            ConnectError::NoEndpoint { .. } => Some("`docker context inspect` shows what the context has"),
+            ConnectError::Read { .. } => Some("check who may read the file, or name the engine with --host"),
+            ConnectError::Malformed { .. } => Some("repair the file, or name the engine with --host"),
+            ConnectError::Client { .. } => None,
+        };
+        let mut problem = Problem::new(chain(&error));
+        problem.hint = hint.map(str::to_owned);
+        Self::new(Exit::Engine, problem)
     }
 }
 
@@ -194,9 +228,11 @@ fn reaching(host: &str, denied: bool) -> String {
             "{socket} is not open to you: add yourself to the group that owns it \
              (`sudo usermod -aG docker $USER`, then log in again), or run aishell with sudo"
         ),
-        (Some(_), false) => "start the engine (`sudo systemctl start docker`, or open Docker Desktop), or say where it is \
+        (Some(_), false) => {
+            "start the engine (`sudo systemctl start docker`, or open Docker Desktop), or say where it is \
              with --host, --context or DOCKER_HOST"
-            .to_owned(),
+                .to_owned()
+        }
         (None, _) => format!(
             "check that an engine listens at {host}, or say where it is with --host, --context or DOCKER_HOST"
         ),

@@ -1,11 +1,10 @@
 //! Documents for programs: the shapes of `-o json`, written down by hand so that nothing inside can change them.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::viewpoint::Viewpoint;
 use crate::manifest::place::{Place as ManifestPlace, Problem as ManifestProblem};
 use crate::observed::{EngineInfo, Health as EngineHealth, RunState};
 use crate::report::{self, Condition, Outcome};
@@ -16,13 +15,13 @@ pub const API_VERSION: &str = "aishell/v1";
 
 /// Makes a document type with its version and kind.
 macro_rules! document {
-    ($(#[$attribute:meta])* $name:ident<$life:lifetime>, $kind:literal {
+    ($(#[$attribute:meta])* $name:ident<$life:lifetime>, $kind:tt {
         $($(#[$field_attribute:meta])* $field:ident: $type:ty,)*
     }) => {
         $(#[$attribute])*
         #[derive(Debug, Serialize, JsonSchema)]
         #[serde(rename_all = "camelCase")]
-        #[schemars(rename = $kind, deny_unknown_fields)]
+        #[schemars(deny_unknown_fields)]
         pub struct $name<$life> {
             /// The version of this document.
             #[schemars(extend("const" = "aishell/v1"))]
@@ -165,7 +164,7 @@ document! {
         seconds: Option<f64>,
         /// `finished`: why it failed or was skipped.
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a report::Failure>,
+        error: Option<report::Failure>,
     }
 }
 
@@ -417,8 +416,8 @@ pub struct Problem<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Makes the document of a plan; places are seen from a directory.
-    pub fn of(plan: &'a step::Plan, directory: &Path) -> Self {
+    /// Makes the document of a plan.
+    pub fn of(plan: &'a step::Plan, viewpoint: Viewpoint<'_>) -> Self {
         let summary = plan.summary();
         let step::Plan {
             manifest,
@@ -434,8 +433,8 @@ impl<'a> Plan<'a> {
             kind: Self::KIND,
             manifest,
             engine: engine.into(),
-            steps: steps.iter().map(|step| Step::of(step, directory)).collect(),
-            blocked: Blocked::all(blocked, directory),
+            steps: steps.iter().map(|step| Step::of(step, viewpoint)).collect(),
+            blocked: Blocked::all(blocked, viewpoint),
             unknown,
             unchanged,
             notes,
@@ -445,7 +444,7 @@ impl<'a> Plan<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn of(step: &'a step::Step, directory: &Path) -> Self {
+    fn of(step: &'a step::Step, viewpoint: Viewpoint<'_>) -> Self {
         let step::Step {
             id,
             resource: step::Resource { kind, name },
@@ -470,7 +469,7 @@ impl<'a> Step<'a> {
             name,
             action: *action,
             impact: *impact,
-            because: Because::all(because, directory),
+            because: Because::all(because, viewpoint),
             needs,
             detail: detail.as_deref(),
             spec,
@@ -479,8 +478,8 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Makes the document of a report; places are seen from a directory.
-    pub fn of(report: &'a report::Report, directory: &Path) -> Self {
+    /// Makes the document of a report.
+    pub fn of(report: &'a report::Report, viewpoint: Viewpoint<'_>) -> Self {
         let report::Report {
             manifest,
             engine,
@@ -497,8 +496,8 @@ impl<'a> Report<'a> {
             kind: Self::KIND,
             manifest,
             engine: engine.into(),
-            steps: steps.iter().map(|done| Done::of(done, directory)).collect(),
-            blocked: Blocked::all(blocked, directory),
+            steps: steps.iter().map(|done| Done::of(done, viewpoint)).collect(),
+            blocked: Blocked::all(blocked, viewpoint),
             unchanged,
             notes,
             conditions,
@@ -509,7 +508,7 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Done<'a> {
-    fn of(done: &'a report::Done, directory: &Path) -> Self {
+    fn of(done: &'a report::Done, viewpoint: Viewpoint<'_>) -> Self {
         let report::Done {
             step,
             outcome,
@@ -526,7 +525,7 @@ impl<'a> Done<'a> {
             needs,
             detail,
             spec: _,
-        } = Step::of(step, directory);
+        } = Step::of(step, viewpoint);
         Self {
             id,
             kind,
@@ -544,7 +543,7 @@ impl<'a> Done<'a> {
 }
 
 impl<'a> Because<'a> {
-    fn all(because: &'a [step::Because], directory: &Path) -> Vec<Self> {
+    fn all(because: &'a [step::Because], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |because: &'a step::Because| {
             let step::Because {
                 cause,
@@ -558,7 +557,7 @@ impl<'a> Because<'a> {
                 field: field.as_deref(),
                 from,
                 to,
-                at: at.as_ref().map(|place| Place::of(place, directory)),
+                at: at.as_ref().map(|place| Place::of(place, viewpoint)),
             }
         };
         because.iter().map(one).collect()
@@ -566,8 +565,8 @@ impl<'a> Because<'a> {
 }
 
 impl Place {
-    fn of(place: &ManifestPlace, directory: &Path) -> Self {
-        let ManifestPlace { file, line, column } = place.seen_from(directory);
+    fn of(place: &ManifestPlace, viewpoint: Viewpoint<'_>) -> Self {
+        let ManifestPlace { file, line, column } = viewpoint.see(place);
         Self {
             file: file.display().to_string(),
             line,
@@ -577,7 +576,7 @@ impl Place {
 }
 
 impl<'a> Blocked<'a> {
-    fn all(blocked: &'a [step::Blocked], directory: &Path) -> Vec<Self> {
+    fn all(blocked: &'a [step::Blocked], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |blocked: &'a step::Blocked| {
             let step::Blocked {
                 resource: step::Resource { kind, name },
@@ -596,7 +595,7 @@ impl<'a> Blocked<'a> {
                 reason: *reason,
                 detail,
                 unblock: unblock.as_deref(),
-                because: Because::all(because, directory),
+                because: Because::all(because, viewpoint),
             }
         };
         blocked.iter().map(one).collect()
@@ -682,31 +681,56 @@ impl<'a> ContainerList<'a> {
 
 impl<'a> Validation<'a> {
     /// Makes the document of a validation; without problems the manifest is valid.
-    pub fn of(manifest: Option<&'a ManifestInfo>, problems: &'a [ManifestProblem], directory: &Path) -> Self {
+    pub fn of(
+        manifest: Option<&'a ManifestInfo>,
+        problems: &'a [ManifestProblem],
+        viewpoint: Viewpoint<'_>,
+    ) -> Self {
         Self {
             api_version: API_VERSION,
             kind: Self::KIND,
             valid: problems.is_empty(),
             manifest,
-            problems: Problem::all(problems, directory),
+            problems: Problem::all(problems, viewpoint),
         }
     }
 }
 
 impl<'a> Error<'a> {
     /// Makes the document of a failure.
-    pub fn of(code: u8, problems: &'a [ManifestProblem], directory: &Path) -> Self {
+    pub fn of(code: u8, problems: &'a [ManifestProblem], viewpoint: Viewpoint<'_>) -> Self {
         Self {
             api_version: API_VERSION,
             kind: Self::KIND,
             code,
-            problems: Problem::all(problems, directory),
+            problems: Problem::all(problems, viewpoint),
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// Makes the document of an event at the begin of a step; the rest is filled in.
+    pub fn of(step: &'a step::Step, time: String) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: Self::KIND,
+            time,
+            event: Happening::Started,
+            step: step.id,
+            resource: &step.resource,
+            action: step.action,
+            text: None,
+            done: None,
+            total: None,
+            outcome: None,
+            seconds: None,
+            error: None,
         }
     }
 }
 
 impl<'a> Problem<'a> {
-    fn all(problems: &'a [ManifestProblem], directory: &Path) -> Vec<Self> {
+    fn all(problems: &'a [ManifestProblem], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |problem: &'a ManifestProblem| {
             let ManifestProblem {
                 place,
@@ -716,7 +740,7 @@ impl<'a> Problem<'a> {
             } = problem;
             Self {
                 message,
-                at: place.as_ref().map(|place| Place::of(place, directory)),
+                at: place.as_ref().map(|place| Place::of(place, viewpoint)),
                 hint: hint.as_deref(),
             }
         };

@@ -29,7 +29,9 @@ pub fn install(session: &Session) -> Result<(), Failure> {
             0 => return Ok(()),
             1 => Targets::new().with_target("aishell", LevelFilter::INFO),
             2 => Targets::new().with_target("aishell", LevelFilter::DEBUG),
-            _ => Targets::new().with_default(LevelFilter::DEBUG).with_target("aishell", LevelFilter::TRACE),
+            _ => Targets::new()
+                .with_default(LevelFilter::DEBUG)
+                .with_target("aishell", LevelFilter::TRACE),
         },
     };
     let layer = tracing_subscriber::fmt::layer()

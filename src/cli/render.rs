@@ -1,11 +1,10 @@
 //! Plans, reports and states as people read them.
 
-use std::path::Path;
-
 use unicode_width::UnicodeWidthStr as _;
 
 use self::value::Reason;
 use super::output::{Layout, Tone, clean};
+use super::viewpoint::Viewpoint;
 use crate::observed::EngineInfo;
 use crate::report::{Done, Outcome, Report};
 use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown};
@@ -19,8 +18,8 @@ pub mod value;
 pub struct Style<'a> {
     /// What there is room and letters for.
     pub layout: Layout,
-    /// Where the person is: files are named as seen from here.
-    pub directory: &'a Path,
+    /// Where files are seen from.
+    pub viewpoint: Viewpoint<'a>,
 }
 
 /// The signs that are used, with or without letters beyond ASCII.
@@ -149,7 +148,11 @@ impl Style<'_> {
             Outcome::Done | Outcome::Failed => {
                 let lines = error.message.lines().map(clean);
                 for (index, line) in lines.enumerate() {
-                    let prefix = if index == 0 { Tone::Bad.paint("error: ") } else { " ".repeat(7) };
+                    let prefix = if index == 0 {
+                        Tone::Bad.paint("error: ")
+                    } else {
+                        " ".repeat(7)
+                    };
                     text.push_str(&format!("{indent}{prefix}{line}\n"));
                 }
                 for line in &error.log {
@@ -164,7 +167,11 @@ impl Style<'_> {
     /// Returns what follows the lines of a report: what is left, and how it all came out.
     pub fn outcome(self, report: &Report, again: &str) -> String {
         let mut text = String::new();
-        let rows: Vec<Row> = report.blocked.iter().map(|blocked| self.blocked(blocked)).collect();
+        let rows: Vec<Row> = report
+            .blocked
+            .iter()
+            .map(|blocked| self.blocked(blocked))
+            .collect();
         let columns = Columns::of(&rows);
         for row in &rows {
             text.push_str(&self.row(row, columns));
@@ -207,15 +214,20 @@ impl Style<'_> {
     }
 
     fn blocked(self, blocked: &Blocked) -> Row {
-        let unblock = blocked.unblock.as_deref().map(|command| {
-            clean(command.strip_prefix("aishell ").unwrap_or(command))
-        });
+        let unblock = blocked
+            .unblock
+            .as_deref()
+            .map(|command| clean(command.strip_prefix("aishell ").unwrap_or(command)));
         let mut reasons = vec![Reason {
             field: None,
             text: format!("{}: {}", blocked.reason.as_str(), clean(&blocked.detail)),
             note: unblock,
         }];
-        reasons.extend(self.reasons(&blocked.because).into_iter().filter(|reason| !reason.text.is_empty()));
+        reasons.extend(
+            self.reasons(&blocked.because)
+                .into_iter()
+                .filter(|reason| !reason.text.is_empty()),
+        );
         Row {
             outcome: None,
             mark: "!",
@@ -232,7 +244,7 @@ impl Style<'_> {
             .iter()
             .map(|because| {
                 let place = because.at.as_ref().map(|place| {
-                    let place = place.seen_from(self.directory);
+                    let place = self.viewpoint.see(place);
                     clean(&format!("{}:{}", place.file.display(), place.line))
                 });
                 value::reason(because, self.signs().arrow, place)
@@ -242,11 +254,15 @@ impl Style<'_> {
 
     fn mark(self, action: Action) -> (&'static str, Tone) {
         match action {
-            Action::Pull | Action::Build | Action::Snapshot | Action::Populate | Action::Create => ("+", Tone::Good),
+            Action::Pull | Action::Build | Action::Snapshot | Action::Populate | Action::Create => {
+                ("+", Tone::Good)
+            }
             Action::Update | Action::Connect | Action::Disconnect | Action::Rename | Action::Tag => {
                 ("~", Tone::Change)
             }
-            Action::Start | Action::Unpause | Action::Restart | Action::Stop => (self.signs().restart, Tone::Change),
+            Action::Start | Action::Unpause | Action::Restart | Action::Stop => {
+                (self.signs().restart, Tone::Change)
+            }
             Action::Replace => (self.signs().replace, Tone::Change),
             Action::Remove => ("-", Tone::Bad),
         }
@@ -369,7 +385,11 @@ fn trim(text: &mut String) {
 }
 
 fn padded(text: &str, width: usize, tone: Tone) -> String {
-    format!("{}{}", tone.paint(text), " ".repeat(width.saturating_sub(text.width())))
+    format!(
+        "{}{}",
+        tone.paint(text),
+        " ".repeat(width.saturating_sub(text.width()))
+    )
 }
 
 /// Breaks text at spaces so that no line is wider than there is room; words that are too long stay whole.

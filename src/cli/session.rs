@@ -2,13 +2,18 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::failure::Failure;
 use super::output::Output;
 use super::render::Style;
+use super::viewpoint::Viewpoint;
 use super::{Format, Global};
+use crate::engine::docker::{DockerEngine, Target};
 use crate::host::Host;
-use crate::manifest::load::{self, Loaded, LoadError, STANDARD_INPUT};
+use crate::manifest::EngineAddress;
+use crate::manifest::load::{self, LoadError, Loaded, STANDARD_INPUT};
+use crate::prepare::Prepared;
 
 /// Who runs a command, with which options, and where the answer goes.
 #[derive(Debug)]
@@ -18,15 +23,18 @@ pub struct Session {
     /// The host.
     pub host: Host,
     /// Where answers and talk go.
-    pub output: Output,
+    pub output: Arc<Output>,
 }
 
 impl Session {
-    /// Returns how things are shown to the person.
-    pub fn style(&self) -> Style<'_> {
+    /// Returns how things are shown to the person; `base` is the directory of the manifest.
+    pub fn style<'a>(&'a self, base: &'a Path) -> Style<'a> {
         Style {
             layout: self.output.layout(),
-            directory: &self.host.directory,
+            viewpoint: Viewpoint {
+                directory: &self.host.directory,
+                base,
+            },
         }
     }
 
@@ -46,11 +54,33 @@ impl Session {
         }
     }
 
-    /// Loads the manifest that is meant.
+    /// Loads the manifest that is meant, with everything this host says about it.
     ///
     /// # Errors
-    /// As [`load::find`] and [`load::load`], or when it is named twice.
-    pub fn load(&self, argument: Option<&Path>) -> Result<Loaded, Failure> {
+    /// As [`load::find`] and [`Prepared::of`], or when it is named twice.
+    pub fn prepare(&self, argument: Option<&Path>) -> Result<Prepared, Failure> {
+        Ok(Prepared::of(self.load(argument)?, &self.host)?)
+    }
+
+    /// Finds the engine that is meant: as the options say, else the manifest, else as Docker would choose.
+    ///
+    /// # Errors
+    /// It is not known where the engine is. Whether it is there is not asked yet.
+    pub fn engine(&self, manifest: &EngineAddress) -> Result<DockerEngine, Failure> {
+        let manifest = match manifest {
+            EngineAddress::Current => Target::Default,
+            EngineAddress::Context(name) => Target::Context(name.clone()),
+            EngineAddress::Host(uri) => Target::Host(uri.clone()),
+        };
+        let target = Target::choose(self.global.host.clone(), self.global.context.clone(), manifest);
+        Ok(DockerEngine::connect(
+            &target,
+            &self.host.environment,
+            Some(&self.host.home),
+        )?)
+    }
+
+    fn load(&self, argument: Option<&Path>) -> Result<Loaded, Failure> {
         let path = match self.path(argument)? {
             Some(path) if path == Path::new(STANDARD_INPUT) => return Ok(self.standard_input()?),
             Some(path) => path.to_path_buf(),

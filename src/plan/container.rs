@@ -284,8 +284,7 @@ fn differences(container: &Container, live: &observed::Container) -> Vec<Differe
     for (network, endpoint) in &mut spec.networks {
         let asked = wanted.networks.get(network);
         endpoint.aliases.retain(|alias| {
-            Some(alias) != spec.hostname.as_ref()
-                || asked.is_some_and(|asked| asked.aliases.contains(alias))
+            Some(alias) != spec.hostname.as_ref() || asked.is_some_and(|asked| asked.aliases.contains(alias))
         });
     }
     // The image is judged by what it is; see `image_change`.

@@ -29,7 +29,12 @@ impl Style<'_> {
             text.push_str(&table(&["KIND", "NAME", "CONVERGED", "READY", "DETAIL"], &rows));
             text.push('\n');
         }
-        let line = match status.conditions.iter().filter(|condition| is_bad(condition)).collect::<Vec<_>>() {
+        let line = match status
+            .conditions
+            .iter()
+            .filter(|condition| is_bad(condition))
+            .collect::<Vec<_>>()
+        {
             bad if !bad.is_empty() => {
                 let messages: Vec<String> = bad.iter().map(|condition| clean(&condition.message)).collect();
                 format!("not converged: {}", messages.join("; "))
@@ -72,7 +77,9 @@ fn detail(conditions: &[Condition], container: Option<&ContainerStatus>, now: Ti
     for condition in conditions.iter().filter(|condition| is_bad(condition)) {
         let part = match condition.kind {
             ConditionKind::Blocked => format!("blocked: {}", condition.message),
-            ConditionKind::Converged | ConditionKind::Ready | ConditionKind::Degraded => condition.message.clone(),
+            ConditionKind::Converged | ConditionKind::Ready | ConditionKind::Degraded => {
+                condition.message.clone()
+            }
         };
         if told.as_ref() != Some(&part) && !parts.contains(&part) {
             parts.push(part);

@@ -22,7 +22,11 @@ impl Cell {
 
     /// Makes a cell without a tone; nothing is shown as `-`, so that columns can be counted.
     pub fn plain(text: impl AsRef<str>) -> Self {
-        let text = if text.as_ref().is_empty() { "-" } else { text.as_ref() };
+        let text = if text.as_ref().is_empty() {
+            "-"
+        } else {
+            text.as_ref()
+        };
         Self::new(text, Tone::Plain)
     }
 }
@@ -59,8 +63,16 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_what_they_hold() {
         let rows = [
-            vec![Cell::plain("api"), Cell::new("running", Tone::Good), Cell::plain("")],
-            vec![Cell::plain("a-longer-name"), Cell::plain("exited (1)"), Cell::plain("claude")],
+            vec![
+                Cell::plain("api"),
+                Cell::new("running", Tone::Good),
+                Cell::plain(""),
+            ],
+            vec![
+                Cell::plain("a-longer-name"),
+                Cell::plain("exited (1)"),
+                Cell::plain("claude"),
+            ],
         ];
         let text = table(&["NAME", "STATE", "HARNESS"], &rows);
         insta::assert_snapshot!(anstream::adapter::strip_str(&text), @r"

@@ -69,7 +69,11 @@ pub fn reason(because: &Because, arrow: &str, note: Option<String>) -> Reason {
             (true, false) => words(&format!("network {network} is wanted")),
             (true, true) | (false, false) => Reason {
                 field: Some(format!("network {network}")),
-                text: format!("aliases {} {arrow} {}", value("aliases", from), value("aliases", to)),
+                text: format!(
+                    "aliases {} {arrow} {}",
+                    value("aliases", from),
+                    value("aliases", to)
+                ),
                 note,
             },
         };
@@ -94,13 +98,17 @@ pub fn value(field: &str, value: &Value) -> String {
     let last = field.rsplit('.').next().unwrap_or(field);
     match value {
         Value::Null => "(none)".to_owned(),
-        Value::Number(_) if field.starts_with("resources.") || field == "stop.timeout" => match (last, number) {
-            ("memory" | "memorySwap" | "reservation" | "shm", Some(bytes)) => Memory::bytes(bytes).to_string(),
-            ("memorySwap", None) => "unlimited".to_owned(),
-            ("cpus", Some(nano)) => Cpus::nano(nano).to_string(),
-            ("timeout", Some(seconds)) => Duration::seconds(seconds).to_string(),
-            _ => value.to_string(),
-        },
+        Value::Number(_) if field.starts_with("resources.") || field == "stop.timeout" => {
+            match (last, number) {
+                ("memory" | "memorySwap" | "reservation" | "shm", Some(bytes)) => {
+                    Memory::bytes(bytes).to_string()
+                }
+                ("memorySwap", None) => "unlimited".to_owned(),
+                ("cpus", Some(nano)) => Cpus::nano(nano).to_string(),
+                ("timeout", Some(seconds)) => Duration::seconds(seconds).to_string(),
+                _ => value.to_string(),
+            }
+        }
         Value::String(text) if is_free(field) && text != "(secret)" => quoted(text),
         Value::String(text) => clean(text),
         Value::Array(values) if field.starts_with("ports.") && values.len() == 1 => {
@@ -128,9 +136,13 @@ fn quoted(text: &str) -> String {
         .chars()
         .flat_map(|character| {
             let ordinary = !character.is_control() && !matches!(character, '"' | '\\');
-            let escaped = (!ordinary || super::super::output::clean(character.encode_utf8(&mut [0; 4])).contains('\u{fffd}'))
-                .then(|| character.escape_default().to_string());
-            escaped.unwrap_or_else(|| character.to_string()).chars().collect::<Vec<_>>()
+            let escaped = (!ordinary
+                || super::super::output::clean(character.encode_utf8(&mut [0; 4])).contains('\u{fffd}'))
+            .then(|| character.escape_default().to_string());
+            escaped
+                .unwrap_or_else(|| character.to_string())
+                .chars()
+                .collect::<Vec<_>>()
         })
         .collect();
     format!("\"{escaped}\"")
@@ -159,7 +171,11 @@ pub fn ago(time: &str, now: Timestamp) -> String {
     match (now - then).round(SpanRound::new().largest(Unit::Hour).smallest(Unit::Second)) {
         Ok(span) if span.is_negative() || span.is_zero() => "now".to_owned(),
         Ok(span) => {
-            let (hours, minutes, seconds) = (i64::from(span.get_hours()), span.get_minutes(), span.get_seconds());
+            let (hours, minutes, seconds) = (
+                i64::from(span.get_hours()),
+                span.get_minutes(),
+                span.get_seconds(),
+            );
             match (hours / 24, hours, minutes) {
                 (0, 0, 0) => format!("{seconds}s ago"),
                 (0, 0, _) => format!("{minutes}m ago"),
@@ -186,7 +202,11 @@ mod tests {
             ("resources.pids", json!(512), "512"),
             ("stop.timeout", json!(90), "1m30s"),
             ("env.MODE", json!("safe"), "\"safe\""),
-            ("env.MODE", json!("a\u{1b}[31m\u{202e}\""), "\"a\\u{1b}[31m\\u{202e}\\\"\""),
+            (
+                "env.MODE",
+                json!("a\u{1b}[31m\u{202e}\""),
+                "\"a\\u{1b}[31m\\u{202e}\\\"\"",
+            ),
             ("env.TOKEN", json!("(secret)"), "(secret)"),
             ("restart", json!("unless-stopped"), "unless-stopped"),
             ("ports.3000/tcp", json!(["127.0.0.1:3000"]), "127.0.0.1:3000"),
@@ -224,6 +244,9 @@ mod tests {
         ] {
             assert_eq!(ago(time, now), expected);
         }
-        assert_eq!((seconds(0.04), seconds(9.9), seconds(75.2)), ("0.0s".into(), "9.9s".into(), "1m15s".into()));
+        assert_eq!(
+            (seconds(0.04), seconds(9.9), seconds(75.2)),
+            ("0.0s".into(), "9.9s".into(), "1m15s".into())
+        );
     }
 }
