@@ -72,7 +72,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "host")]
     context: Option<String>,
 
-    /// Use the engine at this address, such as unix:///var/run/docker.sock
+    /// Use the engine at this address, such as `unix:///var/run/docker.sock`
     #[arg(long, global = true, value_name = "URI")]
     host: Option<String>,
 
@@ -88,7 +88,7 @@ pub struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Print more; twice for everything (AISHELL_LOG is a finer filter)
+    /// Print more; twice for everything (`AISHELL_LOG` is a finer filter)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 
@@ -164,7 +164,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
         Command::Status(status) => wait(status.run(session))?,
         Command::Ps(ps) => wait(ps.run(session))?,
         Command::Delete(delete) => wait(delete.run(session))?,
-        Command::Schema(schema) => schema.run(session),
+        Command::Schema(schema) => Ok(schema.run(session)),
         Command::Completions(completions) => Ok(completions.run(session)),
     }
 }

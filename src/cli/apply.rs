@@ -39,7 +39,7 @@ impl Apply {
     /// The manifest is invalid, or the engine cannot be asked. Nothing was touched.
     pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
         if self.dry_run {
-            return Diff::new(self.manifest, self.options).run(session).await;
+            return Box::pin(Diff::new(self.manifest, self.options).run(session)).await;
         }
         let prepared = session.prepare(self.manifest.as_deref())?;
         let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
@@ -49,7 +49,7 @@ impl Apply {
         };
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
-        let work = reconcile(&engine, &subject, &watcher, &stop);
+        let work = Box::pin(reconcile(&engine, &subject, &watcher, &stop));
         let again = session.again("apply", self.manifest.as_deref());
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
         let (report, signal) = match ended {
@@ -87,11 +87,14 @@ pub fn conclude(session: &Session, watcher: &Watcher, report: &Report, again: &s
 /// Returns how the program ends after a report.
 pub fn exit(report: &Report) -> Exit {
     let failed = report.steps.iter().any(|done| done.outcome == Outcome::Failed);
-    match (failed, report.blocked.is_empty(), report.converged) {
-        (true, _, _) => Exit::Failed,
-        (false, false, _) => Exit::Blocked,
-        (false, true, true) => Exit::Done,
-        // Something was left undone, although nothing failed and nobody is needed.
-        (false, true, false) => Exit::Failed,
+    if failed {
+        Exit::Failed
+    } else if !report.blocked.is_empty() {
+        Exit::Blocked
+    } else if report.converged {
+        Exit::Done
+    } else {
+        // Nothing failed and nobody is needed, and still something was left undone.
+        Exit::Failed
     }
 }

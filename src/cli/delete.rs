@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::json;
 use super::progress::Watcher;
-use super::render::count;
+use super::render::{count, notes};
 use super::session::Session;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::{Listener as _, Stop, apply};
@@ -58,19 +58,19 @@ impl Delete {
         let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
         let owner = prepared.owner();
         let data_loss = self.allow.contains(&Allowed::DataLoss);
-        let observed = observe(&engine, owner, &BTreeSet::new()).await?;
+        let observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
         let plan = deletion(&observed, prepared.info(), data_loss);
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
         if plan.steps.is_empty() {
             nothing(session, &watcher, plan);
             return Ok(Exit::Done);
         }
-        if !self.yes && !self.consents(session, &watcher, &plan)? {
+        if !self.yes && !consents(session, &watcher, &plan)? {
             session.output.talk("nothing was touched\n");
             return Ok(Exit::Blocked);
         }
         let (wish, stop) = Stop::new();
-        let work = remove(&engine, owner, plan, &watcher, &stop);
+        let work = Box::pin(remove(&engine, owner, plan, &watcher, &stop));
         let again = session.again("delete", self.manifest.as_deref());
         let (report, signal) = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
             Ended::Whole(report, signal) => (report, signal),
@@ -79,37 +79,30 @@ impl Delete {
         conclude(session, &watcher, &report, &again);
         Ok(signal.map_or_else(|| exit(&report), Signal::exit))
     }
+}
 
-    /// Lists what would go, and asks.
-    fn consents(&self, session: &Session, watcher: &Watcher, plan: &Plan) -> Result<bool, Failure> {
-        if session.global.no_input || !session.output.can_ask() {
-            return Err(Failure::usage(
-                format!(
-                    "deleting {} needs your consent",
-                    count(plan.steps.len(), "resource")
-                ),
-                "say it with --yes",
-            ));
-        }
-        session.output.talk(&watcher.style().plan(plan, false));
-        Ok(session
-            .output
-            .ask(&format!("\nDelete {}?", count(plan.steps.len(), "resource"))))
+/// Lists what would go, and asks.
+fn consents(session: &Session, watcher: &Watcher, plan: &Plan) -> Result<bool, Failure> {
+    session.output.talk(&watcher.style().plan(plan, false));
+    let resources = count(plan.steps.len(), "resource");
+    if session.global.no_input || !session.output.can_ask() {
+        let message = format!("nobody is there to be asked whether to remove {resources}");
+        return Err(Failure::usage(message, "consent with --yes"));
     }
+    Ok(session.output.ask(&format!("\nRemove {resources}?")))
 }
 
 fn nothing(session: &Session, watcher: &Watcher, plan: Plan) {
     if session.is_json() {
         let report = report(plan, Vec::new(), true, false);
-        session
-            .output
-            .document(&json::Report::of(&report, watcher.style().viewpoint));
+        let document = json::Report::of(&report, watcher.style().viewpoint);
+        session.output.document(&document);
     } else {
         watcher.header(&plan.manifest, &plan.engine);
-        let notes: String = plan.notes.iter().map(|note| format!("{note}\n")).collect();
-        session.output.answer(&format!(
-            "nothing to delete: no container or network belongs to the manifest\n{notes}"
-        ));
+        session
+            .output
+            .answer("nothing to remove: the manifest owns no container and no network\n");
+        session.output.answer(&notes(&plan.notes));
     }
 }
 

@@ -57,7 +57,7 @@ impl Diff {
             intent: &prepared,
             consent: self.options.consent(),
         };
-        let plan = look(&engine, &subject).await?.plan;
+        let plan = Box::pin(look(&engine, &subject)).await?.plan;
         let style = session.style(prepared.loaded.source.directory());
         if session.is_json() {
             session.output.document(&json::Plan::of(&plan, style.viewpoint));

@@ -53,17 +53,22 @@ impl Failure {
 
     /// Returns the failure as people read it, with colours.
     pub fn render(&self, layout: Layout, directory: &Path) -> String {
-        let mut text = String::new();
-        for problem in &self.problems {
-            text.push_str(&report(problem, &self.texts, layout, directory));
-            text.push('\n');
-        }
+        let mut lines: Vec<String> = self
+            .problems
+            .iter()
+            .map(|problem| report(problem, &self.texts, layout, directory))
+            .collect();
         if self.problems.len() > 1 {
-            text.push_str(&format!("{} problems\n", self.problems.len()));
+            lines.push(format!("{} problems", self.problems.len()));
         }
+        let mut text = lines.join("\n\n");
+        text.push('\n');
         text
     }
 }
+
+/// How wide a source line may be where no terminal sets a limit.
+const UNLIMITED: usize = 10_000;
 
 /// Returns one problem as people read it, with colours.
 fn report(problem: &Problem, texts: &Texts, layout: Layout, directory: &Path) -> String {
@@ -84,7 +89,7 @@ fn report(problem: &Problem, texts: &Texts, layout: Layout, directory: &Path) ->
             ),
         };
     }
-    let renderer = Renderer::styled().term_width(layout.width.unwrap_or(usize::MAX).max(40));
+    let renderer = Renderer::styled().term_width(layout.width.unwrap_or(UNLIMITED).max(40));
     let Some(hint) = &problem.hint else {
         return renderer.render(&[group]);
     };
@@ -93,7 +98,8 @@ fn report(problem: &Problem, texts: &Texts, layout: Layout, directory: &Path) ->
         return renderer.render(&[group.element(level.message(hint.as_str()))]);
     }
     // Without a source line there is no frame a hint could hang in.
-    renderer.render(&[group, Group::with_title(level.secondary_title(hint.as_str()))])
+    let hint = Group::with_title(level.secondary_title(hint.as_str()));
+    [renderer.render(&[group]), renderer.render(&[hint])].join("\n")
 }
 
 /// Returns the bytes of a text that are meant; `None` when the place is not in it.
@@ -275,6 +281,13 @@ mod tests {
     #[test]
     fn a_problem_shows_its_place_its_line_and_its_hint() {
         insta::assert_snapshot!(plain(&failure(vec![problem(4, 26, 2)])), @r"
+        error: `4q` is not a size
+         --> aishell.yaml:4:26
+          |
+        4 |     resources: { memory: 4q }
+          |                          ^^
+          |
+          = hint: write it like `4GiB`
         ");
     }
 
@@ -282,6 +295,23 @@ mod tests {
     fn problems_are_shown_all_and_counted() {
         let text = plain(&failure(vec![problem(1, 1, 4), problem(9, 1, 1)]));
         insta::assert_snapshot!(text, @r"
+        error: `4q` is not a size
+         --> aishell.yaml:1:1
+          |
+        1 | name: demo
+          | ^^^^
+          |
+          = hint: write it like `4GiB`
+
+        error: `4q` is not a size
+         --> aishell.yaml:4:31
+          |
+        4 |     resources: { memory: 4q }
+          |                              ^
+          |
+          = hint: write it like `4GiB`
+
+        2 problems
         ");
     }
 
@@ -293,6 +323,8 @@ mod tests {
             denied: true,
         };
         insta::assert_snapshot!(plain(&error.into()), @r"
+        error: the engine at unix:///var/run/docker.sock cannot be reached: permission denied
+        hint: /var/run/docker.sock is not open to you: add yourself to the group that owns it (`sudo usermod -aG docker $USER`, then log in again), or run aishell with sudo
         ");
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::json;
 use super::output::{Format, Output, clean};
-use super::render::{Columns, Style, value};
+use super::render::row::Columns;
+use super::render::{Style, value};
 use super::session::Session;
 use super::signal::Signal;
 use super::viewpoint::Viewpoint;
@@ -267,7 +268,7 @@ impl Listener for Watcher {
                 event.event = json::Happening::Finished;
                 event.outcome = Some(done.outcome);
                 event.seconds = Some(done.seconds);
-                event.error = done.error.clone();
+                event.error.clone_from(&done.error);
             }),
             Shown::Plain if !self.writes_lines() => {
                 let error = done

@@ -41,9 +41,9 @@ impl Ps {
     /// The manifest is invalid, or the engine cannot be asked.
     pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
         let (engine, mut listed) = if self.all_projects {
-            all(session).await?
+            Box::pin(all(session)).await?
         } else {
-            project(session).await?
+            Box::pin(project(session)).await?
         };
         listed.sort_by(|one, other| order(&one.container).cmp(&order(&other.container)));
         if session.is_json() {
@@ -109,7 +109,7 @@ fn at_home(path: &str, home: &Path) -> String {
 async fn project(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
     let prepared = session.prepare(None)?;
     let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
-    let observed = observe(&engine, prepared.owner(), prepared.references()).await?;
+    let observed = Box::pin(observe(&engine, prepared.owner(), prepared.references())).await?;
     let desired = prepared.resolve(&observed);
     let wanted: BTreeMap<String, ContainerStatus> = containers(&desired, &observed);
     let listed = observed.containers.into_values().map(|container| {
@@ -129,7 +129,7 @@ async fn project(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure
 
 async fn all(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
     let engine = session.engine(&EngineAddress::Current)?;
-    let (info, containers) = everyone(&engine).await?;
+    let (info, containers) = Box::pin(everyone(&engine)).await?;
     let listed = containers.into_iter().map(|container| Listed {
         status: standing(&container),
         container,

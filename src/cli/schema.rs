@@ -5,7 +5,6 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema as JsonSchemaDocument};
 
 use super::exit::Exit;
-use super::failure::Failure;
 use super::json;
 use super::session::Session;
 
@@ -65,8 +64,8 @@ fn of<T: JsonSchema>() -> JsonSchemaDocument {
 
 impl Schema {
     /// Prints the schema.
-    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+    pub fn run(self, session: &Session) -> Exit {
         session.output.document(&self.document.schema());
-        Ok(Exit::Done)
+        Exit::Done
     }
 }

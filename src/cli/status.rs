@@ -35,7 +35,7 @@ impl Status {
             intent: &prepared,
             consent: Consent::default(),
         };
-        let look = look(&engine, &subject).await?;
+        let look = Box::pin(look(&engine, &subject)).await?;
         let status = status(&look.desired, &look.observed, &look.plan);
         if session.is_json() {
             session.output.document(&json::Status::of(&status));

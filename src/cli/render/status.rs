@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::table::{Cell, table};
-use super::{Style, value};
+use super::{Style, notes, value};
 use crate::cli::output::{Tone, clean};
 use crate::observed::{Health, RunState};
 use crate::report::{Condition, ConditionKind, ContainerStatus, Status, Truth};
@@ -42,9 +42,7 @@ impl Style<'_> {
             _ if status.is_good() => "converged and ready".to_owned(),
             _ => "converged, but not ready".to_owned(),
         };
-        text.push_str(&format!("{line}\n"));
-        text.push_str(&self.notes(&status.notes));
-        text
+        [text, line, "\n".to_owned(), notes(&status.notes)].concat()
     }
 }
 
@@ -90,17 +88,20 @@ fn detail(conditions: &[Condition], container: Option<&ContainerStatus>, now: Ti
 
 /// Returns what a container is doing, how healthy it is, and since when.
 fn standing(state: RunState, container: Option<&ContainerStatus>, now: Timestamp) -> String {
-    let mut text = state.display();
-    if state != RunState::Running {
-        return text;
+    let healthy = match container.and_then(|container| container.health) {
+        Some(Health::Healthy) => ", healthy",
+        Some(Health::Starting | Health::Unhealthy) | None => "",
+    };
+    let started = container
+        .and_then(|container| container.started_at.as_deref())
+        .map(|started| format!(", started {}", value::ago(started, now)));
+    match state {
+        RunState::Running => format!("{}{healthy}{}", state.display(), started.unwrap_or_default()),
+        RunState::Created
+        | RunState::Paused
+        | RunState::Restarting
+        | RunState::Exited { .. }
+        | RunState::Removing
+        | RunState::Dead => state.display(),
     }
-    match container.and_then(|container| container.health) {
-        Some(Health::Healthy) => text.push_str(", healthy"),
-        Some(Health::Starting | Health::Unhealthy) | None => {}
-    }
-    if let Some(started) = container.and_then(|container| container.started_at.as_deref()) {
-        let ago = value::ago(started, now);
-        text.push_str(&format!(", started {ago}"));
-    }
-    text
 }

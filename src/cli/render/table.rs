@@ -76,6 +76,9 @@ mod tests {
         ];
         let text = table(&["NAME", "STATE", "HARNESS"], &rows);
         insta::assert_snapshot!(anstream::adapter::strip_str(&text), @r"
+        NAME            STATE        HARNESS
+        api             running      -
+        a-longer-name   exited (1)   claude
         ");
     }
 }

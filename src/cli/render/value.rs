@@ -169,7 +169,7 @@ pub fn ago(time: &str, now: Timestamp) -> String {
         return clean(time);
     };
     match (now - then).round(SpanRound::new().largest(Unit::Hour).smallest(Unit::Second)) {
-        Ok(span) if span.is_negative() || span.is_zero() => "now".to_owned(),
+        Ok(span) if span.is_negative() || span.is_zero() => "just now".to_owned(),
         Ok(span) => {
             let (hours, minutes, seconds) = (
                 i64::from(span.get_hours()),
@@ -239,7 +239,7 @@ mod tests {
             ("2025-06-10T11:45:00Z", "15m ago"),
             ("2025-06-10T09:00:00+00:00", "3h ago"),
             ("2025-06-01T12:00:00Z", "9d ago"),
-            ("2025-06-11T12:00:00Z", "now"),
+            ("2025-06-11T12:00:00Z", "just now"),
             ("yesterday", "yesterday"),
         ] {
             assert_eq!(ago(time, now), expected);
