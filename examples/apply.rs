@@ -1,4 +1,5 @@
 //! Reconciles one manifest from code: `cargo run --example apply -- manifest.yaml`.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 use std::path::Path;
