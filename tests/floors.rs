@@ -29,6 +29,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
             "context",
             "dockerfile",
             "desired",
+            "facts",
             "drift",
             "step",
             "report",
@@ -36,7 +37,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ),
     ("judgement", &["resolve", "plan", "status"]),
     ("hands", &["engine", "observe", "protocol", "apply"]),
-    ("rhythm", &["reconcile", "controller"]),
+    ("rhythm", &["reconcile", "prepare", "controller"]),
     ("side doors", &["session", "detect", "import"]),
     ("voice", &["cli"]),
 ];
