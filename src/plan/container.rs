@@ -278,6 +278,16 @@ fn differences(container: &Container, live: &observed::Container) -> Vec<Differe
     };
     let mut spec = live.spec.clone();
     let mut wanted = wanted;
+    // An entrypoint that was cleared is shown as an empty list, or not at all.
+    spec.entrypoint = spec.entrypoint.filter(|words| !words.is_empty());
+    // Some engines add the host name to the aliases; what was asked for is there either way.
+    for (network, endpoint) in &mut spec.networks {
+        let asked = wanted.networks.get(network);
+        endpoint.aliases.retain(|alias| {
+            Some(alias) != spec.hostname.as_ref()
+                || asked.is_some_and(|asked| asked.aliases.contains(alias))
+        });
+    }
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();

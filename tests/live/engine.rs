@@ -1,9 +1,10 @@
 //! Every call, against a real engine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use aishell::call::{Answer, Call, Commit, ContainerReply, Content, Create, File};
+use aishell::call::{Answer, Build, Call, Commit, ContainerReply, Content, Create, File};
 use aishell::engine::docker::{DockerEngine, Host};
 use aishell::engine::{Engine as _, EngineError};
 use aishell::label::{self, Kind};
@@ -817,4 +818,228 @@ async fn a_hundred_inspects_share_their_connections() {
     .await;
     eprintln!("100 inspects, 8 at a time: {:?}", began.elapsed());
     assert_eq!(count, 100);
+}
+
+/// A directory with files, to be sent as a context.
+struct Context {
+    directory: tempfile::TempDir,
+    files: Vec<PathBuf>,
+}
+
+impl Context {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+        Self {
+            directory,
+            files: files.iter().map(|(path, _)| PathBuf::from(path)).collect(),
+        }
+    }
+
+    fn build(&self, world: &World, tag: &str, dockerfile: &str) -> Build {
+        Build {
+            tag: tag.to_owned(),
+            labels: world.labels(Kind::Foundation),
+            dockerfile: dockerfile.to_owned(),
+            context: self.directory.path().to_owned(),
+            files: self.files.clone(),
+            args: BTreeMap::new(),
+            target: None,
+            certificates: None,
+        }
+    }
+}
+
+/// Returns what a command says in a container of an image.
+async fn said(world: &World, name: &str, image: &str, text: &str) -> Vec<String> {
+    let spec = ContainerSpec {
+        image: image.to_owned(),
+        ..script(text)
+    };
+    let container = world.create(name, spec).await;
+    world
+        .call(Call::StartContainer {
+            container: container.clone(),
+        })
+        .await;
+    match world.call(Call::FollowLog { container }).await {
+        Answer::Log(log) => log,
+        other => panic!("no log: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_built_from_its_context_and_nothing_else() {
+    let world = world().await;
+    let mut context = Context::of(&[
+        ("a", "1"),
+        ("d/script", "2"),
+        ("Dockerfile", "of the context"),
+        (".aishell/x", "3"),
+    ]);
+    context.files.push("link".into());
+    std::os::unix::fs::symlink("d/script", context.directory.path().join("link")).expect("a link");
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o750);
+    std::fs::set_permissions(context.directory.path().join("d/script"), permissions).expect("permissions");
+    let tag = world.tag("built");
+    let word = world.name("word");
+    let text = format!(
+        "FROM {BASE} AS one\nARG WORD\nRUN echo \"word is $WORD\" && echo {word} > /word\nCOPY . /all/\n\
+         RUN --mount=type=bind,target=/s cat /s/a\nFROM one\nRUN false\n"
+    );
+    let mut build = context.build(&world, &tag, &text);
+    build.target = Some("one".to_owned());
+    build.args.insert("WORD".to_owned(), "given".to_owned());
+    let (progress, events) = listening();
+    let answer = world
+        .engine
+        .call(&Call::BuildImage(Box::new(build.clone())), &progress)
+        .await;
+    let made = id(answer.expect("an image"));
+    let reply = image(&world, &tag).await;
+    assert_eq!(reply.image.id, made);
+    assert_eq!(
+        reply.image.labels.get(label::KIND).map(String::as_str),
+        Some("foundation")
+    );
+    assert_eq!(reply.image.labels.get(label::UID).map(String::len), Some(16));
+    let told = lines(&events);
+    assert!(
+        told.iter().any(|line| line.starts_with("[one 2/4] RUN echo")),
+        "{told:#?}"
+    );
+    assert!(told.contains(&"word is given".to_owned()), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("internal")), "{told:#?}");
+    assert_eq!(
+        said(
+            &world,
+            "look",
+            &tag,
+            "cd /all && find . -type f -o -type l | sort && stat -c '%u:%g %a %y' d/script && readlink link"
+        )
+        .await,
+        [
+            "./.aishell/x",
+            "./Dockerfile",
+            "./a",
+            "./d/script",
+            "./link",
+            "0:0 750 1980-01-02 00:00:00.000000000 +0000",
+            "d/script"
+        ]
+    );
+    // The same once more costs nothing.
+    let (progress, events) = listening();
+    world
+        .engine
+        .call(&Call::BuildImage(Box::new(build)), &progress)
+        .await
+        .expect("an image");
+    let told = lines(&events);
+    assert!(
+        told.iter()
+            .any(|line| line.starts_with("[one 3/4] COPY") && line.ends_with("(cached)")),
+        "{told:#?}"
+    );
+}
+
+#[tokio::test]
+async fn certificates_reach_every_run_and_stay_nowhere() {
+    let world = world().await;
+    let context = Context::of(&[("a", "1")]);
+    let tag = world.tag("certified");
+    let unique = world.name("unique");
+    let text = format!(
+        "FROM {BASE}\nCOPY . /all/\nRUN echo {unique}; cat $SSL_CERT_FILE && cat $APT_CONFIG && apt-config dump > /apt && \
+         ls /dev > /devices && env > /env\nUSER 1000\nRUN [\"cat\", \"/dev/aishell/ca.pem\"]\n"
+    );
+    let mut build = context.build(&world, &tag, &text);
+    build.certificates = Some(b"-----BUNDLE-----\n".to_vec());
+    let (progress, events) = listening();
+    world
+        .engine
+        .call(&Call::BuildImage(Box::new(build)), &progress)
+        .await
+        .expect("an image");
+    let told = lines(&events);
+    assert_eq!(
+        told.iter().filter(|line| *line == "-----BUNDLE-----").count(),
+        2,
+        "{told:#?}"
+    );
+    let reply = image(&world, &tag).await;
+    assert_eq!(reply.config.env.keys().collect::<Vec<_>>(), ["PATH"]);
+    let log = said(
+        &world,
+        "look",
+        &tag,
+        "find / -xdev -name '*aishell*' 2>/dev/null; ls -A /all; grep -c CAInfo /apt; env | grep CERT",
+    )
+    .await;
+    assert_eq!(log, ["a", "1"]);
+}
+
+#[tokio::test]
+async fn a_build_that_fails_shows_the_end_of_the_failing_step() {
+    let world = world().await;
+    let context = Context::of(&[("a", "1")]);
+    let unique = world.name("unique");
+    let text = format!(
+        "FROM {BASE}\nRUN echo {unique}; for i in $(seq 60); do echo line $i; done; echo wrong >&2; exit 7\n"
+    );
+    let build = context.build(&world, &world.tag("failing"), &text);
+    let failed = world.try_call(Call::BuildImage(Box::new(build))).await;
+    let Err(EngineError::Work { message, log }) = failed else {
+        panic!("{failed:?}")
+    };
+    assert!(message.contains("exit code: 7"), "{message}");
+    assert_eq!(log.len(), 41, "{log:#?}");
+    assert!(log[0].starts_with("[2/2] RUN echo"), "{log:#?}");
+    assert!(
+        log.contains(&"line 60".to_owned()) && log.contains(&"wrong".to_owned()),
+        "{log:#?}"
+    );
+
+    for (text, expected) in [
+        ("NONSENSE x\n", "NONSENSE"),
+        ("FROM debian:bookworm-slim\nCOPY missing /\n", "missing"),
+        ("FROM 127.0.0.1:1/none:none\nRUN x\n", "127.0.0.1:1"),
+        ("", "empty"),
+    ] {
+        let build = context.build(&world, &world.tag("failing"), text);
+        let failed = world.try_call(Call::BuildImage(Box::new(build))).await;
+        assert!(
+            matches!(&failed, Err(EngineError::Work { message, .. }) if message.contains(expected)),
+            "{failed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_context_that_cannot_be_read_is_named() {
+    let world = world().await;
+    let mut context = Context::of(&[("a", "1")]);
+    context.files.push("gone".into());
+    let build = context.build(&world, &world.tag("none"), &format!("FROM {BASE}\nCOPY a /\n"));
+    let failed = world.try_call(Call::BuildImage(Box::new(build))).await;
+    assert!(
+        matches!(&failed, Err(EngineError::Refused { message }) if message.contains("gone: No such file")),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_large_context_is_sent_in_pieces() {
+    let world = world().await;
+    let context = Context::of(&[("large", &"x".repeat(64 << 20)), ("small", "1")]);
+    let tag = world.tag("large");
+    let text = format!("FROM {BASE}\nCOPY large small /\nRUN wc -c < /large > /size\n");
+    world
+        .call(Call::BuildImage(Box::new(context.build(&world, &tag, &text))))
+        .await;
+    assert_eq!(said(&world, "look", &tag, "cat /size").await, ["67108864"]);
 }

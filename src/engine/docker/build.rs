@@ -13,12 +13,10 @@ use super::encode;
 use super::error::Failure;
 use super::log::{Lines, Tail};
 use crate::call::{Answer, Build, Call};
-use crate::dockerfile;
+use crate::dockerfile::{self, Prepared};
 use crate::engine::EngineError;
 use crate::progress::Progress;
 
-/// The name of the Dockerfile in the archive.
-const DOCKERFILE: &str = "Dockerfile";
 /// Output lines of a step that are kept for the report of its failure.
 const LAST_LINES: usize = 40;
 
@@ -41,23 +39,17 @@ pub(super) async fn build(
         target,
         certificates,
     } = build;
-    let rewritten = match certificates {
-        Some(_) => dockerfile::with_certificates(dockerfile),
-        None => dockerfile.clone(),
-    };
-    let mut extra = vec![(DOCKERFILE.to_owned(), rewritten.into_bytes())];
-    if let Some(bundle) = certificates {
-        extra.extend(dockerfile::certificate_files(bundle));
-    }
+    let taken = files.iter().any(|file| file.starts_with(dockerfile::RESERVED));
+    let Prepared { text, below } = dockerfile::prepare(dockerfile, certificates.is_some(), taken);
     let (archive, reading) = Context {
         directory: context.clone(),
         files: files.clone(),
-        below: "",
-        extra,
+        below,
+        extra: dockerfile::files(text, certificates.as_deref()),
     }
     .send();
     let options = BuildImageOptions {
-        dockerfile: DOCKERFILE.to_owned(),
+        dockerfile: dockerfile::DOCKERFILE.to_owned(),
         t: Some(tag.clone()),
         buildargs: Some(args.clone().into_iter().collect()),
         labels: Some(encode::labels(labels, uid)),

@@ -129,7 +129,7 @@ fn spec(
         env: variables(config.env),
         user: text(config.user),
         workdir: text(config.working_dir),
-        networks: endpoints(networks, short, config.hostname.as_deref()),
+        networks: endpoints(networks, short),
         hostname: text(config.hostname).filter(|name| name != short),
         labels: persons,
         mounts: mounts(host.mounts, host.tmpfs, host.binds),
@@ -273,11 +273,10 @@ fn restart(policy: Option<RestartPolicy>) -> Restart {
     }
 }
 
-/// Returns the attached networks. Some engines add the short id to the aliases, and from the start on the host name.
+/// Returns the attached networks. Some engines add the short id to the aliases.
 fn endpoints(
     networks: HashMap<String, EndpointSettings>,
     short: &str,
-    hostname: Option<&str>,
 ) -> BTreeMap<String, Endpoint> {
     networks
         .into_iter()
@@ -287,7 +286,7 @@ fn endpoints(
                 .aliases
                 .unwrap_or_default()
                 .into_iter()
-                .filter(|alias| alias != short && Some(alias.as_str()) != hostname)
+                .filter(|alias| alias != short)
                 .collect();
             (
                 network,
