@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::world::{Wish, converged, planned, steps, wish, world};
 
 fn demo() -> Wish {
-    wish().harness("claude", "2.0.22").container("api", json!({ "harness": "claude" }))
+    wish()
+        .harness("claude", "2.0.22")
+        .container("api", json!({ "harness": "claude" }))
 }
 
 #[test]

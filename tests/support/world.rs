@@ -16,7 +16,7 @@ use aishell::label::{Kind, Mark, OwnedId, Owner};
 use aishell::manifest::load::parse;
 use aishell::plan::Consent;
 use aishell::prepare::Prepared;
-use aishell::reconcile::{Intent as _, Look, Subject, look, reconcile};
+use aishell::reconcile::{Look, Subject, look, reconcile};
 use aishell::report::Report;
 use aishell::step::{ManifestInfo, Plan};
 use serde_json::{Map, Value, json};
@@ -143,8 +143,8 @@ impl Wish {
             machine: "0123456789ab".to_owned(),
             accounts: Vec::new(),
         };
-        let loaded = parse(&self.text(), &file, &host)
-            .unwrap_or_else(|error| panic!("{error:?} in {}", self.text()));
+        let loaded =
+            parse(&self.text(), &file, &host).unwrap_or_else(|error| panic!("{error:?} in {}", self.text()));
         let foundation = match &self.foundation {
             Foundation::Image(_) => None,
             Foundation::Dockerfile(instructions) => Some(Context {
@@ -203,7 +203,10 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 /// Looks, and writes nothing.
 pub fn looked(engine: &MemoryEngine, wish: &Wish) -> Look {
     let prepared = wish.prepared();
-    let subject = Subject { intent: &prepared, consent: Consent::default() };
+    let subject = Subject {
+        intent: &prepared,
+        consent: Consent::default(),
+    };
     run(look(engine, &subject)).expect("the engine answers")
 }
 
@@ -215,18 +218,31 @@ pub fn planned(engine: &MemoryEngine, wish: &Wish) -> Plan {
 /// Makes one pass, on an engine that may be cut.
 pub fn passed(engine: &MemoryEngine, wish: &Wish) -> Option<Report> {
     let prepared = wish.prepared();
-    let subject = Subject { intent: &prepared, consent: Consent::default() };
+    let subject = Subject {
+        intent: &prepared,
+        consent: Consent::default(),
+    };
     run(reconcile(engine, &subject, &Arc::new(Silent), &Stop::never())).ok()
+}
+
+/// Makes one pass, after which everything is as it should be; else says what is left.
+pub fn converge(engine: &MemoryEngine, wish: &Wish) -> Result<Report, String> {
+    let report = passed(engine, wish).ok_or("the engine does not answer")?;
+    match left_to_do(engine, wish) {
+        None => Ok(report),
+        Some(left) => {
+            let (done, text) = (told(&report), wish.text());
+            Err(format!(
+                "{left}\n--- the pass did ---\n{done}\n--- manifest ---\n{text}"
+            ))
+        }
+    }
 }
 
 /// Makes one pass, after which everything is as it should be.
 #[track_caller]
 pub fn converged(engine: &MemoryEngine, wish: &Wish) -> Report {
-    let report = passed(engine, wish).expect("the engine answers");
-    if let Some(left) = left_to_do(engine, wish) {
-        panic!("{left}\n--- the pass did ---\n{}\n--- manifest ---\n{}", told(&report), wish.text());
-    }
-    report
+    converge(engine, wish).unwrap_or_else(|left| panic!("{left}"))
 }
 
 /// Returns what is left to do, said for people; nothing in a satisfied world.
@@ -238,9 +254,18 @@ pub fn left_to_do(engine: &MemoryEngine, wish: &Wish) -> Option<String> {
     }
     let mut lines = explained(&plan);
     lines.extend(plan.blocked.iter().map(|blocked| {
-        format!("blocked: {} {}: {}", blocked.action.as_str(), blocked.resource.name, blocked.detail)
+        format!(
+            "blocked: {} {}: {}",
+            blocked.action.as_str(),
+            blocked.resource.name,
+            blocked.detail
+        )
     }));
-    lines.extend(plan.unknown.iter().map(|unknown| format!("unknown: {}: {}", unknown.name, unknown.reason)));
+    lines.extend(
+        plan.unknown
+            .iter()
+            .map(|unknown| format!("unknown: {}: {}", unknown.name, unknown.reason)),
+    );
     lines.extend(strays.iter().map(|stray| format!("stray: {stray}")));
     Some(lines.join("\n"))
 }
@@ -249,7 +274,14 @@ pub fn left_to_do(engine: &MemoryEngine, wish: &Wish) -> Option<String> {
 pub fn steps(plan: &Plan) -> Vec<String> {
     plan.steps
         .iter()
-        .map(|step| format!("{} {} {}", step.action.as_str(), step.resource.kind.as_str(), step.resource.name))
+        .map(|step| {
+            format!(
+                "{} {} {}",
+                step.action.as_str(),
+                step.resource.kind.as_str(),
+                step.resource.name
+            )
+        })
         .collect()
 }
 
@@ -272,8 +304,17 @@ pub fn explained(plan: &Plan) -> Vec<String> {
 /// Returns what a pass did in a line each.
 pub fn told(report: &Report) -> String {
     let line = |done: &aishell::report::Done| {
-        let error = done.error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
-        format!("{} {} {}{error}", done.outcome.as_str(), done.step.action.as_str(), done.step.resource.name)
+        let error = done
+            .error
+            .as_ref()
+            .map(|error| format!(": {}", error.message))
+            .unwrap_or_default();
+        format!(
+            "{} {} {}{error}",
+            done.outcome.as_str(),
+            done.step.action.as_str(),
+            done.step.resource.name
+        )
     };
     report.steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -282,22 +323,40 @@ pub fn told(report: &Report) -> String {
 pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     let world = engine.world();
     let look = looked(engine, wish);
-    let Desired { owner, containers, network, harness, .. } = &look.desired;
+    let Desired {
+        owner,
+        containers,
+        network,
+        harness,
+        ..
+    } = &look.desired;
     let names: BTreeSet<&str> = containers.values().map(|one| one.engine_name.as_str()).collect();
     let receipt = harness.as_ref().map(aishell::desired::HarnessSet::receipt);
     let mut found = Vec::new();
     for container in world.containers() {
-        let Some(mark) = own_mark(&world, container) else { continue };
+        let Some(mark) = own_mark(&world, container) else {
+            continue;
+        };
         let wanted = match mark.kind {
             Kind::Container => !owner.owns(&mark) || names.contains(container.name()),
             Kind::Receipt => {
                 receipt.as_deref() == Some(container.name())
-                    || container.volumes().all(|volume| world.volume(volume).is_some_and(|one| !one.reply.labels.is_empty()))
+                    || container.volumes().all(|volume| {
+                        world
+                            .volume(volume)
+                            .is_some_and(|one| !one.reply.labels.is_empty())
+                    })
             }
-            Kind::Foundation | Kind::Identity | Kind::Network | Kind::Volume | Kind::Harness | Kind::Job => false,
+            Kind::Foundation | Kind::Identity | Kind::Network | Kind::Volume | Kind::Harness | Kind::Job => {
+                false
+            }
         };
         if !wanted {
-            found.push(format!("container {} ({})", container.name(), container.state().display()));
+            found.push(format!(
+                "container {} ({})",
+                container.name(),
+                container.state().display()
+            ));
         }
     }
     for volume in world.volumes() {
@@ -308,15 +367,20 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     }
     let mut seen = BTreeSet::new();
     for one in world.networks() {
-        let Some(mark) = Mark::read(&one.reply.labels).filter(|mark| owner.owns(mark)) else { continue };
-        let wanted = network.as_ref().is_some_and(|network| network.name == one.reply.name);
+        let Some(mark) = Mark::read(&one.reply.labels).filter(|mark| owner.owns(mark)) else {
+            continue;
+        };
+        let wanted = network
+            .as_ref()
+            .is_some_and(|network| network.name == one.reply.name);
         if !wanted || !seen.insert(mark.name.clone()) {
             found.push(format!("network {}", one.reply.name));
         }
     }
     for image in world.images() {
         let image = &image.reply.image;
-        let ours = Mark::read(&image.labels).is_some_and(|mark| matches!(mark.kind, Kind::Identity | Kind::Foundation));
+        let ours = Mark::read(&image.labels)
+            .is_some_and(|mark| matches!(mark.kind, Kind::Identity | Kind::Foundation));
         let used = world.containers().any(|one| one.reply.image_id == image.id)
             || world.images().any(|one| one.parent.as_ref() == Some(&image.id));
         if ours && image.tags.is_empty() && !used {
@@ -328,7 +392,9 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
 
 /// Reads the labels of a container, unless they are its image's.
 pub fn own_mark(world: &World, container: &Container) -> Option<Mark> {
-    let image = world.image(&container.reply.image_id).map(|image| image.reply.image.labels.clone());
+    let image = world
+        .image(&container.reply.image_id)
+        .map(|image| image.reply.image.labels.clone());
     Mark::read_container(&container.reply.labels, &image.unwrap_or_default())
 }
 
@@ -340,11 +406,18 @@ pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
             owner.owns(&mark) || (mark.project.is_none() && mark.manifest == owner.manifest)
         })
     };
-    let containers = world.containers().filter(|one| !ours(own_mark(world, one))).map(|one| format!("{one:?}"));
-    let volumes =
-        world.volumes().filter(|one| !ours(Mark::read(&one.reply.labels))).map(|one| format!("{one:?}"));
-    let networks =
-        world.networks().filter(|one| !ours(Mark::read(&one.reply.labels))).map(|one| format!("{one:?}"));
+    let containers = world
+        .containers()
+        .filter(|one| !ours(own_mark(world, one)))
+        .map(|one| format!("{one:?}"));
+    let volumes = world
+        .volumes()
+        .filter(|one| !ours(Mark::read(&one.reply.labels)))
+        .map(|one| format!("{one:?}"));
+    let networks = world
+        .networks()
+        .filter(|one| !ours(Mark::read(&one.reply.labels)))
+        .map(|one| format!("{one:?}"));
     containers.chain(volumes).chain(networks).collect()
 }
 
