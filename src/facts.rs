@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::context::{Context, ContextError, canonical, certificates};
-use crate::desired::Account;
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::load::Loaded;
@@ -27,6 +28,19 @@ pub struct Facts {
     pub proxies: BTreeMap<String, String>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
+}
+
+/// Who a sandbox's processes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Numeric user.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Home directory, absolute.
+    pub home: String,
 }
 
 /// The variables that say which proxy to use; tools differ in which case they read.

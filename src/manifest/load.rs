@@ -79,7 +79,7 @@ impl Source {
     /// The path is that of the fields, as in `containers.reviewer.resources.memory`; mounts are found by target,
     /// ports by the port of the host, variables by name.
     pub fn place(&self, path: &str) -> Option<Place> {
-        super::locate::locate(&self.tree, path).map(|mark| mark.place())
+        super::locate::locate(&self.tree, path).map(super::place::Mark::place)
     }
 
     /// Returns the line a place is on.
@@ -234,9 +234,9 @@ fn read(path: &Path) -> Result<String, LoadError> {
 /// When no directory has one, or one directory has more than one.
 pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
     let start = &host.directory;
-    for directory in super::find::directories(start, |path| path.exists()) {
+    for directory in super::find::directories(start, std::path::Path::exists) {
         let mut candidates =
-            super::find::candidates(directory, |path| path.is_file(), |path| read(path).ok());
+            super::find::candidates(directory, std::path::Path::is_file, |path| read(path).ok());
         match candidates.len() {
             0 => {}
             1 => return Ok(candidates.remove(0)),

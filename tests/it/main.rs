@@ -1,5 +1,10 @@
-//! Tests without a real engine, in one binary.
+//! Tests that need no engine.
+#![allow(
+    clippy::expect_used,
+    reason = "a test stops where the world is not as expected"
+)]
 
+mod dependencies;
 mod laws;
 mod scenarios;
 #[path = "../support/world.rs"]
