@@ -30,7 +30,6 @@ const FLOORS: [(&str, &[&str]); 7] = [
             "facts",
             "dockerfile",
             "desired",
-            "facts",
             "drift",
             "step",
             "report",
