@@ -67,6 +67,11 @@ pub fn wanted_names(desired: &Desired, observed: &Observed) -> Vec<(ResourceKind
             names.push((ResourceKind::Volume, volume.clone()));
         }
     }
+    if let Some(network) = &desired.network
+        && !observed.networks.values().any(|found| found.name == network.name)
+    {
+        names.push((ResourceKind::Network, network.name.clone()));
+    }
     if let Some(harness) = &desired.harness {
         if !observed.volumes.contains_key(&harness.volume()) {
             names.push((ResourceKind::Volume, harness.volume()));

@@ -30,7 +30,19 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();
-    spec.differences(&wanted)
+    let mut differences = spec.differences(&wanted);
+    // Twice the memory is what the engine makes of an unset swap: it follows, and is nobody's change.
+    let follows = |spec: &ContainerSpec| {
+        let twice = spec
+            .resources
+            .memory
+            .and_then(|memory| i64::try_from(memory.saturating_mul(2)).ok());
+        twice.is_some() && spec.resources.memory_swap == twice
+    };
+    if follows(&spec) && follows(&wanted) {
+        differences.retain(|difference| difference.field != "resources.memorySwap");
+    }
+    differences
 }
 
 /// Returns a specification with what the engine merges in from an image.
