@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aishell::apply::{Silent, Stop};
@@ -121,7 +121,7 @@ impl Wish {
         json!({
             "apiVersion": "aishell/v1",
             "name": self.name,
-            "project": self.project,
+            "project": self.directory(),
             "foundation": foundation,
             "harnesses": self.harnesses,
             "containers": self.containers,
@@ -129,16 +129,27 @@ impl Wish {
         .to_string()
     }
 
-    /// Returns what can be reconciled. Nothing on disk is looked at.
+    /// Returns a real directory for the project, since loading looks whether what a manifest names exists.
+    fn directory(&self) -> PathBuf {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.project.trim_start_matches('/'));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let dockerfile = directory.join("Dockerfile");
+        if !dockerfile.exists() {
+            std::fs::write(dockerfile, "").expect("a file");
+        }
+        directory
+    }
+
+    /// Returns what can be reconciled, as if the project were at its path.
     pub fn prepared(&self) -> Prepared {
-        let project = Path::new(&self.project);
+        let project = &self.directory();
         let file = project.join("aishell.yaml");
         let host = Host {
             home: "/home/me".into(),
             uid: 1000,
             gid: 1000,
             user: "me".to_owned(),
-            directory: project.to_owned(),
+            directory: project.clone(),
             environment: BTreeMap::new(),
             machine: "0123456789ab".to_owned(),
             accounts: Vec::new(),
@@ -148,7 +159,7 @@ impl Wish {
         let foundation = match &self.foundation {
             Foundation::Image(_) => None,
             Foundation::Dockerfile(instructions) => Some(Context {
-                directory: project.to_owned(),
+                directory: project.clone(),
                 dockerfile: format!("FROM {BASE}\n{instructions}\n"),
                 files: Vec::new(),
                 digest: "0".repeat(64),
@@ -159,7 +170,7 @@ impl Wish {
                 project: self.project.clone(),
                 manifest: self.name.clone(),
                 host: host.machine.clone(),
-                file: file.display().to_string(),
+                file: format!("{}/aishell.yaml", self.project),
             },
             account: Account {
                 name: "me".to_owned(),
