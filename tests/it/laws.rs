@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use aishell::call::Create;
+use aishell::call::{Call, Create};
 use aishell::engine::EngineError;
 use aishell::engine::memory::{Cut, Fate, MemoryEngine, World};
 use aishell::label::{Kind, Labels, Mark, UID};
+use aishell::progress::Progress;
 use aishell::report::Outcome;
 use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart};
 use proptest::collection::{btree_map, vec};
@@ -15,8 +16,8 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::world::{
-    LAN, SIDECAR, Wish, converge, converged, explained, fork, left_to_do, looked, not_of, passed, planned,
-    told, wish, world,
+    BASE, LAN, SIDECAR, Wish, converge, converged, explained, fork, left_to_do, looked, not_of, passed,
+    planned, told, wish, world,
 };
 
 /// What somebody does by hand to the containers of a manifest.
@@ -39,6 +40,10 @@ enum Hand {
     RemoveNetwork,
     SecondNetwork,
     Write(usize),
+    MoveTag(usize),
+    Untag(usize),
+    RemoveVolumes,
+    Repull,
     Reboot,
 }
 
@@ -58,7 +63,11 @@ fn hand() -> impl Strategy<Value = Hand> {
         which.clone().prop_map(Hand::Disconnect),
         which.clone().prop_map(Hand::Commit),
         which.clone().prop_map(Hand::Copy),
-        which.prop_map(Hand::Write),
+        which.clone().prop_map(Hand::Write),
+        which.clone().prop_map(Hand::MoveTag),
+        which.prop_map(Hand::Untag),
+        Just(Hand::RemoveVolumes),
+        Just(Hand::Repull),
         Just(Hand::RemoveReceipt),
         Just(Hand::RemoveNetwork),
         // Just(Hand::SecondNetwork),
@@ -120,12 +129,50 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
             }
             Ok(())
         }
+        Hand::MoveTag(which) => keyed(engine, *which).map_or(Ok(()), |tag| engine.tag(SIDECAR, &tag)),
+        Hand::Untag(which) => keyed(engine, *which).map_or(Ok(()), |tag| {
+            engine.tag(&tag, "kept:1")?;
+            engine.rmi(&tag)
+        }),
+        Hand::RemoveVolumes => {
+            let world = engine.world();
+            let said: Vec<_> = world
+                .volumes()
+                .map(|one| engine.rm_volume(&one.reply.name))
+                .collect();
+            said.into_iter().collect()
+        }
+        Hand::Repull => {
+            engine.by_hand(|world| *world = std::mem::take(world).with_published(BASE));
+            engine
+                .by_hand(|world| {
+                    world.answer(
+                        &Call::PullImage {
+                            reference: BASE.to_owned(),
+                        },
+                        &Progress::default(),
+                    )
+                })
+                .map(|_| ())
+        }
         Hand::Write(which) => engine.write(&name(which), "/home/me/notes", b"mine"),
         Hand::Reboot => {
             engine.reboot();
             Ok(())
         }
     };
+}
+
+/// Returns one of the keyed tags of images that aishell made.
+fn keyed(engine: &MemoryEngine, which: usize) -> Option<String> {
+    let world = engine.world();
+    let mut tags: Vec<String> = world
+        .images()
+        .flat_map(|image| image.reply.image.tags.clone())
+        .collect();
+    tags.retain(|tag| tag.starts_with("aishell-demo:"));
+    tags.sort();
+    (!tags.is_empty()).then(|| tags[which % tags.len()].clone())
 }
 
 fn copy(image: &str) -> Create {
@@ -226,7 +273,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 .stranger_volume("data");
             start = start.with_fate("once", Fate::Ends(0));
             if pulled {
-                start = start.with_image(crate::world::BASE);
+                start = start.with_image(BASE);
             }
             if recent {
                 start = start.recent();
@@ -248,9 +295,10 @@ fn worlds() -> impl Strategy<Value = World> {
     )
 }
 
+/// Returns the rules of a law that is tried so many times; ten times as often with `PROPTEST_CASES=2560`.
 fn rules(cases: u32) -> ProptestConfig {
     ProptestConfig {
-        cases,
+        cases: (cases * ProptestConfig::default().cases / 256).max(1),
         failure_persistence: None,
         max_shrink_iters: 300,
         ..ProptestConfig::default()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use aishell::apply::{Silent, Stop};
 use aishell::context::Context;
-use aishell::desired::resolve::references;
 use aishell::desired::Desired;
+use aishell::desired::resolve::references;
 use aishell::engine::memory::{Container, MemoryEngine, World};
 use aishell::facts::{Account, Facts};
 use aishell::host::Host;
