@@ -23,8 +23,8 @@ const FLOORS: [(&str, &[&str]); 7] = [
         &[
             "observed",
             "call",
-            "manifest",
             "catalogue",
+            "manifest",
             "lock",
             "dockerfile",
             "context",

@@ -22,6 +22,9 @@ use crate::name::ManifestName;
 /// The largest manifest that is read, in bytes.
 pub const LARGEST: u64 = 1024 * 1024;
 
+/// The most problems that are told in one go.
+const MOST_PROBLEMS: usize = 100;
+
 /// The name that standard input has in places.
 pub const STANDARD_INPUT: &str = "-";
 
@@ -204,9 +207,9 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         };
         faults.extend(verify.faults());
         named = verify.named();
-        faults.extend(named.iter().filter_map(absent));
+        faults.extend(named.iter().filter_map(|named| absent(named, &verify)));
         if manifest.certificates == Certificates::Host && host.certificate_bundle().is_none() {
-            let mark = locate::locate(&sound, "certificates").unwrap_or(&sound.mark);
+            let mark = verify.mark("certificates");
             faults.push(Fault::at(
                 mark,
                 "this host has no bundle of certificates that could be found",
@@ -242,6 +245,11 @@ fn invalid(faults: Vec<Fault>, texts: Texts) -> LoadError {
     let mut problems: Vec<_> = faults.into_iter().map(|fault| fault.problem).collect();
     problems.sort();
     problems.dedup();
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(Problem::new(format!("and {more} more problems")));
+    }
     LoadError::Invalid { problems, texts }
 }
 
@@ -261,8 +269,8 @@ fn default_project(directory: &Path) -> PathBuf {
 }
 
 /// Says what is wrong when something a manifest names is not there, or is not what it has to be.
-fn absent(named: &Named) -> Option<Fault> {
-    let Named { path, kind, mark } = named;
+fn absent(named: &Named, verify: &Verify<'_>) -> Option<Fault> {
+    let Named { path, kind, field } = named;
     let found = fs::metadata(path);
     let (what, fitting) = match (kind, &found) {
         (NamedKind::MountSource, found) => ("the source of the mount", found.is_ok()),
@@ -289,7 +297,7 @@ fn absent(named: &Named) -> Option<Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => format!("{what} `{path}` does not exist"),
         Err(error) => format!("{what} `{path}` cannot be examined: {error}"),
     };
-    let fault = Fault::at(mark, message);
+    let fault = Fault::at(verify.mark(field), message);
     Some(match kind {
         NamedKind::MountSource => fault.hint("`{ source: …, create: directory }` makes it"),
         NamedKind::Dockerfile | NamedKind::Context | NamedKind::Certificate | NamedKind::Project => fault,

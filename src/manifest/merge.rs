@@ -3,6 +3,7 @@
 //! Scalars and argument lists replace; maps merge by key; mounts by target, ports by the port of the host,
 //! variables by name; other lists append; nothing (`null`) removes. Trees are in long form and keep their places.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::node::{Entry, Node, Value};
@@ -70,14 +71,15 @@ impl Merge<'_> {
 
     fn entries(&self, under: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec<Entry> {
         let mut entries = under;
-        for Entry { key, mark, value } in over {
-            let Some(index) = entries.iter().position(|entry| entry.key == key) else {
+        let index = |(index, entry): (usize, &Entry)| (entry.key.clone(), index);
+        let known: BTreeMap<_, _> = entries.iter().enumerate().map(index).collect();
+        for Entry { key, mark, mut value } in over {
+            let Some(index) = known.get(&key).copied() else {
                 entries.push(Entry { key, mark, value });
                 continue;
             };
             path.push(key.clone());
-            let below = entries[index].value.clone();
-            let value = self.nodes(below, value, path);
+            value = self.nodes(entries[index].value.clone(), value, path);
             path.pop();
             entries[index] = Entry { key, mark, value };
         }
@@ -85,25 +87,26 @@ impl Merge<'_> {
     }
 
     fn lists(&self, under: Vec<Node>, over: Vec<Node>, path: &[String]) -> Vec<Node> {
-        let replaces = |below: &Node| match path.last().map(String::as_str) {
-            Some("mounts") => {
-                let target = mount_target(below, self.home);
-                target.is_some() && over.iter().any(|item| mount_target(item, self.home) == target)
-            }
-            Some("ports") => {
-                let port = |node: &Node| node.text()?.parse::<PortRange>().ok();
-                port(below).is_some_and(|below| {
-                    over.iter()
-                        .any(|item| port(item).is_some_and(|port| port.publishes_same(&below)))
-                })
-            }
-            Some(key) => ARGUMENTS.contains(&key),
-            None => false,
+        let mut items = match path.last().map(String::as_str) {
+            Some("mounts") => without(under, &over, |item| mount_target(item, self.home)),
+            Some("ports") => without(under, &over, |item| {
+                Some(item.text()?.parse::<PortRange>().ok()?.published())
+            }),
+            Some(key) if ARGUMENTS.contains(&key) => Vec::new(),
+            Some(_) | None => under,
         };
-        let mut items: Vec<_> = under.into_iter().filter(|item| !replaces(item)).collect();
         items.extend(over);
         items
     }
+}
+
+/// Returns the items that have no successor of the same identity.
+fn without<K: Ord>(under: Vec<Node>, over: &[Node], identity: impl Fn(&Node) -> Option<K>) -> Vec<Node> {
+    let replaced: BTreeSet<_> = over.iter().filter_map(&identity).collect();
+    under
+        .into_iter()
+        .filter(|item| identity(item).is_none_or(|identity| !replaced.contains(&identity)))
+        .collect()
 }
 
 /// Writes `security: dev` as a map when the other is one.

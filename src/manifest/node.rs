@@ -2,6 +2,7 @@
 //!
 //! Merging, checking and typing all work on this tree, which is why a message can always say where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Node {
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_VALUES },
             emit_comments: false,
             strict_booleans: true,
+            reject_unsupported_tags: true,
             non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
             with_snippet: false,
         };
@@ -167,31 +169,31 @@ impl Node {
         }
     }
 
-    /// Removes every value that is written at a mark, or whose key is, and tells whether there was any.
+    /// Removes every value that is written at one of some marks, or whose key is, and tells whether there was any.
     ///
     /// `touched` gathers the marks of what lost something: of the values, and of the keys they stand under.
-    pub fn prune(&mut self, mark: &Mark, touched: &mut Vec<Mark>) -> bool {
+    pub fn prune(&mut self, marks: &BTreeSet<Mark>, touched: &mut BTreeSet<Mark>) -> bool {
         let own = self.mark.clone();
-        self.prune_below(mark, &own, touched)
+        self.prune_below(marks, &own, touched)
     }
 
-    fn prune_below(&mut self, mark: &Mark, key: &Mark, touched: &mut Vec<Mark>) -> bool {
+    fn prune_below(&mut self, marks: &BTreeSet<Mark>, key: &Mark, touched: &mut BTreeSet<Mark>) -> bool {
         let (before, after, below) = match &mut self.value {
             Value::List(items) => {
                 let before = items.len();
-                items.retain(|item| item.mark != *mark);
+                items.retain(|item| !marks.contains(&item.mark));
                 let mut below = false;
                 for item in items.iter_mut() {
-                    below |= item.prune(mark, touched);
+                    below |= item.prune(marks, touched);
                 }
                 (before, items.len(), below)
             }
             Value::Map(entries) => {
                 let before = entries.len();
-                entries.retain(|entry| entry.mark != *mark && entry.value.mark != *mark);
+                entries.retain(|entry| !marks.contains(&entry.mark) && !marks.contains(&entry.value.mark));
                 let mut below = false;
                 for entry in entries.iter_mut() {
-                    below |= entry.value.prune_below(mark, &entry.mark, touched);
+                    below |= entry.value.prune_below(marks, &entry.mark, touched);
                 }
                 (before, entries.len(), below)
             }

@@ -58,7 +58,7 @@ pub fn normalise(tree: &mut Node, base: Base<'_>) -> Vec<Fault> {
         let below = |key| [container, &[key]].concat();
         each(tree, &below("env"), &mut |node| environment(node, &mut faults));
         each(tree, &below("mounts"), &mut |node| {
-            mounts(node, base, &mut faults)
+            mounts(node, base, &mut faults);
         });
         each(tree, &below("ports"), &mut |node| ports(node, &mut faults));
     }
@@ -106,6 +106,7 @@ fn harness(node: &mut Node) {
 fn environment(node: &mut Node, faults: &mut Vec<Fault>) {
     let Value::List(items) = &node.value else { return };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut names = BTreeSet::new();
     for item in items {
         let Some(text) = item.text() else { continue };
         let (key, value) = match text.split_once('=') {
@@ -115,7 +116,7 @@ fn environment(node: &mut Node, faults: &mut Vec<Fault>) {
                 Node::map(vec![("fromEnv", Node::written(text, &item.mark))], &item.mark),
             ),
         };
-        if entries.iter().any(|entry| entry.key == key) {
+        if !names.insert(key) {
             faults.push(Fault::at(
                 &item.mark,
                 format!("variable `{key}` is written twice"),
@@ -227,15 +228,14 @@ pub fn mount_target(item: &Node, home: &Path) -> Option<PathBuf> {
 }
 
 fn ports(node: &mut Node, faults: &mut Vec<Fault>) {
-    let mut seen: Vec<PortRange> = Vec::new();
+    let mut published = BTreeSet::new();
     for item in node.items() {
         let Some(range) = item.text().and_then(|text| text.parse::<PortRange>().ok()) else {
             continue;
         };
-        if seen.iter().any(|other| other.publishes_same(&range)) {
+        if !published.insert(range.published()) {
             faults.push(Fault::at(&item.mark, "this port of the host is published twice"));
         }
-        seen.push(range);
     }
 }
 
@@ -302,22 +302,18 @@ fn variables(text: &str, host: &Host) -> Result<String, String> {
             rest = after;
             continue;
         }
-        let (name, otherwise, tail) = match after.strip_prefix('{') {
-            Some(inner) => {
-                let (inner, tail) = inner
-                    .split_once('}')
-                    .ok_or_else(|| format!("`{text}`: `${{` without `}}`"))?;
-                let (name, otherwise) = inner
-                    .split_once(":-")
-                    .map_or((inner, None), |(name, rest)| (name, Some(rest)));
-                (name, otherwise, tail)
-            }
-            None => {
-                let end = after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len());
-                (&after[..end], None, &after[end..])
-            }
+        let (name, otherwise, tail) = if let Some(inner) = after.strip_prefix('{') {
+            let (inner, tail) = inner
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}`: `${{` without `}}`"))?;
+            let (name, otherwise) = inner
+                .split_once(":-")
+                .map_or((inner, None), |(name, rest)| (name, Some(rest)));
+            (name, otherwise, tail)
+        } else {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = after.find(|c| !word(c)).unwrap_or(after.len());
+            (&after[..end], None, &after[end..])
         };
         if name.is_empty() {
             return Err(format!(

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::manifest::environment::EnvValue;
 use crate::manifest::normal::{self, Base};
 use crate::manifest::{mount, resources, stage};
 
@@ -139,6 +140,7 @@ mod not_yaml {
             "~: 1\n",
             "[a]: 1\n",
             "a: *b\n",
+            "a: !include b\n",
         ];
         let shown: Vec<_> = texts.into_iter().map(of).collect();
         insta::assert_snapshot!(shown.join("\n"), @r"
@@ -156,6 +158,7 @@ mod not_yaml {
         aishell.yaml:1:1: a key is text
         aishell.yaml:1:1: a key is text
         aishell.yaml:1:4: alias references unknown anchor
+        aishell.yaml:1:13: unsupported tag `!include`
         ");
     }
 
@@ -392,6 +395,49 @@ const FULL: &str = include_str!("../../tests/fixtures/full.yaml");
 
 mod types {
     use super::*;
+
+    #[test]
+    fn every_manifest_that_ships_is_one() {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+        let files = fs::read_dir(manifests).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.file_name().unwrap() != "harnesses.yaml") {
+            let tree = tree(&fs::read_to_string(&file).unwrap());
+            let faults = [check::written(&tree), check::complete(&tree)].concat();
+            assert_eq!(faults, [], "{}", file.display());
+            assert_eq!(typed::<Manifest>(tree, &[]).faults, [], "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_work() {
+        let manifest = manifest(
+            "defaults: &base { hostname: x, env: { A: 1 } }\ncontainers: { a: { <<: *base, env: [B=2] }, b: *base }\n",
+        );
+        assert!(
+            manifest
+                .containers
+                .values()
+                .all(|container| container.hostname.is_some())
+        );
+        assert_eq!(manifest.containers["a"].env.0.len(), 2);
+    }
+
+    #[test]
+    fn spelling_is_kept_where_text_is_meant() {
+        let manifest = manifest(
+            "containers: { a: { harness: claude, args: [1.10, yes, True, 0x1F, 010], env: { A: 1.10, B: no, C: true, D: '~', E: '' } } }\n",
+        );
+        let a = &manifest.containers["a"];
+        assert_eq!(a.args, ["1.10", "yes", "True", "0x1F", "010"]);
+        let text = |value: &EnvValue| match value {
+            EnvValue::Literal(text) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            a.env.0.values().map(text).collect::<Vec<_>>(),
+            ["1.10", "no", "true", "~", ""]
+        );
+    }
 
     #[test]
     fn the_published_schema_is_the_one_of_the_types() {
@@ -712,6 +758,25 @@ mod finding {
         assert_eq!(loaded.source.directory(), world.host.directory);
         assert!(loaded.source.files().is_empty());
     }
+}
+
+#[test]
+fn a_manifest_full_of_mistakes_is_answered_at_once() {
+    let mut text = HEAD.to_owned();
+    text += "containers:\n";
+    for number in 0..10_000 {
+        text.extend([&format!("  a{number}: {{ b{number}: 1, ports: [0], image: base }}\n")[..]]);
+    }
+    let error = parse(
+        &text,
+        Path::new("/nowhere/aishell.yaml"),
+        &host(Path::new("/nowhere")),
+    )
+    .unwrap_err();
+    let LoadError::Invalid { problems, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(problems.len(), MOST_PROBLEMS + 1);
 }
 
 proptest! {

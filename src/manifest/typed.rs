@@ -1,5 +1,6 @@
 //! The way from a tree to a type: a serde deserialiser over [`Node`] whose errors say where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -55,11 +56,9 @@ pub struct Typed<T> {
 /// serde stops at the first error, so the offending value is removed and the rest tried again. `known` is what is
 /// known to be wrong already: it is removed first, and nothing is said about what is missing because of it.
 pub fn typed<T: de::DeserializeOwned>(mut tree: Node, known: &[Fault]) -> Typed<T> {
-    let mut touched = Vec::new();
-    for fault in known {
-        tree.prune(&fault.mark, &mut touched);
-        touched.push(fault.mark.clone());
-    }
+    let known: BTreeSet<_> = known.iter().map(|fault| fault.mark.clone()).collect();
+    let mut touched = known.clone();
+    tree.prune(&known, &mut touched);
     let mut faults = Vec::new();
     for _ in 0..MOST_PROBLEMS {
         let error = match T::deserialize(&tree) {
@@ -76,7 +75,7 @@ pub fn typed<T: de::DeserializeOwned>(mut tree: Node, known: &[Fault]) -> Typed<
         if !touched.contains(&mark) {
             faults.push(Fault::at(&mark, error.message));
         }
-        if !tree.prune(&mark, &mut touched) {
+        if !tree.prune(&BTreeSet::from([mark]), &mut touched) {
             break;
         }
     }

@@ -26,8 +26,8 @@ pub struct Named {
     pub path: PathBuf,
     /// What it has to be.
     pub kind: NamedKind,
-    /// Where it is named.
-    pub mark: Mark,
+    /// The field that names it.
+    pub field: String,
 }
 
 /// What a named path has to be.
@@ -56,7 +56,8 @@ pub struct Verify<'a> {
 }
 
 impl<'a> Verify<'a> {
-    fn mark(&self, path: &str) -> &'a Mark {
+    /// Returns where a field is written, or the nearest thing around it that is.
+    pub fn mark(&self, path: &str) -> &'a Mark {
         locate(self.sound, path).unwrap_or(&self.sound.mark)
     }
 
@@ -78,8 +79,9 @@ impl<'a> Verify<'a> {
         for (name, container) in &self.manifest.containers {
             self.container(name, container, &mut faults);
             for port in &container.ports {
-                let mark = self.mark(&format!("containers.{name}.ports.{}", port.host));
-                if let Some(other) = published.insert((port.address, port.host, port.protocol), name) {
+                let taken = (port.address, port.host, port.protocol);
+                if let Some(other) = published.insert(taken, name) {
+                    let mark = self.mark(&format!("containers.{name}.ports.{}", port.host));
                     let message = format!("port {} of the host is published by `{other}` already", port.host);
                     faults.push(Fault::at(mark, message));
                 }
@@ -186,11 +188,11 @@ impl<'a> Verify<'a> {
     /// Returns everything of the host that has to be there.
     pub fn named(&self) -> Vec<Named> {
         let mut named = Vec::new();
-        let mut add = |path: &Path, kind, at: &str| {
+        let mut add = |path: &Path, kind, field: &str| {
             named.push(Named {
                 path: path.to_path_buf(),
                 kind,
-                mark: self.mark(at).clone(),
+                field: field.to_owned(),
             });
         };
         if let Some(project) = &self.manifest.project {

@@ -195,7 +195,7 @@ impl Protocol for Identity {
             }),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
-                Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
+                Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
             At::Passwd(container) => read(container, "/etc/passwd"),
             At::Group(container) => read(container, "/etc/group"),
@@ -289,6 +289,7 @@ impl Identity {
             Acquired::Mine(container) => At::Passwd(container.clone()),
             // The helper never runs, so whatever runs under its name is not one.
             Acquired::Theirs(_) => At::Failed(Failure::new("the helper of another aishell is running")),
+            Acquired::Gone => At::Check,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }

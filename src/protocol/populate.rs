@@ -220,6 +220,7 @@ impl Populate {
         match acquire.state() {
             Acquired::Mine(job) => At::Upload(job.clone()),
             Acquired::Theirs(job) => At::FollowTheirs(job.to_owned()),
+            Acquired::Gone => At::Volume,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }
@@ -263,7 +264,7 @@ impl Protocol for Populate {
             At::Check | At::VouchTaken(_) => inspect(&self.work.receipt_name),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
-                Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
+                Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
             At::FollowTheirs(job) => call(Call::FollowLog {
                 container: job.clone(),

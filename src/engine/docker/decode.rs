@@ -385,3 +385,6 @@ fn variables(env: Option<Vec<String>>) -> BTreeMap<String, String> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
