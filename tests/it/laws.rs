@@ -70,7 +70,7 @@ fn hand() -> impl Strategy<Value = Hand> {
         Just(Hand::Repull),
         Just(Hand::RemoveReceipt),
         Just(Hand::RemoveNetwork),
-        // Just(Hand::SecondNetwork),
+        Just(Hand::SecondNetwork),
         Just(Hand::Reboot),
     ]
 }
@@ -130,10 +130,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
             Ok(())
         }
         Hand::MoveTag(which) => keyed(engine, *which).map_or(Ok(()), |tag| engine.tag(SIDECAR, &tag)),
-        Hand::Untag(which) => keyed(engine, *which).map_or(Ok(()), |tag| {
-            engine.tag(&tag, "kept:1")?;
-            engine.rmi(&tag)
-        }),
+        Hand::Untag(which) => keyed(engine, *which).map_or(Ok(()), |tag| engine.rmi(&tag)),
         Hand::RemoveVolumes => {
             let world = engine.world();
             let said: Vec<_> = world
@@ -163,7 +160,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
     };
 }
 
-/// Returns one of the keyed tags of images that aishell made.
+/// Returns one of the keyed tags of images that aishell made; the image has another tag, too.
 fn keyed(engine: &MemoryEngine, which: usize) -> Option<String> {
     let world = engine.world();
     let mut tags: Vec<String> = world
@@ -172,7 +169,9 @@ fn keyed(engine: &MemoryEngine, which: usize) -> Option<String> {
         .collect();
     tags.retain(|tag| tag.starts_with("aishell-demo:"));
     tags.sort();
-    (!tags.is_empty()).then(|| tags[which % tags.len()].clone())
+    let tag = (!tags.is_empty()).then(|| tags[which % tags.len()].clone())?;
+    let kept = format!("kept:{}", &world.image(&tag)?.reply.image.id["sha256:".len()..]);
+    engine.tag(&tag, &kept).ok().map(|()| tag)
 }
 
 fn copy(image: &str) -> Create {

@@ -6,19 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aishell::apply::{Silent, Stop};
-use aishell::context::Context;
 use aishell::desired::Desired;
-use aishell::desired::resolve::references;
 use aishell::engine::memory::{Container, MemoryEngine, World};
-use aishell::facts::{Account, Facts};
+use aishell::facts::Account;
 use aishell::host::Host;
-use aishell::label::{Kind, Mark, OwnedId, Owner};
+use aishell::label::{Kind, Mark, OwnedId};
 use aishell::manifest::load::parse;
 use aishell::plan::Consent;
 use aishell::prepare::Prepared;
 use aishell::reconcile::{Look, Subject, look, reconcile};
 use aishell::report::Report;
-use aishell::step::{ManifestInfo, Plan};
+use aishell::step::Plan;
 use serde_json::{Map, Value, json};
 
 /// The image every foundation starts from.
@@ -154,45 +152,24 @@ impl Wish {
             machine: "0123456789ab".to_owned(),
             accounts: Vec::new(),
         };
-        let loaded =
-            parse(&self.text(), &file, &host).unwrap_or_else(|error| panic!("{error:?} in {}", self.text()));
-        let foundation = match &self.foundation {
-            Foundation::Image(_) => None,
-            Foundation::Dockerfile(instructions) => Some(Context {
-                directory: project.clone(),
-                dockerfile: format!("FROM {BASE}\n{instructions}\n"),
-                files: Vec::new(),
-                digest: "0".repeat(64),
-            }),
+        let wrong = |error: &dyn std::fmt::Debug| -> ! { panic!("{error:?} in {}", self.text()) };
+        let loaded = parse(&self.text(), &file, &host).unwrap_or_else(|error| wrong(&error));
+        let mut prepared = Prepared::of(loaded, &host).unwrap_or_else(|error| wrong(&error));
+        let facts = &mut prepared.facts;
+        facts.owner.project.clone_from(&self.project);
+        facts.owner.file = format!("{}/aishell.yaml", self.project);
+        facts.account = Account {
+            name: "me".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            home: "/home/me".to_owned(),
         };
-        let facts = Facts {
-            owner: Owner {
-                project: self.project.clone(),
-                manifest: self.name.clone(),
-                host: host.machine.clone(),
-                file: format!("{}/aishell.yaml", self.project),
-            },
-            account: Account {
-                name: "me".to_owned(),
-                uid: 1000,
-                gid: 1000,
-                home: "/home/me".to_owned(),
-            },
-            foundation,
-            certificates: None,
-            proxies: BTreeMap::new(),
-            installer: BTreeMap::new(),
-        };
-        Prepared {
-            references: references(&loaded.manifest),
-            info: ManifestInfo {
-                name: self.name.clone(),
-                path: "aishell.yaml".to_owned(),
-                key: String::new(),
-            },
-            loaded,
-            facts,
+        if let (Foundation::Dockerfile(instructions), Some(context)) =
+            (&self.foundation, &mut facts.foundation)
+        {
+            context.dockerfile = format!("FROM {BASE}\n{instructions}\n");
         }
+        prepared
     }
 
     /// Returns the engine's name of a container or volume.
