@@ -14,12 +14,14 @@ use crate::step::{
 };
 
 mod container;
+mod delete;
 mod image;
 mod network;
 mod prune;
 mod volume;
 
 pub use container::inherit;
+pub use delete::deletion;
 
 /// What the person allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,6 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     let empty = desired.containers.is_empty();
     let consent = Consent {
         prune: consent.prune && !empty,
-        ..consent
     };
     let mut draft = Draft::new(desired, observed, consent);
     if empty && !observed.containers.is_empty() {
