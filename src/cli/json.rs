@@ -461,7 +461,9 @@ impl<'a> Step<'a> {
             | Work::Guarded { .. }
             | Work::Build { .. }
             | Work::Identity(_)
-            | Work::Populate(_) => None,
+            | Work::Populate(_)
+            | Work::Start { .. }
+            | Work::Unify(_) => None,
         };
         Self {
             id: *id,
