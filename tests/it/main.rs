@@ -5,3 +5,7 @@
 )]
 
 mod dependencies;
+mod laws;
+mod scenarios;
+#[path = "../support/world.rs"]
+mod world;
