@@ -459,8 +459,6 @@ impl<'a> Step<'a> {
             Work::Create(new) | Work::Replace { new, .. } => Some(&new.create.spec),
             Work::Calls(_)
             | Work::Guarded { .. }
-            | Work::Start { .. }
-            | Work::Unify(_)
             | Work::Build { .. }
             | Work::Identity(_)
             | Work::Populate(_)
