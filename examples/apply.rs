@@ -1,4 +1,5 @@
 //! Reconciles one manifest from code: `cargo run --example apply -- manifest.yaml`.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 use std::path::Path;
@@ -17,15 +18,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let host = Host::detect()?;
     let prepared = Prepared::load(Path::new(&path), &host)?;
     let engine = DockerEngine::at(&EngineHost::parse("unix:///var/run/docker.sock")?)?;
-    let subject = Subject { intent: &prepared, consent: Consent::default() };
+    let subject = Subject {
+        intent: &prepared,
+        consent: Consent::default(),
+    };
 
     let plan = look(&engine, &subject).await?.plan;
     for step in &plan.steps {
-        println!("{} {} {:?}", step.action.as_str(), step.resource.name, step.because);
+        println!(
+            "{} {} {:?}",
+            step.action.as_str(),
+            step.resource.name,
+            step.because
+        );
     }
     let report = reconcile(&engine, &subject, &Arc::new(Silent), &Stop::never()).await?;
     for done in &report.steps {
-        println!("{} {} {:?}", done.outcome.as_str(), done.step.resource.name, done.error);
+        println!(
+            "{} {} {:?}",
+            done.outcome.as_str(),
+            done.step.resource.name,
+            done.error
+        );
     }
     println!("converged: {}", report.converged);
     Ok(())

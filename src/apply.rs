@@ -59,15 +59,12 @@ impl Stop {
 ///
 /// Steps that do not need each other run at the same time. A step that fails skips what needs it and nothing else.
 /// After a wish to stop, steps under way are finished and no other is begun.
-pub async fn apply<L: Listener + ?Sized>(
+pub async fn apply<L: Listener + ?Sized + 'static>(
     plan: &Plan,
     engine: &impl Engine,
     listener: &std::sync::Arc<L>,
     stop: &Stop,
-) -> Vec<Done>
-where
-    L: 'static,
-{
+) -> Vec<Done> {
     let mut waiting: BTreeMap<u32, &Step> = plan.steps.iter().map(|step| (step.id, step)).collect();
     let mut succeeded = BTreeSet::new();
     let mut ended: BTreeMap<u32, Done> = BTreeMap::new();
@@ -96,9 +93,9 @@ where
         }
         let Some(done) = running.next().await else { break };
         if is_heavy(&done.step) {
-            heavy -= 1
+            heavy -= 1;
         } else {
-            light -= 1
+            light -= 1;
         }
         if done.outcome == Outcome::Done {
             succeeded.insert(done.step.id);

@@ -1,28 +1,51 @@
-//! The harnesses that aishell knows by name. The data is `manifests/harnesses.yaml`, embedded.
+//! The harnesses aishell knows by name.
+//!
+//! The data is in `manifests/harnesses.yaml` and embedded.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// A harness that aishell knows.
+use crate::name::{HarnessName, VariableName};
+
+const DATA: &str = include_str!("../manifests/harnesses.yaml");
+
+/// What aishell knows about a harness.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Known {
-    /// Its npm package.
+    /// What people call it.
+    pub title: String,
+    /// The npm package.
     pub npm: String,
-    /// The programs it brings.
+    /// The commands it brings; the first is the harness.
     pub bin: Vec<String>,
+    /// Where it keeps its configuration, below `~/`.
+    #[serde(default)]
+    pub config: Vec<String>,
+    /// Variables passed to its sessions when the host has them.
+    #[serde(default)]
+    pub env: Vec<VariableName>,
+    /// Arguments it is always given.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables set for its sessions.
+    #[serde(default)]
+    pub set: BTreeMap<VariableName, String>,
 }
 
-static CATALOGUE: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
-    // The text is part of the binary and a test reads it; an unreadable one would be an empty catalogue.
-    serde_saphyr::from_str(include_str!("../manifests/harnesses.yaml")).unwrap_or_default()
-});
+static ENTRIES: LazyLock<BTreeMap<HarnessName, Known>> =
+    LazyLock::new(|| serde_saphyr::from_str(DATA).unwrap_or_default());
 
-/// Returns what is known of a harness.
+/// Returns every harness aishell knows, by name.
+pub fn entries() -> &'static BTreeMap<HarnessName, Known> {
+    &ENTRIES
+}
+
+/// Returns what aishell knows about a harness.
 pub fn find(name: &str) -> Option<&'static Known> {
-    CATALOGUE.get(name)
+    ENTRIES.get(name)
 }
 
 #[cfg(test)]
@@ -30,11 +53,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_catalogue_can_be_read() {
-        assert_eq!(
-            find("claude").map(|known| known.npm.as_str()),
-            Some("@anthropic-ai/claude-code")
-        );
-        assert_eq!(find("nothing"), None);
+    fn the_embedded_catalogue_is_complete() {
+        serde_saphyr::from_str::<BTreeMap<HarnessName, Known>>(DATA).unwrap();
+        let names: Vec<_> = entries().keys().map(HarnessName::as_str).collect();
+        assert_eq!(names, ["claude", "codex", "gemini", "opencode", "openspec", "pi"]);
+        for entry in entries().values() {
+            assert!(!entry.bin.is_empty() && entry.config.iter().all(|path| path.starts_with("~/")));
+        }
     }
 }

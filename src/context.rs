@@ -6,6 +6,7 @@
     reason = "a context is read here, so that nothing else has to"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::dockerfile::{Reads, reads};
 use crate::key::Hasher;
 
 /// A build context, read.
@@ -24,15 +26,15 @@ pub struct Context {
     pub dockerfile: String,
     /// Files, directories and links, relative to the directory, sorted; what `.dockerignore` excludes is left out.
     pub files: Vec<PathBuf>,
-    /// The digest over paths, modes, contents and links.
+    /// The digest over paths, modes, contents and links of whatever the build can see.
     pub digest: String,
 }
 
 /// Why a context cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// A file or directory cannot be read.
-    #[error("{} cannot be read", path.display())]
+    /// A file or directory cannot be read or made.
+    #[error("{} cannot be used", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -53,16 +55,21 @@ pub enum ContextError {
 impl Context {
     /// Reads a context.
     ///
+    /// `own` are files of aishell's (manifests, absolute): they often lie beside a Dockerfile, are no part of what is
+    /// built, and an edit of a limit must not build an image.
+    ///
     /// # Errors
     /// The first file that cannot be read.
-    pub fn read(directory: &Path, dockerfile: &Path) -> Result<Self, ContextError> {
+    pub fn read(directory: &Path, dockerfile: &Path, own: &BTreeSet<PathBuf>) -> Result<Self, ContextError> {
         let text = read_text(dockerfile)?;
         let ignore = Ignore::read(directory, dockerfile)?;
         let mut files = Vec::new();
         walk(directory, Path::new(""), &ignore, &mut files)?;
+        files.retain(|file| !own.contains(&directory.join(file)));
         files.sort();
         let mut hasher = Hasher::new();
-        for file in &files {
+        let seen = reads(&text);
+        for file in files.iter().filter(|file| sees(&seen, file)) {
             hasher.update(entry(directory, file)?.as_bytes());
         }
         let digest = hasher.finish();
@@ -72,6 +79,14 @@ impl Context {
             files,
             digest,
         })
+    }
+}
+
+/// Says whether a build can see a file.
+fn sees(reads: &Reads, file: &Path) -> bool {
+    match reads {
+        Reads::Everything => true,
+        Reads::Below(paths) => paths.iter().any(|path| file.starts_with(path)),
     }
 }
 
@@ -225,6 +240,23 @@ pub fn canonical(path: &Path) -> Result<PathBuf, ContextError> {
     fs::canonicalize(path).map_err(unreadable(path))
 }
 
+/// Makes a directory with whatever parents it lacks, each owned by a user; one that exists is left as it is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_directory(path: &Path, uid: u32, gid: u32) -> Result<(), ContextError> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|ancestor| !ancestor.exists())
+        .collect();
+    for directory in missing.into_iter().rev() {
+        fs::create_dir(directory).map_err(unreadable(directory))?;
+        // Only who may give files away can; for everybody else the maker is the owner.
+        let _ = std::os::unix::fs::chown(directory, Some(uid), Some(gid));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +292,7 @@ mod tests {
             fs::write(root.join(file), file).expect("file");
         }
         fs::write(root.join(".dockerignore"), "a\n!a/b/keep\n").expect("file");
-        let context = Context::read(root, &root.join("Dockerfile")).expect("context");
+        let context = Context::read(root, &root.join("Dockerfile"), &BTreeSet::new()).expect("context");
         let names: Vec<_> = context
             .files
             .iter()
@@ -274,11 +306,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let root = directory.path();
         let read = || {
-            Context::read(root, &root.join("Dockerfile"))
+            Context::read(root, &root.join("Dockerfile"), &BTreeSet::new())
                 .expect("context")
                 .digest
         };
-        fs::write(root.join("Dockerfile"), "FROM scratch").expect("file");
+        fs::write(root.join("Dockerfile"), "FROM scratch\nCOPY . /").expect("file");
         fs::write(root.join(".dockerignore"), "ignored").expect("file");
         fs::write(root.join("file"), "one").expect("file");
         let first = read();

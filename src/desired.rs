@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::call::Build;
+use crate::facts::Account;
 use crate::key::Key;
 use crate::label::Owner;
 use crate::manifest::place::Place;
@@ -119,19 +120,6 @@ pub struct Identity {
     pub certificates: Option<Vec<u8>>,
     /// The part of the manifest that asks for it.
     pub place: Option<Place>,
-}
-
-/// Who a sandbox's processes are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Account {
-    /// Login name.
-    pub name: String,
-    /// Numeric user.
-    pub uid: u32,
-    /// Numeric group.
-    pub gid: u32,
-    /// Home directory, absolute.
-    pub home: String,
 }
 
 /// All harnesses of a manifest, resolved: the content of one volume.

@@ -96,6 +96,42 @@ pub fn files(text: String, certificates: Option<&[u8]>) -> Vec<(String, Vec<u8>)
     files
 }
 
+/// What a build can see of its context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All of it, as far as anybody can tell.
+    Everything,
+    /// These paths and what is below them, relative to the context; none at all is an empty list.
+    Below(Vec<String>),
+}
+
+/// Returns what the instructions of a Dockerfile can see of the context: what they never mention cannot change an
+/// image. Triggers of the images it starts from are not known here.
+pub fn reads(text: &str) -> Reads {
+    let escape = escape(text);
+    let mut paths = Vec::new();
+    for part in parts(text, escape) {
+        for source in part.sources(escape) {
+            let Source::Path { path, .. } = source else {
+                return Reads::Everything;
+            };
+            let cleaned = clean(path);
+            let literal: Vec<&str> = cleaned
+                .split('/')
+                .take_while(|step| !step.contains(['*', '?', '[', '$', '\\']))
+                .collect();
+            let below = literal.join("/");
+            if below.is_empty() {
+                return Reads::Everything;
+            }
+            paths.push(below);
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    Reads::Below(paths)
+}
+
 /// The instructions that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keyword {

@@ -1,13 +1,16 @@
 //! [`Facts`]: what this host says about what a manifest names. Gathered once, at the edge; what follows is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::context::{Context, ContextError, canonical, certificates};
-use crate::desired::Account;
 use crate::host::Host;
 use crate::label::Owner;
+use crate::manifest::container::Workspace;
 use crate::manifest::load::Loaded;
+use crate::manifest::mount::Mount;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::Stage;
 use crate::manifest::{Certificates, Proxy};
@@ -27,6 +30,19 @@ pub struct Facts {
     pub proxies: BTreeMap<String, String>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
+}
+
+/// Who a sandbox's processes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Numeric user.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Home directory, absolute.
+    pub home: String,
 }
 
 /// The variables that say which proxy to use; tools differ in which case they read.
@@ -52,8 +68,13 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         note("project", &error);
         source.project().to_path_buf()
     });
+    let own: BTreeSet<PathBuf> = source
+        .texts()
+        .iter()
+        .map(|(file, _)| file.to_path_buf())
+        .collect();
     let foundation = match &manifest.foundation {
-        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile) {
+        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile, &own) {
             Ok(context) => Some(context),
             Err(error) => {
                 note("foundation.dockerfile", &error);
@@ -71,6 +92,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         note("certificates", &error);
         Vec::new()
     });
+    problems.extend(sensitive_binds(loaded, host, &project));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -91,6 +113,84 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))
             .collect(),
     })
+}
+
+/// Directories of a home that hold credentials.
+const CREDENTIALS: [&str; 7] = [
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".config/gcloud",
+];
+
+/// Returns a problem for every bind that would hand a sandbox the host, links resolved.
+fn sensitive_binds(loaded: &Loaded, host: &Host, project: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, container) in &loaded.manifest.containers {
+        let workspace = (container.workspace == Workspace::Project).then_some(project);
+        let sources = container.mounts.iter().filter_map(|mount| match mount {
+            Mount::Bind { source, .. } => Some(source.as_path()),
+            Mount::Volume { .. } | Mount::Tmpfs { .. } => None,
+        });
+        for source in workspace.into_iter().chain(sources) {
+            let resolved = canonical(source).unwrap_or_else(|_| source.to_path_buf());
+            let Some(what) = sensitive(&resolved, &host.home) else {
+                continue;
+            };
+            let message = format!(
+                "container `{name}` would get {}, which is {what}",
+                source.display()
+            );
+            let place = loaded
+                .source
+                .place(&format!("containers.{name}.mounts.{}", source.display()));
+            problems.push(Problem {
+                place,
+                ..Problem::new(message)
+                    .hint("mount a directory below it; consent by `security.allow` is not available yet")
+            });
+        }
+    }
+    problems
+}
+
+/// Says what makes a path too much for a sandbox.
+fn sensitive(path: &Path, home: &Path) -> Option<&'static str> {
+    let socket = ["docker.sock", "podman.sock", "containerd.sock"];
+    if path == Path::new("/") {
+        return Some("the whole host");
+    }
+    if path
+        .file_name()
+        .is_some_and(|name| socket.iter().any(|socket| name == *socket))
+    {
+        return Some("the engine's socket");
+    }
+    if [
+        "/etc",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/boot",
+        "/run",
+        "/var/run",
+        "/var/lib/docker",
+    ]
+    .iter()
+    .any(|system| path == Path::new(system))
+    {
+        return Some("a system directory");
+    }
+    if home.starts_with(path) {
+        return Some("the home directory, or holds it");
+    }
+    CREDENTIALS
+        .iter()
+        .any(|name| path.starts_with(home.join(name)))
+        .then_some("a place of credentials")
 }
 
 fn problem(error: &ContextError) -> Problem {
@@ -138,4 +238,34 @@ fn proxies(proxy: &Proxy, host: &Host) -> BTreeMap<String, String> {
         .filter_map(|(name, value)| Some((name, value?)))
         .flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_hand_over_the_host_is_noticed() {
+        let home = Path::new("/home/me");
+        for path in [
+            "/",
+            "/run/docker.sock",
+            "/etc",
+            "/home/me",
+            "/home",
+            "/home/me/.ssh",
+            "/home/me/.aws/credentials",
+        ] {
+            assert!(sensitive(Path::new(path), home).is_some(), "{path}");
+        }
+        for path in [
+            "/home/me/work",
+            "/srv/demo",
+            "/etc/myapp",
+            "/home/me/.claude",
+            "/tmp",
+        ] {
+            assert_eq!(sensitive(Path::new(path), home), None, "{path}");
+        }
+    }
 }

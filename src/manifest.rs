@@ -12,24 +12,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ContainerName, HarnessName, ManifestName};
 
+mod available;
+mod check;
 pub mod container;
 pub mod environment;
 mod find;
 mod form;
+mod gather;
 pub mod harness;
 pub mod load;
 mod locate;
+pub mod member;
+mod merge;
 pub mod mount;
 mod node;
+mod normal;
 pub mod phases;
 pub mod place;
 pub mod port;
+mod process;
 pub mod resources;
+mod schema;
 pub mod security;
 pub mod stage;
+mod suggest;
 mod typed;
+mod verify;
 
 use container::Container;
+pub use schema::schema;
+
 use form::{Absent, Form, formed, schema_of_fields};
 use harness::Harness;
 use stage::Stage;
@@ -326,12 +338,4 @@ pub enum Severity {
     Medium,
     /// Stops a first start until somebody decides.
     High,
-}
-
-/// Returns the JSON Schema of the manifest, generated from its types.
-pub fn schema() -> Schema {
-    schemars::generate::SchemaSettings::draft2020_12()
-        .for_deserialize()
-        .into_generator()
-        .into_root_schema_for::<Manifest>()
 }

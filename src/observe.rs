@@ -212,14 +212,6 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         .filter(|(name, _)| !name.starts_with(label::PREFIX) && *name != label::DEVCONTAINER)
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    // The engine's choice where nothing was asked for.
-    if spec
-        .hostname
-        .as_deref()
-        .is_some_and(|hostname| id.starts_with(hostname))
-    {
-        spec.hostname = None;
-    }
     let applied = labels
         .get(label::APPLIED)
         .and_then(|text| serde_json::from_str::<ContainerSpec>(text).ok());

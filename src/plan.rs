@@ -41,7 +41,18 @@ impl Default for Consent {
 /// - Every step has a reason; its needs come before it.
 /// - Nothing that is not provably ours is changed or removed by any step.
 pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: Consent) -> Plan {
+    // A manifest that wants nothing is more likely to be a mistake than a wish; deleting has a command of its own.
+    let empty = desired.containers.is_empty();
+    let consent = Consent {
+        prune: consent.prune && !empty,
+        ..consent
+    };
     let mut draft = Draft::new(desired, observed, consent);
+    if empty && !observed.containers.is_empty() {
+        draft.notes.push(
+            "the manifest wants no containers, so nothing is removed; `aishell delete` does that".to_owned(),
+        );
+    }
     image::stages(&mut draft);
     image::identities(&mut draft);
     volume::harness(&mut draft);
@@ -66,6 +77,11 @@ pub fn wanted_names(desired: &Desired, observed: &Observed) -> Vec<(ResourceKind
         if !observed.volumes.contains_key(volume) {
             names.push((ResourceKind::Volume, volume.clone()));
         }
+    }
+    if let Some(network) = &desired.network
+        && !observed.networks.values().any(|found| found.name == network.name)
+    {
+        names.push((ResourceKind::Network, network.name.clone()));
     }
     if let Some(harness) = &desired.harness {
         if !observed.volumes.contains_key(&harness.volume()) {
@@ -284,3 +300,6 @@ fn settled<'p, T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::context::{ContextError, make_directory};
 use crate::desired::Desired;
 use crate::desired::resolve::{Pins, check, references, resolve};
 use crate::facts::{Facts, gather};
 use crate::host::Host;
 use crate::label::Owner;
+use crate::manifest;
 use crate::manifest::load::{LoadError, Loaded, load};
 use crate::manifest::place::{Place, Problem};
 use crate::observed::Observed;
 use crate::reconcile::Intent;
+use crate::spec::Mount;
 use crate::step::ManifestInfo;
 
 /// A manifest with everything this host says about it, free of problems.
@@ -90,6 +93,65 @@ impl Prepared {
             facts,
             info,
         })
+    }
+}
+
+impl Prepared {
+    /// Returns what is wrong with a manifest on an engine that does not see this host's files: every bind.
+    pub fn remote_problems(&self, engine: &str) -> Vec<Problem> {
+        if self.loaded.manifest.engine.shares_files {
+            return Vec::new();
+        }
+        let desired = resolve(&self.loaded, &self.facts, &Pins::default());
+        let mut problems = Vec::new();
+        for (name, container) in &desired.containers {
+            for (target, mount) in &container.spec.mounts {
+                if let Mount::Bind { source, .. } = mount {
+                    let project = *source == self.facts.owner.project;
+                    let hint = if project {
+                        "`workspace: none` leaves the project out"
+                    } else {
+                        "use a volume"
+                    };
+                    let message = format!(
+                        "container `{name}` binds {source}, which the engine at {engine} does not see"
+                    );
+                    let place = self
+                        .loaded
+                        .source
+                        .place(&format!("containers.{name}.mounts.{target}"));
+                    problems.push(Problem {
+                        place,
+                        ..Problem::new(message).hint(hint)
+                    });
+                }
+            }
+        }
+        problems
+    }
+
+    /// Makes the directories that mounts ask for with `create: directory`, owned by the project's owner.
+    ///
+    /// # Errors
+    /// The first one that cannot be made.
+    pub fn make_directories(&self) -> Result<(), ContextError> {
+        let mounts = self
+            .loaded
+            .manifest
+            .containers
+            .values()
+            .flat_map(|container| &container.mounts);
+        for mount in mounts {
+            if let manifest::mount::Mount::Bind {
+                source,
+                create: Some(manifest::mount::Create::Directory),
+                ..
+            } = mount
+            {
+                make_directory(source, self.facts.account.uid, self.facts.account.gid)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -56,10 +56,16 @@ pub struct Look {
 /// # Errors
 /// The engine could not be asked. Nothing was touched.
 pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, EngineError> {
-    let mut observed = observe(engine, subject.intent.owner(), subject.intent.references()).await?;
+    // Boxed: the many requests under way make it large.
+    let mut observed = Box::pin(observe(
+        engine,
+        subject.intent.owner(),
+        subject.intent.references(),
+    ))
+    .await?;
     let desired = subject.intent.resolve(&observed);
     let names = wanted_names(&desired, &observed);
-    strangers(engine, &mut observed, names).await?;
+    Box::pin(strangers(engine, &mut observed, names)).await?;
     let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
     plan.locate(|path| subject.intent.place(path));
     Ok(Look {

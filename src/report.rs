@@ -93,7 +93,7 @@ pub struct Condition {
     pub kind: ConditionKind,
     /// Whether it holds.
     pub status: Truth,
-    /// Why, in one CamelCase word.
+    /// Why, in one `CamelCase` word.
     pub reason: String,
     /// Why, in a sentence.
     pub message: String,

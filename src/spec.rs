@@ -220,22 +220,22 @@ impl ContainerSpec {
             networks,
         } = self;
         let mut fields = Fields::default();
-        fields.set("command", command, Class::Create);
-        fields.set("entrypoint", entrypoint, Class::Create);
+        fields.set("command", command.as_ref(), Class::Create);
+        fields.set("entrypoint", entrypoint.as_ref(), Class::Create);
         fields.each("env", env, Class::Create);
-        fields.set("user", user, Class::Create);
-        fields.set("workdir", workdir, Class::Create);
-        fields.set("hostname", hostname, Class::Create);
+        fields.set("user", user.as_ref(), Class::Create);
+        fields.set("workdir", workdir.as_ref(), Class::Create);
+        fields.set("hostname", hostname.as_ref(), Class::Create);
         fields.each("labels", labels, Class::Create);
         for (target, mount) in mounts {
-            fields.set(&format!("mounts.{target}"), &Some(mount.display()), Class::Create);
+            fields.set(&format!("mounts.{target}"), Some(mount.display()), Class::Create);
         }
         for (port, bindings) in ports {
             let shown: Vec<String> = bindings
                 .iter()
                 .map(|binding| format!("{}:{}", binding.address, binding.port))
                 .collect();
-            fields.set(&format!("ports.{port}"), &Some(shown), Class::Create);
+            fields.set(&format!("ports.{port}"), Some(shown), Class::Create);
         }
         let Security {
             no_new_privileges,
@@ -244,20 +244,16 @@ impl ContainerSpec {
             read_only,
             privileged,
         } = security;
-        fields.set(
-            "security.noNewPrivileges",
-            &Some(no_new_privileges),
-            Class::Create,
-        );
-        fields.set("security.capDrop", &Some(cap_drop), Class::Create);
-        fields.set("security.capAdd", &Some(cap_add), Class::Create);
-        fields.set("security.readOnly", &Some(read_only), Class::Create);
-        fields.set("security.privileged", &Some(privileged), Class::Create);
+        fields.set("security.noNewPrivileges", Some(no_new_privileges), Class::Create);
+        fields.set("security.capDrop", Some(cap_drop), Class::Create);
+        fields.set("security.capAdd", Some(cap_add), Class::Create);
+        fields.set("security.readOnly", Some(read_only), Class::Create);
+        fields.set("security.privileged", Some(privileged), Class::Create);
         let Stop { signal, timeout } = stop;
-        fields.set("stop.signal", signal, Class::Create);
-        fields.set("stop.timeout", timeout, Class::Create);
-        fields.set("init", &Some(init), Class::Create);
-        fields.set("resources.shm", &Some(shm), Class::Create);
+        fields.set("stop.signal", signal.as_ref(), Class::Create);
+        fields.set("stop.timeout", timeout.as_ref(), Class::Create);
+        fields.set("init", Some(init), Class::Create);
+        fields.set("resources.shm", Some(shm), Class::Create);
         let Resources {
             memory,
             memory_swap,
@@ -265,14 +261,14 @@ impl ContainerSpec {
             cpus,
             pids,
         } = resources;
-        fields.set("resources.memory", memory, Class::Live);
-        fields.set("resources.memorySwap", memory_swap, Class::Live);
-        fields.set("resources.reservation", reservation, Class::Live);
-        fields.set("resources.cpus", cpus, Class::Live);
-        fields.set("resources.pids", pids, Class::Live);
-        fields.set("restart", &Some(restart.display()), Class::Live);
+        fields.set("resources.memory", memory.as_ref(), Class::Live);
+        fields.set("resources.memorySwap", memory_swap.as_ref(), Class::Live);
+        fields.set("resources.reservation", reservation.as_ref(), Class::Live);
+        fields.set("resources.cpus", cpus.as_ref(), Class::Live);
+        fields.set("resources.pids", pids.as_ref(), Class::Live);
+        fields.set("restart", Some(restart.display()), Class::Live);
         for (network, Endpoint { aliases }) in networks {
-            fields.set(&format!("network.{network}"), &Some(aliases), Class::Live);
+            fields.set(&format!("network.{network}"), Some(aliases), Class::Live);
         }
         fields.0
     }
@@ -329,16 +325,16 @@ impl Mount {
 struct Fields(BTreeMap<String, (Value, Class)>);
 
 impl Fields {
-    fn set<T: Serialize>(&mut self, path: &str, value: &Option<T>, class: Class) {
+    fn set<T: Serialize>(&mut self, path: &str, value: Option<T>, class: Class) {
         // Serialising strings, numbers, booleans and lists of them cannot fail.
-        if let Some(Ok(value)) = value.as_ref().map(serde_json::to_value) {
+        if let Some(Ok(value)) = value.map(serde_json::to_value) {
             self.0.insert(path.to_owned(), (value, class));
         }
     }
 
     fn each(&mut self, section: &str, values: &BTreeMap<String, String>, class: Class) {
         for (name, value) in values {
-            self.set(&format!("{section}.{name}"), &Some(value), class);
+            self.set(&format!("{section}.{name}"), Some(value), class);
         }
     }
 }

@@ -268,3 +268,21 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_no_instruction_mentions_is_not_read() {
+    let below = |paths: &[&str]| Reads::Below(paths.iter().map(|path| (*path).to_owned()).collect());
+    assert_eq!(reads("FROM x\nRUN make"), below(&[]));
+    assert_eq!(
+        reads("FROM x\nCOPY --from=y /a /b\nCOPY src/ lib/*.rs ./Makefile /w/\n"),
+        below(&["Makefile", "lib", "src"])
+    );
+    for text in [
+        "FROM x\nCOPY . /w",
+        "FROM x\nADD *.txt /w",
+        "FROM x\nCOPY $FILE /w",
+        "FROM x\nRUN --mount=type=bind,target=/w make",
+    ] {
+        assert_eq!(reads(text), Reads::Everything, "{text}");
+    }
+}

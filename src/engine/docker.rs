@@ -409,3 +409,6 @@ fn uid() -> Result<String, EngineError> {
     })?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,18 +7,23 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::{fmt, fs};
 
-use super::Manifest;
+use super::check::{self, Fault};
+use super::gather::Gathering;
 use super::node::Node;
-use super::place::{Place, Problem, Texts};
-use super::typed::typed;
+use super::place::{Mark, Place, Problem, Texts};
+use super::typed::{Typed, typed};
+use super::verify::{Named, NamedKind, Verify};
+use super::{Certificates, Manifest, available, find, locate, merge};
 use crate::host::Host;
 use crate::name::ManifestName;
 
-/// The largest manifest that is read.
+/// The largest manifest that is read, in bytes.
 pub const LARGEST: u64 = 1024 * 1024;
+
+/// The most problems that are told in one go.
+const MOST_PROBLEMS: usize = 100;
 
 /// The name that standard input has in places.
 pub const STANDARD_INPUT: &str = "-";
@@ -79,7 +84,7 @@ impl Source {
     /// The path is that of the fields, as in `containers.reviewer.resources.memory`; mounts are found by target,
     /// ports by the port of the host, variables by name.
     pub fn place(&self, path: &str) -> Option<Place> {
-        super::locate::locate(&self.tree, path).map(|mark| mark.place())
+        locate::locate(&self.tree, path).map(Mark::place)
     }
 
     /// Returns the line a place is on.
@@ -122,12 +127,6 @@ pub enum LoadError {
         /// What it is.
         kind: &'static str,
     },
-    /// A file is larger than a manifest may be.
-    #[error("{} is larger than 1 MiB, the most a manifest may have", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
     /// What is written is wrong.
     #[error("the manifest has {}", count(problems))]
     Invalid {
@@ -160,8 +159,8 @@ fn count(problems: &[Problem]) -> String {
 /// Everything that is wrong with it, in one go.
 pub fn load(path: &Path, host: &Host) -> Result<Loaded, LoadError> {
     let path = host.directory.join(path);
-    let text = read(&path)?;
-    parse(&text, &path, host)
+    let bytes = read(&path)?;
+    load_bytes(bytes, &path, host)
 }
 
 /// Makes a manifest of text, as if it had been read from `file`; `-` is standard input.
@@ -169,24 +168,67 @@ pub fn load(path: &Path, host: &Host) -> Result<Loaded, LoadError> {
 /// # Errors
 /// Everything that is wrong with it, in one go.
 pub fn parse(text: &str, file: &Path, host: &Host) -> Result<Loaded, LoadError> {
-    let mut texts = Texts::default();
-    texts.insert(file.to_path_buf(), text.to_owned());
-    let name: Arc<Path> = Arc::from(file);
-    let invalid = |problems, texts| LoadError::Invalid { problems, texts };
-    let tree = match Node::parse(text, &name) {
-        Ok(tree) => tree,
-        Err(problem) => return Err(invalid(vec![problem], texts)),
-    };
-    let manifest: Manifest = match typed(tree.clone()) {
-        Ok(manifest) => manifest,
-        Err(problems) => return Err(invalid(problems, texts)),
-    };
+    load_bytes(text.as_bytes().to_vec(), file, host)
+}
+
+fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadError> {
+    let mut gathering = Gathering::new(host);
+    let standard_input = file == Path::new(STANDARD_INPUT);
     let directory = match file.parent() {
-        Some(parent) if file != Path::new(STANDARD_INPUT) => parent.to_path_buf(),
-        _ => host.directory.clone(),
+        Some(parent) if !standard_input => host.directory.join(parent),
+        Some(_) | None => host.directory.clone(),
     };
-    let project = manifest.project.clone().unwrap_or_else(|| directory.clone());
-    let files = BTreeSet::from([file.to_path_buf()]);
+    let tree = gathering.root(bytes, file, &directory);
+    let Gathering {
+        host: _,
+        texts,
+        mut faults,
+        seen: _,
+        chain: _,
+    } = gathering;
+    let Some(mut tree) = tree else {
+        return Err(invalid(faults, texts));
+    };
+    faults.extend(check::complete(&tree));
+    merge::apply_defaults(&mut tree, &host.home);
+    tree.strip_nulls();
+    let Typed {
+        value: manifest,
+        tree: sound,
+        faults: wrong,
+    } = typed::<Manifest>(tree.clone(), &faults);
+    faults.extend(wrong);
+    let mut named = Vec::new();
+    if let Some(manifest) = &manifest {
+        let verify = Verify {
+            manifest,
+            sound: &sound,
+            written: &tree,
+        };
+        faults.extend(verify.faults());
+        named = verify.named();
+        faults.extend(named.iter().filter_map(|named| absent(named, &verify)));
+        if manifest.certificates == Certificates::Host && host.certificate_bundle().is_none() {
+            let mark = verify.mark("certificates");
+            faults.push(Fault::at(
+                mark,
+                "this host has no bundle of certificates that could be found",
+            ));
+        }
+    }
+    faults.extend(available::refused(&tree, &sound));
+    let manifest = match manifest {
+        Some(manifest) if faults.is_empty() => manifest,
+        Some(_) | None => return Err(invalid(faults, texts)),
+    };
+    let project = manifest
+        .project
+        .clone()
+        .unwrap_or_else(|| default_project(&directory));
+    let mut files: BTreeSet<_> = texts.iter().map(|(file, _)| file.to_path_buf()).collect();
+    let content = |named: &Named| matches!(named.kind, NamedKind::Dockerfile | NamedKind::Certificate);
+    files.extend(named.into_iter().filter(content).map(|named| named.path));
+    files.remove(Path::new(STANDARD_INPUT));
     let source = Source {
         path: file.to_path_buf(),
         directory,
@@ -198,7 +240,72 @@ pub fn parse(text: &str, file: &Path, host: &Host) -> Result<Loaded, LoadError> 
     Ok(Loaded { manifest, source })
 }
 
-fn read(path: &Path) -> Result<String, LoadError> {
+/// Makes the error of everything that is wrong, by place, each thing once.
+fn invalid(faults: Vec<Fault>, texts: Texts) -> LoadError {
+    let mut problems: Vec<_> = faults.into_iter().map(|fault| fault.problem).collect();
+    problems.sort();
+    problems.dedup();
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(Problem::new(format!("and {more} more problems")));
+    }
+    LoadError::Invalid { problems, texts }
+}
+
+/// Returns the project of a manifest in a directory that does not say: the root of its repository, else where it is,
+/// else around that where it is in a directory of its own.
+fn default_project(directory: &Path) -> PathBuf {
+    if let Some(root) = find::repository(directory, Path::exists) {
+        return root.to_path_buf();
+    }
+    let own = directory
+        .file_name()
+        .is_some_and(|name| name == ".aishell" || name == ".sandbox");
+    match directory.parent() {
+        Some(parent) if own => parent.to_path_buf(),
+        Some(_) | None => directory.to_path_buf(),
+    }
+}
+
+/// Says what is wrong when something a manifest names is not there, or is not what it has to be.
+fn absent(named: &Named, verify: &Verify<'_>) -> Option<Fault> {
+    let Named { path, kind, field } = named;
+    let found = fs::metadata(path);
+    let (what, fitting) = match (kind, &found) {
+        (NamedKind::MountSource, found) => ("the source of the mount", found.is_ok()),
+        (NamedKind::Dockerfile, Ok(found)) => ("the Dockerfile", found.is_file()),
+        (NamedKind::Dockerfile, Err(_)) => ("the Dockerfile", false),
+        (NamedKind::Context, Ok(found)) => ("the build context", found.is_dir()),
+        (NamedKind::Context, Err(_)) => ("the build context", false),
+        (NamedKind::Certificate, Ok(found)) => ("the certificate file", found.is_file()),
+        (NamedKind::Certificate, Err(_)) => ("the certificate file", false),
+        (NamedKind::Project, Ok(found)) => ("the project", found.is_dir()),
+        (NamedKind::Project, Err(_)) => ("the project", false),
+    };
+    if fitting {
+        return None;
+    }
+    let wanted = match kind {
+        NamedKind::MountSource => "there",
+        NamedKind::Dockerfile | NamedKind::Certificate => "a file",
+        NamedKind::Context | NamedKind::Project => "a directory",
+    };
+    let path = path.display();
+    let message = match found {
+        Ok(_) => format!("{what} `{path}` is not {wanted}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => format!("{what} `{path}` does not exist"),
+        Err(error) => format!("{what} `{path}` cannot be examined: {error}"),
+    };
+    let fault = Fault::at(verify.mark(field), message);
+    Some(match kind {
+        NamedKind::MountSource => fault.hint("`{ source: …, create: directory }` makes it"),
+        NamedKind::Dockerfile | NamedKind::Context | NamedKind::Certificate | NamedKind::Project => fault,
+    })
+}
+
+/// Reads a file of a manifest, and one byte more than it may have.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let unreadable = |cause| LoadError::Unreadable {
         path: path.to_path_buf(),
         cause,
@@ -208,7 +315,7 @@ fn read(path: &Path) -> Result<String, LoadError> {
         let kind = if metadata.is_dir() {
             "a directory"
         } else {
-            "a device or pipe"
+            "a device, pipe or socket"
         };
         return Err(LoadError::NotAFile {
             path: path.to_path_buf(),
@@ -220,12 +327,7 @@ fn read(path: &Path) -> Result<String, LoadError> {
     file.take(LARGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(LoadError::TooLarge {
-            path: path.to_path_buf(),
-        });
-    }
-    String::from_utf8(bytes).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))
+    Ok(bytes)
 }
 
 /// Finds the manifest of the working directory: there, or upwards to the repository root.
@@ -234,9 +336,12 @@ fn read(path: &Path) -> Result<String, LoadError> {
 /// When no directory has one, or one directory has more than one.
 pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
     let start = &host.directory;
-    for directory in super::find::directories(start, |path| path.exists()) {
-        let mut candidates =
-            super::find::candidates(directory, |path| path.is_file(), |path| read(path).ok());
+    for directory in find::directories(start, Path::exists) {
+        let mut candidates = find::candidates(directory, Path::is_file, |path| {
+            read(path)
+                .ok()
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        });
         match candidates.len() {
             0 => {}
             1 => return Ok(candidates.remove(0)),

@@ -20,12 +20,10 @@ pub fn locate<'a>(root: &'a Node, path: &str) -> Option<&'a Mark> {
         rest = tail;
     }
     // A value says more than its key, once the whole path was followed to something written on its own.
-    match &node.value {
-        Value::Map(_) | Value::List(_) => mark,
-        Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) if rest.is_empty() => {
-            Some(&node.mark)
-        }
-        Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => mark,
+    if node.text().is_some() && rest.is_empty() {
+        Some(&node.mark)
+    } else {
+        mark
     }
 }
 
@@ -36,15 +34,11 @@ fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Node, &'a Mark, &'
             .filter_map(|entry| Some((entry, after(path, &entry.key)?)))
             .max_by_key(|(entry, _)| entry.key.len())
             .map(|(entry, tail)| (&entry.value, &entry.mark, tail)),
-        Value::List(items) => items
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| {
-                let names = [Some(index.to_string()), identity(item)];
-                let tail = names.iter().flatten().find_map(|name| after(path, name))?;
-                Some((item, &item.mark, tail))
-            })
-            .next(),
+        Value::List(items) => items.iter().enumerate().find_map(|(index, item)| {
+            let names = [Some(index.to_string()), identity(item)];
+            let tail = names.iter().flatten().find_map(|name| after(path, name))?;
+            Some((item, &item.mark, tail))
+        }),
         Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => None,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Merging, checking and typing all work on this tree, which is why a message can always say where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Node {
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_VALUES },
             emit_comments: false,
             strict_booleans: true,
+            reject_unsupported_tags: true,
             non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
             with_snippet: false,
         };
@@ -167,19 +169,40 @@ impl Node {
         }
     }
 
-    /// Removes every value that is written at a mark, or whose key is.
-    pub fn prune(&mut self, mark: &Mark) {
-        match &mut self.value {
+    /// Removes every value that is written at one of some marks, or whose key is, and tells whether there was any.
+    ///
+    /// `touched` gathers the marks of what lost something: of the values, and of the keys they stand under.
+    pub fn prune(&mut self, marks: &BTreeSet<Mark>, touched: &mut BTreeSet<Mark>) -> bool {
+        let own = self.mark.clone();
+        self.prune_below(marks, &own, touched)
+    }
+
+    fn prune_below(&mut self, marks: &BTreeSet<Mark>, key: &Mark, touched: &mut BTreeSet<Mark>) -> bool {
+        let (before, after, below) = match &mut self.value {
             Value::List(items) => {
-                items.retain(|item| item.mark != *mark);
-                items.iter_mut().for_each(|item| item.prune(mark));
+                let before = items.len();
+                items.retain(|item| !marks.contains(&item.mark));
+                let mut below = false;
+                for item in items.iter_mut() {
+                    below |= item.prune(marks, touched);
+                }
+                (before, items.len(), below)
             }
             Value::Map(entries) => {
-                entries.retain(|entry| entry.mark != *mark && entry.value.mark != *mark);
-                entries.iter_mut().for_each(|entry| entry.value.prune(mark));
+                let before = entries.len();
+                entries.retain(|entry| !marks.contains(&entry.mark) && !marks.contains(&entry.value.mark));
+                let mut below = false;
+                for entry in entries.iter_mut() {
+                    below |= entry.value.prune_below(marks, &entry.mark, touched);
+                }
+                (before, entries.len(), below)
             }
-            Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => {}
+            Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => return false,
+        };
+        if before != after {
+            touched.extend([self.mark.clone(), key.clone()]);
         }
+        before != after || below
     }
 
     /// Removes every key whose value is nothing.
@@ -188,7 +211,9 @@ impl Node {
             Value::List(items) => items.iter_mut().for_each(Self::strip_nulls),
             Value::Map(entries) => {
                 entries.retain(|entry| !entry.value.is_null());
-                entries.iter_mut().for_each(|entry| entry.value.strip_nulls());
+                for entry in entries {
+                    entry.value.strip_nulls();
+                }
             }
             Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => {}
         }
@@ -408,12 +433,19 @@ fn too_large(breach: &serde_saphyr::budget::BudgetBreach) -> String {
     }
 }
 
-/// Removes what the parser adds for its own users: the position, which a problem carries, and its option names.
+/// Says what the parser says, without the position, which a problem carries, and in the words of a manifest.
 fn plain(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
     let message = message.split(" at line ").next().unwrap_or(message);
     if message.contains("recursion limit") {
         return format!("it is nested more than {DEEPEST} levels deep");
+    }
+    if message.starts_with("budget breached") {
+        return format!("it stands for more than {MOST_VALUES} values");
+    }
+    // Only keys are asked to be text.
+    if message.contains("into string") || message.contains("expected string scalar") {
+        return "a key is text".to_owned();
     }
     message.to_owned()
 }

@@ -86,9 +86,9 @@ impl PortRange {
             })
     }
 
-    /// Tells whether two entries publish the same ports of the host, so that the later replaces the earlier.
-    pub fn publishes_same(&self, other: &Self) -> bool {
-        self.address == other.address && self.host == other.host && self.protocol == other.protocol
+    /// Returns what it takes of the host: of two entries that take the same, the later replaces the earlier.
+    pub fn published(&self) -> (IpAddr, (u16, u16), Protocol) {
+        (self.address, self.host, self.protocol)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The way from a tree to a type: a serde deserialiser over [`Node`] whose errors say where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -9,8 +10,9 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use super::check::Fault;
 use super::node::{Entry, Node, Value};
-use super::place::{Mark, Problem};
+use super::place::Mark;
 
 /// Why a tree is not the type it should be, with the place once it is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,24 +41,48 @@ impl de::Error for TypeError {
 /// The most problems one pass reports.
 const MOST_PROBLEMS: usize = 50;
 
-/// Makes a type of a tree, or says everything that keeps it from being one.
+/// A tree as a type, as far as it is one.
+pub struct Typed<T> {
+    /// The type; `None` when not even the rest of the tree is one.
+    pub value: Option<T>,
+    /// The tree without everything that is wrong.
+    pub tree: Node,
+    /// What is wrong besides what was known.
+    pub faults: Vec<Fault>,
+}
+
+/// Makes a type of a tree, and says everything that keeps it from being one.
 ///
-/// serde stops at the first error, so the offending value is removed and the rest tried again.
-pub fn typed<T: de::DeserializeOwned>(mut node: Node) -> Result<T, Vec<Problem>> {
-    let mut problems = Vec::new();
-    loop {
-        let error = match T::deserialize(&node) {
-            Ok(value) if problems.is_empty() => return Ok(value),
-            Ok(_) => return Err(problems),
+/// serde stops at the first error, so the offending value is removed and the rest tried again. `known` is what is
+/// known to be wrong already: it is removed first, and nothing is said about what is missing because of it.
+pub fn typed<T: de::DeserializeOwned>(mut tree: Node, known: &[Fault]) -> Typed<T> {
+    let known: BTreeSet<_> = known.iter().map(|fault| fault.mark.clone()).collect();
+    let mut touched = known.clone();
+    tree.prune(&known, &mut touched);
+    let mut faults = Vec::new();
+    for _ in 0..MOST_PROBLEMS {
+        let error = match T::deserialize(&tree) {
+            Ok(value) => {
+                return Typed {
+                    value: Some(value),
+                    tree,
+                    faults,
+                };
+            }
             Err(error) => error,
         };
-        let mark = error.mark.unwrap_or_else(|| node.mark.clone());
-        let before = node.clone();
-        problems.push(Problem::new(error.message).at(&mark));
-        node.prune(&mark);
-        if node == before || problems.len() >= MOST_PROBLEMS {
-            return Err(problems);
+        let mark = error.mark.unwrap_or_else(|| tree.mark.clone());
+        if !touched.contains(&mark) {
+            faults.push(Fault::at(&mark, error.message));
         }
+        if !tree.prune(&BTreeSet::from([mark]), &mut touched) {
+            break;
+        }
+    }
+    Typed {
+        value: None,
+        tree,
+        faults,
     }
 }
 

@@ -6,12 +6,17 @@ use serde_json::{Value, json};
 
 use super::{Draft, Made, Needs, NewStep, resource};
 use crate::call::{Call, Create};
-use crate::desired::{Container, ImageChoice, StageSource};
+use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
-use crate::label::{self, Kind, Mark};
-use crate::observed::{self, ImageReply, RunState};
-use crate::spec::{Binding, Class, ContainerSpec, Difference, Mount};
+use crate::label::{self, Kind};
+use crate::observed::{self, RunState};
+use crate::spec::{Binding, Class, ContainerSpec, Difference};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
+
+mod compare;
+
+pub use compare::inherit;
+use compare::{differences, explain, image_change};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
@@ -45,9 +50,30 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
             return draft.unknown(ResourceKind::Container, name, "something it needs is blocked");
         }
     };
-    for leftover in leftovers {
-        needs.push(remove_leftover(draft, name, leftover));
+    // What stands in the way goes first; the old container that made room goes last, when the new one runs.
+    let (old, stale): (Vec<_>, Vec<_>) = leftovers
+        .into_iter()
+        .partition(|leftover| leftover.name.ends_with(PREVIOUS));
+    for leftover in stale {
+        needs.push(remove_leftover(draft, name, leftover, Vec::new()));
     }
+    let first = draft.steps.len();
+    bring_about(draft, name, container, live, needs, freed);
+    let after: Vec<u32> = draft.steps[first..].iter().map(|step| step.id).collect();
+    for leftover in old {
+        remove_leftover(draft, name, leftover, after.clone());
+    }
+}
+
+/// Plans what makes a container exist as it is wanted, and run.
+fn bring_about(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: Option<&observed::Container>,
+    mut needs: Vec<u32>,
+    freed: &BTreeMap<Binding, u32>,
+) {
     needs.extend(
         container
             .published()
@@ -112,7 +138,12 @@ fn candidates<'o>(
     (found.next(), found.collect())
 }
 
-fn remove_leftover(draft: &mut Draft<'_>, name: &str, leftover: &observed::Container) -> u32 {
+fn remove_leftover(
+    draft: &mut Draft<'_>,
+    name: &str,
+    leftover: &observed::Container,
+    needs: Vec<u32>,
+) -> u32 {
     draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
         action: Action::Remove,
@@ -123,7 +154,7 @@ fn remove_leftover(draft: &mut Draft<'_>, name: &str, leftover: &observed::Conta
             json!(leftover.name),
             Value::Null,
         )],
-        needs: Vec::new(),
+        needs,
         detail: Some(format!(
             "{} was left by an interrupted replacement",
             leftover.name
@@ -268,153 +299,6 @@ fn compare(
     if draft.steps.len() == before {
         draft.unchanged(ResourceKind::Container, name);
     }
-}
-
-/// Returns what differs between the live container and what is wanted of it.
-fn differences(container: &Container, live: &observed::Container) -> Vec<Difference> {
-    let wanted = match &live.image {
-        Some(image) => inherit(&container.spec, image),
-        None => container.spec.clone(),
-    };
-    let mut spec = live.spec.clone();
-    let mut wanted = wanted;
-    // An entrypoint that was cleared is shown as an empty list, or not at all.
-    spec.entrypoint = spec.entrypoint.filter(|words| !words.is_empty());
-    // Some engines add the host name to the aliases; what was asked for is there either way.
-    for (network, endpoint) in &mut spec.networks {
-        let asked = wanted.networks.get(network);
-        endpoint.aliases.retain(|alias| {
-            Some(alias) != spec.hostname.as_ref()
-                || asked.is_some_and(|asked| asked.aliases.contains(alias))
-        });
-    }
-    // The image is judged by what it is; see `image_change`.
-    spec.image.clear();
-    wanted.image.clear();
-    spec.differences(&wanted)
-}
-
-/// Returns a specification with what the engine merges in from an image.
-pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
-    let mut merged = spec.clone();
-    for (name, value) in &image.config.env {
-        merged.env.entry(name.clone()).or_insert_with(|| value.clone());
-    }
-    for (name, value) in &image.image.labels {
-        if !name.starts_with(label::PREFIX) && name != label::DEVCONTAINER {
-            merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    // An entrypoint of one's own drops the image's command.
-    if merged.entrypoint.is_none() {
-        merged.entrypoint.clone_from(&image.config.entrypoint);
-        if merged.command.is_none() {
-            merged.command.clone_from(&image.config.command);
-        }
-    }
-    merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
-    merged.command = merged.command.filter(|words| !words.is_empty());
-    merged.user = merged
-        .user
-        .or_else(|| image.config.user.clone())
-        .filter(|user| !user.is_empty());
-    merged.workdir = merged
-        .workdir
-        .or_else(|| image.config.workdir.clone())
-        .filter(|path| !path.is_empty());
-    merged.stop.signal = merged.stop.signal.or_else(|| image.config.stop_signal.clone());
-    merged
-}
-
-/// Returns the reason if the container runs another image than the wanted one.
-fn image_change(
-    draft: &Draft<'_>,
-    container: &Container,
-    live: &observed::Container,
-    reference: &str,
-) -> Option<Because> {
-    let mark = live
-        .image
-        .as_ref()
-        .and_then(|image| Mark::read(&image.image.labels));
-    let has = |kind: Kind, key: Option<&crate::key::Key>| {
-        mark.as_ref()
-            .is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key)
-    };
-    let same = match &container.image {
-        ImageChoice::Identity(name) => {
-            let identity = draft.desired.identities.get(name)?;
-            has(Kind::Identity, identity.key.known())
-        }
-        ImageChoice::Stage(name) => {
-            let stage = draft.desired.stages.get(name)?;
-            match &stage.source {
-                StageSource::Dockerfile { .. } => has(Kind::Foundation, stage.key.known()),
-                StageSource::Image { reference, .. } => draft
-                    .observed
-                    .references
-                    .get(reference)
-                    .is_some_and(|image| image.image.id == live.image_id),
-            }
-        }
-    };
-    (!same).then(|| Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)))
-}
-
-/// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.
-fn explain(
-    draft: &Draft<'_>,
-    container: &Container,
-    live: &observed::Container,
-    difference: &Difference,
-) -> Because {
-    let Difference {
-        field,
-        from,
-        to,
-        class,
-    } = difference;
-    if field == "mounts./tools" {
-        let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
-            Some(Mount::Volume { name, .. }) => {
-                let known = draft.observed.harness_display(name);
-                known.or_else(|| {
-                    draft
-                        .desired
-                        .harness
-                        .as_ref()
-                        .map(crate::desired::HarnessSet::display)
-                })
-            }
-            _ => None,
-        };
-        return Because::field(
-            Cause::Dependency,
-            "harness",
-            json!(set(&live.spec)),
-            json!(set(&container.spec)),
-        );
-    }
-    let asked = live.applied.as_ref().map(|applied| {
-        let merged = live
-            .image
-            .as_ref()
-            .map_or_else(|| applied.clone(), |image| inherit(applied, image));
-        let wanted = live
-            .image
-            .as_ref()
-            .map_or_else(|| container.spec.clone(), |image| inherit(&container.spec, image));
-        merged
-            .differences(&wanted)
-            .iter()
-            .all(|other| other.field != *field)
-    });
-    let cause = match (class, asked) {
-        // It was asked for like this, so somebody changed it; without the label nobody can say who did.
-        (Class::Create | Class::Live, Some(true)) => Cause::Drift,
-        (Class::Create | Class::Live, Some(false) | None) => Cause::Manifest,
-    };
-    Because::field(cause, field, from.clone(), to.clone())
 }
 
 /// Says whether a limit is to be removed that the engine can only ever change.

@@ -18,6 +18,17 @@ pub(super) fn private(draft: &mut Draft<'_>) {
     {
         draft.unchanged(ResourceKind::Network, &network.name);
         Maker::Ready
+    } else if let Some(stranger) = draft.observed.stranger("network", &network.name) {
+        // Names of networks are not unique, and one of that name would be attached by chance.
+        let who = stranger.who.clone();
+        let because = vec![Because::plain(Cause::Missing)];
+        draft.foreign(
+            resource(ResourceKind::Network, &network.name),
+            Action::Create,
+            &who,
+            because,
+        );
+        Maker::Blocked
     } else {
         let labels = draft
             .desired

@@ -18,7 +18,7 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
         }
         if !draft.consent.prune {
             draft.notes.push(format!(
-                "container {} is not in the manifest and is kept (--no-prune)",
+                "container {} is not in the manifest and is kept",
                 container.mark.name
             ));
             continue;

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use super::job::{Acquire, Acquired};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Commit, Content, Create, File};
-use crate::desired::Account;
 use crate::engine::EngineError;
+use crate::facts::Account;
 use crate::label::{Mark, OwnedId};
 use crate::observed::ImageConfig;
 use crate::report::Failure;
@@ -51,7 +51,7 @@ pub(super) struct Identity {
 enum At {
     Check,
     From,
-    Acquire(Acquire),
+    Acquire(Box<Acquire>),
     Passwd(OwnedId),
     Group(OwnedId),
     Shells(OwnedId),
@@ -195,7 +195,7 @@ impl Protocol for Identity {
             }),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
-                Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
+                Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
             At::Passwd(container) => read(container, "/etc/passwd"),
             At::Group(container) => read(container, "/etc/group"),
@@ -227,11 +227,11 @@ impl Protocol for Identity {
             (At::Check, Err(EngineError::NotFound { .. })) => At::From,
             (At::From, Ok(Answer::Image(image))) => {
                 self.config = image.config;
-                At::Acquire(Acquire::new(self.create()))
+                At::Acquire(Box::new(Acquire::new(self.create())))
             }
             (At::Acquire(mut acquire), result) => {
                 acquire.heard(result, now);
-                self.acquired(acquire)
+                Self::acquired(acquire)
             }
             (At::Passwd(container), Ok(Answer::Bytes(bytes))) => {
                 self.passwd = String::from_utf8_lossy(&bytes).into_owned();
@@ -284,11 +284,12 @@ impl Protocol for Identity {
 }
 
 impl Identity {
-    fn acquired(&self, acquire: Acquire) -> At {
+    fn acquired(acquire: Box<Acquire>) -> At {
         match acquire.state() {
             Acquired::Mine(container) => At::Passwd(container.clone()),
             // The helper never runs, so whatever runs under its name is not one.
             Acquired::Theirs(_) => At::Failed(Failure::new("the helper of another aishell is running")),
+            Acquired::Gone => At::Check,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }

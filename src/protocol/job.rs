@@ -12,7 +12,7 @@ use crate::observed::RunState;
 use crate::report::Failure;
 
 /// How long a created job may wait for its start before it counts as abandoned, in seconds.
-const ABANDONED: i64 = 60;
+const ABANDONED: i64 = 15;
 /// How long to wait between two looks at somebody else's job.
 const LOOK: Duration = Duration::from_millis(200);
 /// How many looks an ended job is given: whoever started it may be about to read its result.
@@ -27,6 +27,7 @@ pub(super) struct Acquire {
     at: At,
     ghosts: u32,
     looks: u32,
+    seen: bool,
 }
 
 enum At {
@@ -36,6 +37,7 @@ enum At {
     Wait,
     Mine(OwnedId),
     Theirs { id: String },
+    Gone,
     Failed(Failure),
 }
 
@@ -47,6 +49,8 @@ pub(super) enum Acquired<'a> {
     Mine(&'a OwnedId),
     /// Somebody else's job with this id is running.
     Theirs(&'a str),
+    /// Somebody else's job was there and is gone: what it was to make may exist by now.
+    Gone,
 }
 
 impl Acquire {
@@ -56,6 +60,7 @@ impl Acquire {
             at: At::Create,
             ghosts: 0,
             looks: 0,
+            seen: false,
         }
     }
 
@@ -71,6 +76,7 @@ impl Acquire {
             At::Failed(failure) => Acquired::Go(Next::Failed(failure.clone())),
             At::Mine(id) => Acquired::Mine(id),
             At::Theirs { id } => Acquired::Theirs(id),
+            At::Gone => Acquired::Gone,
         }
     }
 
@@ -83,7 +89,11 @@ impl Acquire {
         self.at = match (&self.at, result) {
             (At::Create, Ok(Answer::Id(id))) => At::Mine(OwnedId::made(&id)),
             (At::Create, Err(EngineError::Conflict { .. })) => At::Look,
-            (At::Look, Ok(Answer::Container(reply))) => self.judge(&reply, now),
+            (At::Look, Ok(Answer::Container(reply))) => {
+                self.seen = true;
+                self.judge(&reply, now)
+            }
+            (At::Look, Err(EngineError::NotFound { .. })) if self.seen => At::Gone,
             (At::Look, Err(EngineError::NotFound { .. })) => {
                 self.ghosts += 1;
                 if self.ghosts > GHOSTS {

@@ -75,7 +75,7 @@ pub(super) struct Populate {
 enum At {
     Volume,
     Check,
-    Acquire(Acquire),
+    Acquire(Box<Acquire>),
     FollowTheirs(String),
     Upload(OwnedId),
     Start(OwnedId),
@@ -216,17 +216,18 @@ impl Populate {
         Ok(())
     }
 
-    fn acquired(&self, acquire: Acquire) -> At {
+    fn acquired(acquire: Box<Acquire>) -> At {
         match acquire.state() {
             Acquired::Mine(job) => At::Upload(job.clone()),
             Acquired::Theirs(job) => At::FollowTheirs(job.to_owned()),
+            Acquired::Gone => At::Volume,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }
     }
 
     fn begin(&self) -> At {
-        At::Acquire(Acquire::new(self.job()))
+        At::Acquire(Box::new(Acquire::new(self.job())))
     }
 
     fn judge_volume(&mut self, reply: &crate::call::VolumeReply) -> At {
@@ -263,7 +264,7 @@ impl Protocol for Populate {
             At::Check | At::VouchTaken(_) => inspect(&self.work.receipt_name),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
-                Acquired::Mine(_) | Acquired::Theirs(_) => Next::Done,
+                Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
             At::FollowTheirs(job) => call(Call::FollowLog {
                 container: job.clone(),
@@ -309,7 +310,7 @@ impl Protocol for Populate {
             (At::Check, Err(_)) if gone => self.begin(),
             (At::Acquire(mut acquire), result) => {
                 acquire.heard(result, now);
-                self.acquired(acquire)
+                Self::acquired(acquire)
             }
             // However their job ended: look again from the start.
             (At::FollowTheirs(_), Ok(_)) => At::Volume,

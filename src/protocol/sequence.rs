@@ -67,7 +67,7 @@ impl Protocol for Sequence {
                 }
                 // Whoever removed it did what was to be done, if removing is all there is.
                 Err(EngineError::NotFound { .. }) if self.calls.iter().all(is_ending) => {
-                    self.at = self.calls.len()
+                    self.at = self.calls.len();
                 }
                 Err(error) => self.failed = Some(failure(error)),
             }

@@ -1,1 +1,7 @@
+//! Tests that need no engine.
+#![allow(
+    clippy::expect_used,
+    reason = "a test stops where the world is not as expected"
+)]
 
+mod dependencies;

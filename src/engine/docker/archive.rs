@@ -277,3 +277,102 @@ impl io::Read for Exactly {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, content: Content) -> File {
+        File {
+            path: path.to_owned(),
+            uid: 1000,
+            gid: 1001,
+            mode: 0o644,
+            content,
+        }
+    }
+
+    #[test]
+    fn the_same_files_are_the_same_bytes() {
+        let files = [
+            file("/d", Content::Directory),
+            file("d/f", Content::Bytes(b"x".to_vec())),
+        ];
+        let packed = pack(&files).expect("an archive");
+        assert_eq!(packed, pack(&files).expect("an archive"));
+        assert!(is_directory(&packed));
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let entries: Vec<_> = archive
+            .entries()
+            .expect("entries")
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                let header = entry.header();
+                let path = entry.path().expect("a path").display().to_string();
+                (
+                    path,
+                    header.uid().expect("a uid"),
+                    header.gid().expect("a gid"),
+                    header.mtime().expect("a time"),
+                )
+            })
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("d/".to_owned(), 1000, 1001, TIME),
+                ("d/f".to_owned(), 1000, 1001, TIME)
+            ]
+        );
+    }
+
+    #[test]
+    fn one_entry_is_unpacked_for_what_it_is() {
+        let found = |content| unpack(&pack(&[file("x", content)]).expect("an archive")).expect("an entry");
+        assert_eq!(
+            found(Content::Bytes(b"hello".to_vec())),
+            Found::Bytes(b"hello".to_vec())
+        );
+        assert_eq!(
+            found(Content::Link("../y".to_owned())),
+            Found::Link("../y".to_owned())
+        );
+        assert_eq!(found(Content::Directory), Found::Other);
+        assert_eq!(unpack(&[0; 1024]).expect("nothing"), Found::Other);
+        assert!(unpack(&[7; 700]).is_err());
+    }
+
+    #[test]
+    fn links_lead_where_the_container_would_follow_them() {
+        for (path, target, expected) in [
+            ("/etc/os-release", "../usr/lib/os-release", "/usr/lib/os-release"),
+            ("/a/b", "c", "/a/c"),
+            ("/a/b", "/c/./d", "/c/d"),
+            ("/a/b", "../../../../c", "/c"),
+            ("/a", "b", "/b"),
+        ] {
+            assert_eq!(follow(path, target), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_context_that_cannot_be_read_is_no_whole_archive() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let context = Context {
+            directory: directory.path().to_owned(),
+            files: vec!["gone".into()],
+            below: "",
+            extra: Vec::new(),
+        };
+        let (stream, reading) = context.send();
+        let sent: Vec<_> = futures_util::StreamExt::collect(stream).await;
+        let sent: Vec<u8> = sent
+            .into_iter()
+            .flat_map(|chunk| chunk.expect("a chunk"))
+            .collect();
+        let error = reading.await.expect("it ends").expect_err("the file is gone");
+        assert!(error.to_string().starts_with("gone: "), "{error}");
+        let mut archive = tar::Archive::new(sent.as_slice());
+        assert!(archive.entries().expect("a start").any(|entry| entry.is_err()));
+    }
+}

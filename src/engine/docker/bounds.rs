@@ -91,3 +91,36 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in [
+            "a",
+            "a-b_c.d",
+            "h:5000/a/b:1",
+            "a@sha256:00",
+            "sha256:00",
+            "my network",
+        ] {
+            assert_eq!(
+                check_names(&Call::InspectImage {
+                    image: name.to_owned()
+                }),
+                Ok(()),
+                "{name}"
+            );
+        }
+        for name in [
+            "", "..", "../x", "a/../b", "a//b", "/a", "a/", ".", "a?b", "a#b", "a%2fb", "a\nb", "a\\b",
+        ] {
+            let refused = check_names(&Call::InspectImage {
+                image: name.to_owned(),
+            });
+            assert!(matches!(refused, Err(EngineError::Refused { .. })), "{name}");
+        }
+    }
+}

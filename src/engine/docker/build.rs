@@ -81,8 +81,10 @@ pub(super) async fn build(
         }
     }
     drop(answers);
-    // What kept us from sending the context is the cause of whatever the engine made of it.
-    if let Ok(Err(error)) = reading.await
+    // What kept us from sending the context is the cause of whatever the engine made of it. But an engine that
+    // failed by itself may leave the rest of the context unread for ever.
+    if (failure.is_none() || reading.is_finished())
+        && let Ok(Err(error)) = reading.await
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
         let message = format!(

@@ -274,10 +274,7 @@ fn restart(policy: Option<RestartPolicy>) -> Restart {
 }
 
 /// Returns the attached networks. Some engines add the short id to the aliases.
-fn endpoints(
-    networks: HashMap<String, EndpointSettings>,
-    short: &str,
-) -> BTreeMap<String, Endpoint> {
+fn endpoints(networks: HashMap<String, EndpointSettings>, short: &str) -> BTreeMap<String, Endpoint> {
     networks
         .into_iter()
         .filter(|(network, _)| network != "none")
@@ -388,3 +385,6 @@ fn variables(env: Option<Vec<String>>) -> BTreeMap<String, String> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

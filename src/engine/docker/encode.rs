@@ -285,3 +285,6 @@ fn variables(env: &BTreeMap<String, String>) -> Vec<String> {
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

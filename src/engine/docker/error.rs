@@ -133,3 +133,82 @@ pub(super) fn name(call: &Call) -> String {
     let shown = format!("{call:?}");
     shown.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Create;
+    use crate::label::Labels;
+    use crate::spec::ContainerSpec;
+
+    fn told(call: &Call, status_code: u16, message: &str) -> EngineError {
+        let message = message.to_owned();
+        Failure::Api(Error::DockerResponseServerError { status_code, message }).tell(call, "unix:///s")
+    }
+
+    #[test]
+    fn a_status_means_what_it_means_for_its_call() {
+        let start = Call::StartContainer {
+            container: "x".to_owned(),
+        };
+        let pull = Call::PullImage {
+            reference: "x:1".to_owned(),
+        };
+        let create = Create {
+            name: "x".to_owned(),
+            labels: Labels::new(),
+            spec: ContainerSpec::default(),
+        };
+        let create = Call::CreateContainer(Box::new(create));
+        for (call, code, message, expected) in [
+            (&start, 404, "No such container: x", "NotFound"),
+            (&create, 409, "Conflict", "Conflict"),
+            (
+                &create,
+                500,
+                "the container name \"x\" is already in use",
+                "Conflict",
+            ),
+            (&create, 500, "something broke", "Failed"),
+            (&create, 400, "invalid mount config", "Refused"),
+            (&create, 403, "denied by a plugin", "Refused"),
+            (&start, 400, "exec: \"x\": executable file not found", "Refused"),
+            (&start, 500, "driver failed: port is already allocated", "Refused"),
+            (&start, 500, "write /x: no space left on device", "Failed"),
+            (&start, 500, "context deadline exceeded", "Failed"),
+            (&start, 503, "busy", "Failed"),
+            (&Call::Version, 429, "slow down", "Failed"),
+            (&Call::Version, 500, "what", "Failed"),
+            (&pull, 404, "manifest unknown", "Work"),
+            (&pull, 500, "dial tcp: no such host", "Work"),
+        ] {
+            let error = told(call, code, message);
+            assert!(
+                format!("{error:?}").starts_with(expected),
+                "{code} {message}: {error:?}"
+            );
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn silence_is_unreachable_and_says_how_long_it_lasted() {
+        let error = Failure::Late(Duration::from_secs(60)).tell(&Call::Version, "unix:///s");
+        assert!(error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            "the engine at unix:///s cannot be reached: no answer within 60 s"
+        );
+    }
+
+    #[test]
+    fn the_word_for_a_call_is_its_name() {
+        assert_eq!(name(&Call::Version), "Version");
+        assert_eq!(
+            name(&Call::InspectImage {
+                image: "x".to_owned()
+            }),
+            "InspectImage"
+        );
+    }
+}

@@ -1,0 +1,368 @@
+//! One container: its account, volumes and every field, defaults filled.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, uses_tools};
+use crate::desired::{Container, HarnessSet, Identity, ImageChoice, Pin, Stage, Volume};
+use crate::facts::Account;
+use crate::key::{Key, KeyKind};
+use crate::manifest;
+use crate::manifest::container::{self, ContainerImage, Home, User, Workspace};
+use crate::manifest::environment::EnvValue;
+use crate::manifest::mount::{self, Target};
+use crate::manifest::port::{PortSpec, Protocol};
+use crate::manifest::resources::Limit;
+use crate::manifest::stage::StageName;
+use crate::name::ContainerName;
+use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+use crate::units::{FileMode, Memory};
+
+impl Resolver<'_> {
+    /// Returns the data volumes of a container, by the engine's name.
+    pub(super) fn volumes(
+        &self,
+        name: &ContainerName,
+        written: &container::Container,
+    ) -> Vec<(String, Volume)> {
+        let volume = |volume: String, path: &str| {
+            let key = Key::of(KeyKind::Volume, &json!({ "name": volume }));
+            let place = self.loaded.source.place(&format!("containers.{name}.{path}"));
+            (
+                self.facts.owner.object(&volume),
+                Volume {
+                    name: volume,
+                    key,
+                    place,
+                },
+            )
+        };
+        let mut volumes = Vec::new();
+        if self.account(written).is_some() && written.home == Home::Volume {
+            volumes.push(volume(format!("{name}-home"), "home"));
+        }
+        for mount in &written.mounts {
+            if let mount::Mount::Volume { volume: data, .. } = mount {
+                volumes.push(volume(data.as_str().to_owned(), "mounts"));
+            }
+        }
+        volumes
+    }
+
+    /// Returns who a container's processes are, unless its image says.
+    fn account(&self, written: &container::Container) -> Option<Account> {
+        let owner = &self.facts.account;
+        match &written.user {
+            User::Owner => Some(owner.clone()),
+            User::Id { uid, gid } if *uid == owner.uid => Some(Account {
+                gid: gid.unwrap_or(owner.gid),
+                ..owner.clone()
+            }),
+            User::Id { uid, gid } => Some(Account {
+                name: "agent".to_owned(),
+                uid: *uid,
+                gid: gid.unwrap_or(*uid),
+                home: "/home/agent".to_owned(),
+            }),
+            User::Image | User::Named { .. } => None,
+        }
+    }
+
+    pub(super) fn container(
+        &self,
+        name: &ContainerName,
+        written: &container::Container,
+        stages: &BTreeMap<String, Stage>,
+        harness: Option<&HarnessSet>,
+        identities: &mut BTreeMap<String, Identity>,
+    ) -> Container {
+        let stage = match &written.image {
+            Some(ContainerImage::Reference(image)) => image.to_string(),
+            Some(ContainerImage::Stage(StageName::Foundation | StageName::Base | StageName::Extension))
+            | None => FOUNDATION.to_owned(),
+        };
+        let account = self.account(written);
+        let image = match &account {
+            Some(account) => {
+                let (name, identity) = self.identity(&stage, account, stages);
+                identities.insert(name.clone(), identity);
+                ImageChoice::Identity(name)
+            }
+            None => ImageChoice::Stage(stage),
+        };
+        let tools = harness.filter(|_| uses_tools(written));
+        let spec = self.spec(name, written, account.as_ref(), tools);
+        let volumes = self
+            .volumes(name, written)
+            .into_iter()
+            .map(|(volume, _)| volume)
+            .collect();
+        Container {
+            engine_name: self.facts.owner.object(name.as_str()),
+            image,
+            key: Pin::Known(Key::of(KeyKind::Container, &spec)),
+            spec,
+            harness: tools.is_some(),
+            opens: written
+                .harness
+                .as_ref()
+                .map(|harness| harness.as_str().to_owned()),
+            completes: written.command.is_some(),
+            volumes,
+        }
+    }
+
+    fn spec(
+        &self,
+        name: &ContainerName,
+        written: &container::Container,
+        account: Option<&Account>,
+        tools: Option<&HarnessSet>,
+    ) -> ContainerSpec {
+        let project = &self.facts.owner.project;
+        let keeper = is_keeper(written);
+        let command = match &written.command {
+            Some(command) => Some(command.clone()),
+            None if keeper => Some(vec!["sleep".to_owned(), "infinity".to_owned()]),
+            None => None,
+        };
+        let entrypoint = match &written.entrypoint {
+            Some(entrypoint) => Some(entrypoint.clone()),
+            // A command of one's own is run as it is, not handed to whatever the image starts.
+            None if command.is_some() => Some(Vec::new()),
+            None => None,
+        };
+        let user = match (&written.user, account) {
+            (_, Some(account)) => Some(format!("{}:{}", account.uid, account.gid)),
+            (
+                User::Named {
+                    name,
+                    group: Some(group),
+                },
+                None,
+            ) => Some(format!("{name}:{group}")),
+            (User::Named { name, group: None }, None) => Some(name.clone()),
+            (User::Image | User::Owner | User::Id { .. }, None) => None,
+        };
+        let home = account.map(|account| account.home.clone());
+        let workdir = match (&written.workdir, written.workspace) {
+            (Some(target), _) => Some(inside(target, home.as_deref())),
+            (None, Workspace::Project) => Some(project.clone()),
+            (None, Workspace::None) => home.clone(),
+        };
+        let mut env = BTreeMap::new();
+        for (variable, value) in &written.env.0 {
+            // Secrets belong to sessions; loading refuses them for now.
+            if let EnvValue::Literal(text) = value {
+                env.insert(variable.as_str().to_owned(), text.clone());
+            }
+        }
+        let container::Stop { signal, timeout } = &written.stop;
+        ContainerSpec {
+            image: String::new(),
+            command,
+            entrypoint,
+            env,
+            user,
+            workdir,
+            hostname: Some(
+                written
+                    .hostname
+                    .as_ref()
+                    .map_or_else(|| name.as_str().to_owned(), ToString::to_string),
+            ),
+            labels: written.labels.clone(),
+            mounts: self.mounts(name, written, account, tools),
+            ports: ports(&written.ports),
+            security: Security {
+                no_new_privileges: true,
+                cap_drop: vec!["ALL".to_owned()],
+                cap_add: Vec::new(),
+                read_only: true,
+                privileged: false,
+            },
+            stop: Stop {
+                signal: signal.as_ref().map(ToString::to_string),
+                timeout: timeout.map(|timeout| u32::try_from(timeout.as_seconds()).unwrap_or(u32::MAX)),
+            },
+            init: true,
+            shm: written.resources.shm.map_or(SHM, Memory::as_bytes),
+            resources: resources(&written.resources),
+            restart: restart(written),
+            networks: self.networks(name, &written.network),
+        }
+    }
+
+    fn mounts(
+        &self,
+        name: &ContainerName,
+        written: &container::Container,
+        account: Option<&Account>,
+        tools: Option<&HarnessSet>,
+    ) -> BTreeMap<String, Mount> {
+        let mut mounts = BTreeMap::new();
+        let tmpfs = |options: &str| Mount::Tmpfs {
+            options: options.to_owned(),
+        };
+        // The root is read-only, and programs expect these to be writable. Compilers run what they write to /tmp.
+        mounts.insert("/tmp".to_owned(), tmpfs("rw,exec,nosuid,nodev,mode=1777"));
+        mounts.insert("/var/tmp".to_owned(), tmpfs("rw,exec,nosuid,nodev,mode=1777"));
+        mounts.insert("/run".to_owned(), tmpfs("rw,nosuid,nodev,mode=1777"));
+        if let Some(account) = account {
+            let mount = match written.home {
+                Home::Volume => Mount::Volume {
+                    name: self.facts.owner.object(&format!("{name}-home")),
+                    read_only: false,
+                },
+                Home::Tmpfs => {
+                    let Account { uid, gid, .. } = account;
+                    tmpfs(&format!("rw,exec,nosuid,nodev,mode=0755,uid={uid},gid={gid}"))
+                }
+            };
+            mounts.insert(account.home.clone(), mount);
+        }
+        if written.workspace == Workspace::Project {
+            let project = self.facts.owner.project.clone();
+            mounts.insert(
+                project.clone(),
+                Mount::Bind {
+                    source: project,
+                    read_only: false,
+                },
+            );
+        }
+        if let Some(set) = tools {
+            mounts.insert(
+                TOOLS.to_owned(),
+                Mount::Volume {
+                    name: set.volume(),
+                    read_only: true,
+                },
+            );
+        }
+        let home = account.map(|account| account.home.as_str());
+        for mount in &written.mounts {
+            let target = inside(mount.target(), home);
+            let mount = match mount {
+                mount::Mount::Bind {
+                    source, read_only, ..
+                } => Mount::Bind {
+                    source: source.display().to_string(),
+                    read_only: *read_only,
+                },
+                mount::Mount::Volume {
+                    volume, read_only, ..
+                } => Mount::Volume {
+                    name: self.facts.owner.object(volume.as_str()),
+                    read_only: *read_only,
+                },
+                mount::Mount::Tmpfs { size, mode, .. } => {
+                    let mode = mode.map_or(0o1777, FileMode::as_bits);
+                    let size = size
+                        .map(|size| format!(",size={}", size.as_bytes()))
+                        .unwrap_or_default();
+                    tmpfs(&format!("rw,exec,nosuid,nodev,mode={mode:04o}{size}"))
+                }
+            };
+            mounts.insert(target, mount);
+        }
+        mounts
+    }
+
+    fn networks(&self, name: &ContainerName, network: &container::Network) -> BTreeMap<String, Endpoint> {
+        let endpoint = |network: &str| Endpoint {
+            // The engine's own default network has no names.
+            aliases: if network == "bridge" {
+                Vec::new()
+            } else {
+                vec![name.as_str().to_owned()]
+            },
+        };
+        let owner = &self.facts.owner;
+        match network {
+            container::Network::None => BTreeMap::new(),
+            container::Network::Default => {
+                let private = owner.object(&owner.manifest);
+                [(private.clone(), endpoint(&private))].into()
+            }
+            container::Network::Existing(names) => names
+                .iter()
+                .map(|network| (network.clone(), endpoint(network)))
+                .collect(),
+        }
+    }
+}
+
+/// Says whether a container is one that people open sessions in.
+fn is_keeper(written: &container::Container) -> bool {
+    let foreign = matches!(written.image, Some(ContainerImage::Reference(_)));
+    written.command.is_none() && (written.harness.is_some() || !foreign)
+}
+
+fn inside(target: &Target, home: Option<&str>) -> String {
+    target
+        .in_home(Path::new(home.unwrap_or("/")))
+        .display()
+        .to_string()
+}
+
+fn ports(written: &[PortSpec]) -> BTreeMap<String, Vec<Binding>> {
+    let mut ports: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+    for PortSpec {
+        address,
+        host,
+        container,
+        protocol,
+    } in written
+    {
+        let protocol = match protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        };
+        let bindings = ports.entry(format!("{container}/{protocol}")).or_default();
+        bindings.push(Binding {
+            address: address.to_string(),
+            port: *host,
+        });
+    }
+    for bindings in ports.values_mut() {
+        bindings.sort();
+    }
+    ports
+}
+
+fn resources(written: &manifest::resources::Resources) -> Resources {
+    let memory = written.memory.map(Memory::as_bytes);
+    let memory_swap = match (&written.memory_swap, memory) {
+        (Some(Limit::Unlimited), _) => Some(-1),
+        (Some(Limit::At(both)), _) => i64::try_from(both.as_bytes()).ok(),
+        // What the engine makes of it when nothing is said; sent and compared as such.
+        (None, Some(memory)) => i64::try_from(memory.saturating_mul(2)).ok(),
+        (None, None) => None,
+    };
+    Resources {
+        memory,
+        memory_swap,
+        reservation: written.reservation.map(Memory::as_bytes),
+        cpus: written.cpus.map(crate::units::Cpus::as_nano),
+        pids: match &written.pids {
+            Some(Limit::Unlimited) => None,
+            Some(Limit::At(count)) => Some(u64::from(count.get())),
+            None => Some(PIDS),
+        },
+    }
+}
+
+fn restart(written: &container::Container) -> Restart {
+    match &written.restart {
+        Some(container::Restart::No) => Restart::No,
+        Some(container::Restart::Always) => Restart::Always,
+        Some(container::Restart::UnlessStopped) => Restart::UnlessStopped,
+        Some(container::Restart::OnFailure { retries }) => Restart::OnFailure(retries.unwrap_or(0)),
+        None if written.command.is_some() => Restart::No,
+        None => Restart::UnlessStopped,
+    }
+}

@@ -1,0 +1,157 @@
+//! What the schema has and aishell cannot do yet. It is refused, never ignored.
+//!
+//! One table, to be shortened as things come to work; when it is empty this file goes.
+
+use super::check::Fault;
+use super::harness::Requirement;
+use super::node::{Node, Value};
+
+/// Something that does not work yet: where it is written, when it counts, and what it is.
+struct Refusal {
+    /// The path; `*` is any key or item.
+    path: &'static str,
+    /// Whether what is written there asks for it.
+    asks: fn(&Node) -> bool,
+    /// What it is, with its verb.
+    what: &'static str,
+}
+
+const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str) -> Refusal {
+    Refusal { path, asks, what }
+}
+
+/// The same refusals for a container and for the defaults of all.
+macro_rules! in_containers {
+    ($(($path:literal, $asks:expr, $what:literal),)*) => {
+        &[$(
+            refusal(concat!("containers.*.", $path), $asks, $what),
+            refusal(concat!("defaults.", $path), $asks, $what),
+        )*]
+    };
+}
+
+const MANIFEST: &[Refusal] = &[
+    refusal(
+        "formerly",
+        written,
+        "taking over the objects of an earlier identity is",
+    ),
+    refusal("base", written, "a base stage is"),
+    refusal("extension", written, "an extension stage is"),
+    refusal("foundation.phases", written, "building in phases is"),
+    refusal("foundation.builtin", written, "the built-in foundation is"),
+    refusal("harnesses.*", no_version, "pinning the latest version is"),
+    refusal(
+        "harnesses.*.version",
+        not_exact,
+        "pinning a range or the latest version is",
+    ),
+    refusal(
+        "harnesses.*.pypi",
+        written,
+        "a harness from the Python package index is",
+    ),
+    refusal("harnesses.*.url", written, "a harness from a download is"),
+    refusal(
+        "harnesses.*.runtime",
+        |node| node.text() != Some("node"),
+        "the runtime of the image is",
+    ),
+    refusal("detection", written, "looking for sensitive files is"),
+];
+
+const CONTAINERS: &[Refusal] = in_containers![
+    ("env.*", |node| matches!(node.value, Value::Map(_)), "a secret is"),
+    ("preStart", written, "preparing a container before it starts is"),
+    ("ready", written, "waiting for a container to be ready is"),
+    ("busy", written, "asking a container whether it is busy is"),
+    (
+        "onDrift",
+        |node| node.text() != Some("repair"),
+        "anything but `repair` is"
+    ),
+    (
+        "onChange",
+        |node| node.text() != Some("when-idle"),
+        "anything but `when-idle` is"
+    ),
+    ("security", |node| !is_strict(node), "anything but `strict` is"),
+    ("dependsOn", written, "an order of containers is"),
+    ("groups", written, "setting additional groups is"),
+    ("dns", written, "setting name servers is"),
+    ("extraHosts", written, "setting additional host names is"),
+    ("runtime", written, "choosing a runtime of the engine is"),
+    ("resources.ulimits", written, "setting limits of processes is"),
+];
+
+fn written(node: &Node) -> bool {
+    match &node.value {
+        Value::List(items) => !items.is_empty(),
+        Value::Map(entries) => !entries.is_empty(),
+        Value::Null => false,
+        Value::Bool(..) | Value::Number(..) | Value::Text(_) => true,
+    }
+}
+
+fn is_strict(node: &Node) -> bool {
+    match &node.value {
+        Value::Map(entries) => entries
+            .iter()
+            .all(|entry| entry.key == "profile" && is_strict(&entry.value)),
+        Value::Null => true,
+        Value::Bool(..) | Value::Number(..) | Value::Text(_) | Value::List(_) => {
+            node.text() == Some("strict")
+        }
+    }
+}
+
+fn no_version(node: &Node) -> bool {
+    node.get("version").is_none() && node.get("url").is_none()
+}
+
+fn not_exact(node: &Node) -> bool {
+    let requirement = node.text().and_then(|text| text.parse::<Requirement>().ok());
+    matches!(requirement, Some(Requirement::Range(_) | Requirement::Latest))
+}
+
+/// Returns everything a merged tree asks for that does not work yet. `sound` is the tree without what is wrong.
+pub fn refused(tree: &Node, sound: &Node) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for Refusal { path, asks, what } in MANIFEST.iter().chain(CONTAINERS) {
+        let path: Vec<_> = path.split('.').collect();
+        each(sound, &path, None, &mut |node, mark| {
+            if asks(node) {
+                faults.push(Fault::at(mark, format!("{what} not available yet")));
+            }
+        });
+    }
+    if tree.get("foundation").is_none_or(Node::is_null) {
+        let fault = Fault::at(&tree.mark, "the built-in foundation is not available yet");
+        faults.push(fault.hint("write `foundation: { image: … }` or `foundation: { dockerfile: … }`"));
+    }
+    faults
+}
+
+/// Calls a function with every value a path leads to, and the mark to show: the key's for maps and lists.
+fn each<'a>(
+    node: &'a Node,
+    path: &[&str],
+    key: Option<&'a super::place::Mark>,
+    call: &mut impl FnMut(&Node, &super::place::Mark),
+) {
+    let Some((first, rest)) = path.split_first() else {
+        let mark = if node.text().is_some() {
+            &node.mark
+        } else {
+            key.unwrap_or(&node.mark)
+        };
+        return call(node, mark);
+    };
+    let entries = node
+        .entries()
+        .iter()
+        .filter(|entry| *first == "*" || entry.key == *first);
+    for entry in entries {
+        each(&entry.value, rest, Some(&entry.mark), call);
+    }
+}

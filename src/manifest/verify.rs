@@ -1,0 +1,234 @@
+//! What is wrong with a manifest although each of its values is right: names nothing answers to, things twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::check::Fault;
+use super::container::{Container, ContainerImage};
+use super::harness::HarnessSource;
+use super::locate::locate;
+use super::mount::{Mount, Target};
+use super::node::Node;
+use super::place::Mark;
+use super::stage::{Stage, StageName};
+use super::suggest;
+use super::{Certificates, Manifest};
+use crate::catalogue;
+use crate::name::{ContainerName, HarnessName};
+
+/// Directories of a container nothing can be mounted over.
+const TAKEN: [&str; 4] = ["/", "/proc", "/sys", "/dev"];
+
+/// Something of the host that a manifest names and that has to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The path, absolute.
+    pub path: PathBuf,
+    /// What it has to be.
+    pub kind: NamedKind,
+    /// The field that names it.
+    pub field: String,
+}
+
+/// What a named path has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedKind {
+    /// Anything that is there.
+    MountSource,
+    /// A file.
+    Dockerfile,
+    /// A directory.
+    Context,
+    /// A file.
+    Certificate,
+    /// A directory.
+    Project,
+}
+
+/// Looks through a manifest and the tree it came from.
+pub struct Verify<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The tree it was made of, without what was wrong.
+    pub sound: &'a Node,
+    /// The tree as it was written.
+    pub written: &'a Node,
+}
+
+impl<'a> Verify<'a> {
+    /// Returns where a field is written, or the nearest thing around it that is.
+    pub fn mark(&self, path: &str) -> &'a Mark {
+        locate(self.sound, path).unwrap_or(&self.sound.mark)
+    }
+
+    /// Tells whether something is written, be it wrong.
+    fn has(&self, section: &str, name: &str) -> bool {
+        self.written
+            .get(section)
+            .and_then(|section| section.get(name))
+            .is_some()
+    }
+
+    /// Returns everything that is wrong.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (name, harness) in &self.manifest.harnesses {
+            self.harness(name, &harness.source, &mut faults);
+        }
+        let mut published = BTreeMap::new();
+        for (name, container) in &self.manifest.containers {
+            self.container(name, container, &mut faults);
+            for port in &container.ports {
+                let taken = (port.address, port.host, port.protocol);
+                if let Some(other) = published.insert(taken, name) {
+                    let mark = self.mark(&format!("containers.{name}.ports.{}", port.host));
+                    let message = format!("port {} of the host is published by `{other}` already", port.host);
+                    faults.push(Fault::at(mark, message));
+                }
+            }
+        }
+        faults
+    }
+
+    fn harness(&self, name: &HarnessName, source: &HarnessSource, faults: &mut Vec<Fault>) {
+        let HarnessSource::Catalogue { .. } = source else {
+            return;
+        };
+        if catalogue::find(name.as_str()).is_some() {
+            return;
+        }
+        let known = catalogue::entries().keys().map(HarnessName::as_str);
+        let hint = match suggest::nearest(name.as_str(), known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "say where it comes from: { npm: PACKAGE, version: VERSION }".to_owned(),
+        };
+        let mark = self.mark(&format!("harnesses.{name}"));
+        faults.push(Fault::at(mark, format!("unknown harness `{name}`")).hint(hint));
+    }
+
+    fn container(&self, name: &ContainerName, container: &Container, faults: &mut Vec<Fault>) {
+        let mark = |path: &str| self.mark(&format!("containers.{name}.{path}"));
+        if let Some(harness) = &container.harness
+            && !self.has("harnesses", harness.as_str())
+        {
+            let known = self.manifest.harnesses.keys().map(HarnessName::as_str);
+            let hint = match suggest::nearest(harness.as_str(), known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("declare it under `harnesses`, as in `{harness}: 1.2.3`"),
+            };
+            let message = format!("`{name}` asks for harness `{harness}`, which the manifest does not have");
+            faults.push(Fault::at(mark("harness"), message).hint(hint));
+        }
+        let defaulted = locate(self.sound, "defaults.args");
+        if !container.args.is_empty() && container.harness.is_none() && defaulted != Some(mark("args")) {
+            let message = format!("`args` are for a harness, and `{name}` has none");
+            faults
+                .push(Fault::at(mark("args"), message).hint("arguments of a command belong into `command`"));
+        }
+        for (key, list) in [
+            ("command", &container.command),
+            ("entrypoint", &container.entrypoint),
+        ] {
+            if list
+                .as_ref()
+                .is_some_and(|list| list.first().is_some_and(String::is_empty))
+            {
+                faults.push(Fault::at(
+                    mark(key),
+                    format!("the first word of `{key}` is empty"),
+                ));
+            }
+        }
+        if container.command.as_ref().is_some_and(Vec::is_empty) {
+            let hint = "leave it out: the container then waits for sessions";
+            faults.push(Fault::at(mark("command"), "`command` is empty").hint(hint));
+        }
+        if let Some(ContainerImage::Stage(stage)) = &container.image
+            && self.written.get(stage.as_str()).is_none()
+            && *stage != StageName::Foundation
+        {
+            let message = format!("`image: {stage}` means a stage that the manifest does not have");
+            faults.push(Fault::at(mark("image"), message));
+        }
+        for (key, message) in container.resources.faults() {
+            faults.push(Fault::at(mark(&format!("resources.{key}")), message));
+        }
+        for (index, mount) in container.mounts.iter().enumerate() {
+            if let Target::Absolute(target) = mount.target()
+                && TAKEN.iter().any(|taken| target == Path::new(taken))
+            {
+                let message = format!("nothing can be mounted over `{}`", target.display());
+                faults.push(Fault::at(mark(&format!("mounts.{index}.target")), message));
+            }
+        }
+        if let Some(label) = container
+            .labels
+            .keys()
+            .find(|label| label.starts_with("aishell."))
+        {
+            let message = format!("label `{label}` is one of aishell's own");
+            faults.push(Fault::at(mark(&format!("labels.{label}")), message));
+        }
+        for other in &container.depends_on {
+            if !self.has("containers", other.as_str()) {
+                let message = format!("`{name}` depends on `{other}`, which the manifest does not have");
+                faults.push(Fault::at(mark("dependsOn"), message));
+            }
+        }
+    }
+
+    fn stage(&self, name: StageName) -> Option<&'a Stage> {
+        match name {
+            StageName::Foundation => self.manifest.foundation.as_ref(),
+            StageName::Base => self.manifest.base.as_ref(),
+            StageName::Extension => self.manifest.extension.as_ref(),
+        }
+    }
+
+    /// Returns everything of the host that has to be there.
+    pub fn named(&self) -> Vec<Named> {
+        let mut named = Vec::new();
+        let mut add = |path: &Path, kind, field: &str| {
+            named.push(Named {
+                path: path.to_path_buf(),
+                kind,
+                field: field.to_owned(),
+            });
+        };
+        if let Some(project) = &self.manifest.project {
+            add(project, NamedKind::Project, "project");
+        }
+        if let Certificates::Files(files) = &self.manifest.certificates {
+            for (index, file) in files.iter().enumerate() {
+                add(file, NamedKind::Certificate, &format!("certificates.{index}"));
+            }
+        }
+        for name in [StageName::Foundation, StageName::Base, StageName::Extension] {
+            if let Some(Stage::Dockerfile(stage)) = self.stage(name) {
+                add(
+                    &stage.dockerfile,
+                    NamedKind::Dockerfile,
+                    &format!("{name}.dockerfile"),
+                );
+                if let Some(context) = &stage.context {
+                    add(context, NamedKind::Context, &format!("{name}.context"));
+                }
+            }
+        }
+        for (name, container) in &self.manifest.containers {
+            for (index, mount) in container.mounts.iter().enumerate() {
+                if let Mount::Bind {
+                    source, create: None, ..
+                } = mount
+                {
+                    add(
+                        source,
+                        NamedKind::MountSource,
+                        &format!("containers.{name}.mounts.{index}.source"),
+                    );
+                }
+            }
+        }
+        named
+    }
+}

@@ -1,0 +1,163 @@
+//! What differs between a container and what is wanted of it, and why.
+
+use serde_json::json;
+
+use super::super::Draft;
+use crate::desired::{Container, HarnessSet, ImageChoice, StageSource};
+use crate::key::Key;
+use crate::label::{self, Kind, Mark};
+use crate::observed::{self, ImageReply};
+use crate::spec::{Class, ContainerSpec, Difference, Mount};
+use crate::step::{Because, Cause};
+
+/// Returns what differs between the live container and what is wanted of it.
+pub(super) fn differences(container: &Container, live: &observed::Container) -> Vec<Difference> {
+    let wanted = match &live.image {
+        Some(image) => inherit(&container.spec, image),
+        None => container.spec.clone(),
+    };
+    let mut spec = live.spec.clone();
+    let mut wanted = wanted;
+    // An entrypoint that was cleared is shown as an empty list, or not at all.
+    spec.entrypoint = spec.entrypoint.filter(|words| !words.is_empty());
+    // Some engines add the host name to the aliases; what was asked for is there either way.
+    for (network, endpoint) in &mut spec.networks {
+        let asked = wanted.networks.get(network);
+        endpoint.aliases.retain(|alias| {
+            Some(alias) != spec.hostname.as_ref() || asked.is_some_and(|asked| asked.aliases.contains(alias))
+        });
+    }
+    // The image is judged by what it is; see `image_change`.
+    spec.image.clear();
+    wanted.image.clear();
+    let mut differences = spec.differences(&wanted);
+    // Twice the memory is what the engine makes of an unset swap: it follows, and is nobody's change.
+    let follows = |spec: &ContainerSpec| {
+        let twice = spec
+            .resources
+            .memory
+            .and_then(|memory| i64::try_from(memory.saturating_mul(2)).ok());
+        twice.is_some() && spec.resources.memory_swap == twice
+    };
+    if follows(&spec) && follows(&wanted) {
+        differences.retain(|difference| difference.field != "resources.memorySwap");
+    }
+    differences
+}
+
+/// Returns a specification with what the engine merges in from an image.
+pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
+    let mut merged = spec.clone();
+    for (name, value) in &image.config.env {
+        merged.env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    for (name, value) in &image.image.labels {
+        if !name.starts_with(label::PREFIX) && name != label::DEVCONTAINER {
+            merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    // An entrypoint of one's own drops the image's command.
+    if merged.entrypoint.is_none() {
+        merged.entrypoint.clone_from(&image.config.entrypoint);
+        if merged.command.is_none() {
+            merged.command.clone_from(&image.config.command);
+        }
+    }
+    merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
+    merged.command = merged.command.filter(|words| !words.is_empty());
+    merged.user = merged
+        .user
+        .or_else(|| image.config.user.clone())
+        .filter(|user| !user.is_empty());
+    merged.workdir = merged
+        .workdir
+        .or_else(|| image.config.workdir.clone())
+        .filter(|path| !path.is_empty());
+    merged.stop.signal = merged.stop.signal.or_else(|| image.config.stop_signal.clone());
+    merged
+}
+
+/// Returns the reason if the container runs another image than the wanted one.
+pub(super) fn image_change(
+    draft: &Draft<'_>,
+    container: &Container,
+    live: &observed::Container,
+    reference: &str,
+) -> Option<Because> {
+    let mark = live
+        .image
+        .as_ref()
+        .and_then(|image| Mark::read(&image.image.labels));
+    let has = |kind: Kind, key: Option<&Key>| {
+        mark.as_ref()
+            .is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key)
+    };
+    let same = match &container.image {
+        ImageChoice::Identity(name) => {
+            let identity = draft.desired.identities.get(name)?;
+            has(Kind::Identity, identity.key.known())
+        }
+        ImageChoice::Stage(name) => {
+            let stage = draft.desired.stages.get(name)?;
+            match &stage.source {
+                StageSource::Dockerfile { .. } => has(Kind::Foundation, stage.key.known()),
+                StageSource::Image { reference, .. } => draft
+                    .observed
+                    .references
+                    .get(reference)
+                    .is_some_and(|image| image.image.id == live.image_id),
+            }
+        }
+    };
+    (!same).then(|| Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)))
+}
+
+/// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.
+pub(super) fn explain(
+    draft: &Draft<'_>,
+    container: &Container,
+    live: &observed::Container,
+    difference: &Difference,
+) -> Because {
+    let Difference {
+        field,
+        from,
+        to,
+        class,
+    } = difference;
+    if field == "mounts./tools" {
+        let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
+            Some(Mount::Volume { name, .. }) => {
+                let known = draft.observed.harness_display(name);
+                known.or_else(|| draft.desired.harness.as_ref().map(HarnessSet::display))
+            }
+            _ => None,
+        };
+        return Because::field(
+            Cause::Dependency,
+            "harness",
+            json!(set(&live.spec)),
+            json!(set(&container.spec)),
+        );
+    }
+    let asked = live.applied.as_ref().map(|applied| {
+        let merged = live
+            .image
+            .as_ref()
+            .map_or_else(|| applied.clone(), |image| inherit(applied, image));
+        let wanted = live
+            .image
+            .as_ref()
+            .map_or_else(|| container.spec.clone(), |image| inherit(&container.spec, image));
+        merged
+            .differences(&wanted)
+            .iter()
+            .all(|other| other.field != *field)
+    });
+    let cause = match (class, asked) {
+        // It was asked for like this, so somebody changed it; without the label nobody can say who did.
+        (Class::Create | Class::Live, Some(true)) => Cause::Drift,
+        (Class::Create | Class::Live, Some(false) | None) => Cause::Manifest,
+    };
+    Because::field(cause, field, from.clone(), to.clone())
+}

@@ -1,0 +1,357 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::desired::resolve::{Pins, resolve};
+use crate::facts::{Account, Facts};
+use crate::host::Host;
+use crate::label::{self, Labels, Mark, OwnedId, Owner};
+use crate::manifest::load::parse;
+use crate::observed::{self, EngineInfo, Image, ImageReply, RunState, Stranger};
+use crate::step::Cause;
+
+const ONE: &str = "{ user: image, workspace: none, network: none, command: [run] }";
+
+fn owner() -> Owner {
+    Owner {
+        project: "/srv/demo".to_owned(),
+        manifest: "demo".to_owned(),
+        host: "host".to_owned(),
+        file: "/srv/demo/aishell.yaml".to_owned(),
+    }
+}
+
+fn engine() -> Observed {
+    let image = ImageReply {
+        image: Image {
+            id: "sha256:base".to_owned(),
+            ..Image::default()
+        },
+        ..ImageReply::default()
+    };
+    Observed {
+        engine: EngineInfo {
+            platform: "linux/amd64".to_owned(),
+            ..EngineInfo::default()
+        },
+        references: [("base:1".to_owned(), Arc::new(image))].into(),
+        ..Observed::default()
+    }
+}
+
+fn desired(containers: &str, observed: &Observed) -> Desired {
+    let text = format!(
+        "apiVersion: aishell/v1\nname: demo\nfoundation: {{ image: 'base:1' }}\ncontainers: {{ {containers} }}\n"
+    );
+    let host = Host {
+        home: "/home/me".into(),
+        uid: 1000,
+        gid: 1000,
+        user: "me".to_owned(),
+        directory: "/srv/demo".into(),
+        environment: BTreeMap::new(),
+        machine: "host".to_owned(),
+        accounts: Vec::new(),
+    };
+    let loaded = parse(&text, Path::new("/srv/demo/aishell.yaml"), &host).expect("a valid manifest");
+    let facts = Facts {
+        owner: owner(),
+        account: Account {
+            name: "me".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            home: "/home/me".to_owned(),
+        },
+        foundation: None,
+        certificates: None,
+        proxies: BTreeMap::new(),
+        installer: BTreeMap::new(),
+    };
+    resolve(&loaded, &facts, &Pins::of(observed))
+}
+
+/// Adds containers that are as the manifest wants them.
+fn with(containers: &str) -> Observed {
+    let mut observed = engine();
+    let desired = desired(containers, &observed);
+    for (name, container) in &desired.containers {
+        let mut labels = owner().labels(
+            label::Kind::Container,
+            name,
+            container.key.known().expect("a key"),
+        );
+        labels.insert(label::UID.to_owned(), format!("uid-{name}"));
+        let mark = Mark::read(&labels).expect("complete labels");
+        let spec = crate::spec::ContainerSpec {
+            image: "base:1".to_owned(),
+            ..container.spec.clone()
+        };
+        let live = observed::Container {
+            id: OwnedId::new(&format!("id-{name}"), &mark),
+            mark,
+            name: container.engine_name.clone(),
+            state: RunState::Running,
+            image: observed.references.get("base:1").cloned(),
+            image_id: "sha256:base".to_owned(),
+            applied: Some(spec.clone()),
+            spec,
+            created: String::new(),
+            started: None,
+            health: None,
+            restarts: 0,
+            error: None,
+        };
+        observed.containers.insert(live.name.clone(), live);
+    }
+    observed
+}
+
+fn live<'o>(observed: &'o mut Observed, name: &str) -> &'o mut observed::Container {
+    observed
+        .containers
+        .get_mut(&owner().object(name))
+        .expect("the container")
+}
+
+fn planned(containers: &str, observed: &Observed) -> Plan {
+    plan(
+        &desired(containers, observed),
+        observed,
+        &ManifestInfo::default(),
+        Consent::default(),
+    )
+}
+
+/// Returns the steps as `action name`.
+fn steps(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .map(|step| format!("{} {}", step.action.as_str(), step.resource.name))
+        .collect()
+}
+
+#[test]
+fn a_satisfied_world_plans_nothing() {
+    let plan = planned(
+        &format!("a: {ONE}, b: {ONE}"),
+        &with(&format!("a: {ONE}, b: {ONE}")),
+    );
+    assert!(plan.is_empty(), "{plan:?}");
+    assert_eq!(plan.summary().unchanged, 3);
+}
+
+#[test]
+fn what_is_missing_is_created_after_what_it_needs() {
+    let plan = planned("a: {}", &engine());
+    let steps = steps(&plan);
+    assert_eq!(steps.len(), 4, "{steps:?}");
+    assert!(steps[0].starts_with("build aishell-demo:sandbox-"));
+    assert_eq!(
+        steps[1..],
+        [
+            "create aishell-926574b4-demo",
+            "create aishell-926574b4-a-home",
+            "create a"
+        ]
+    );
+    assert_eq!(plan.steps[3].needs, [1, 2, 3]);
+}
+
+#[test]
+fn an_image_that_has_to_be_pulled_leaves_the_rest_unknown() {
+    let mut observed = engine();
+    observed.references.clear();
+    let plan = planned(&format!("a: {ONE}"), &observed);
+    assert_eq!(steps(&plan), ["pull base:1"]);
+    assert_eq!(plan.unknown.len(), 1);
+}
+
+#[test]
+fn a_changed_limit_is_updated_in_place_and_nothing_else() {
+    let with_memory = |memory: &str| ONE.replace('}', &format!(", resources: {{ memory: {memory} }} }}"));
+    let observed = with(&format!("a: {}, b: {ONE}", with_memory("64MiB")));
+    let plan = planned(&format!("a: {}, b: {ONE}", with_memory("128MiB")), &observed);
+    assert_eq!(steps(&plan), ["update a"]);
+    let because = &plan.steps[0].because;
+    assert_eq!(because.len(), 1, "the swap follows: {because:?}");
+    assert_eq!(because[0].field.as_deref(), Some("resources.memory"));
+    assert_eq!(
+        (&because[0].from, &because[0].to),
+        (&json!(64 << 20), &json!(128 << 20))
+    );
+    assert_eq!(
+        (because[0].cause, plan.steps[0].impact),
+        (Cause::Manifest, Impact::Live)
+    );
+}
+
+#[test]
+fn a_limit_that_the_engine_cannot_unset_recreates_and_says_so() {
+    let limited = ONE.replace('}', ", resources: { memory: 64MiB } }");
+    let plan = planned(&format!("a: {ONE}"), &with(&format!("a: {limited}")));
+    assert_eq!(steps(&plan), ["replace a"]);
+    assert!(
+        plan.steps[0]
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail.contains("resources.memory"))
+    );
+}
+
+#[test]
+fn a_changed_variable_recreates_only_that_container() {
+    let mode = |mode: &str| ONE.replace('}', &format!(", env: {{ MODE: {mode} }} }}"));
+    let observed = with(&format!("a: {}, b: {ONE}", mode("fast")));
+    let plan = planned(&format!("a: {}, b: {ONE}", mode("safe")), &observed);
+    assert_eq!(steps(&plan), ["replace a"]);
+    assert_eq!(plan.steps[0].because[0].field.as_deref(), Some("env.MODE"));
+}
+
+#[test]
+fn what_somebody_changed_is_drift_and_what_the_manifest_changed_is_not() {
+    let mut observed = with(&format!("a: {ONE}"));
+    live(&mut observed, "a").spec.resources.pids = Some(7);
+    let plan = planned(&format!("a: {ONE}"), &observed);
+    assert_eq!(steps(&plan), ["update a"]);
+    assert_eq!(plan.steps[0].because[0].cause, Cause::Drift);
+}
+
+#[test]
+fn containers_are_woken_by_what_put_them_to_sleep() {
+    for (state, expected) in [
+        (RunState::Paused, "unpause a"),
+        (RunState::Created, "start a"),
+        (RunState::Exited { code: 137 }, "start a"),
+    ] {
+        let mut observed = with(&format!("a: {ONE}"));
+        live(&mut observed, "a").state = state;
+        assert_eq!(steps(&planned(&format!("a: {ONE}"), &observed)), [expected]);
+    }
+}
+
+#[test]
+fn a_command_that_has_completed_is_satisfied() {
+    let mut observed = with(&format!("a: {ONE}"));
+    live(&mut observed, "a").state = RunState::Exited { code: 0 };
+    assert!(planned(&format!("a: {ONE}"), &observed).is_empty());
+}
+
+#[test]
+fn a_renamed_container_gets_its_name_back() {
+    let mut observed = with(&format!("a: {ONE}"));
+    let mut moved = observed
+        .containers
+        .remove(&owner().object("a"))
+        .expect("the container");
+    moved.name = "somebody-was-here".to_owned();
+    observed.containers.insert(moved.name.clone(), moved);
+    assert_eq!(steps(&planned(&format!("a: {ONE}"), &observed)), ["rename a"]);
+}
+
+#[test]
+fn orphans_are_removed_before_their_port_is_used_again() {
+    let port = ONE
+        .replace('}', ", ports: ['8080:80'] }")
+        .replace("network: none, ", "");
+    let mut observed = with(&format!("old: {port}"));
+    observed
+        .containers
+        .retain(|_, container| container.mark.name == "old");
+    let plan = planned(&format!("new: {port}"), &observed);
+    let create = plan
+        .steps
+        .iter()
+        .find(|step| step.resource.name == "new")
+        .expect("a creation");
+    let remove = plan
+        .steps
+        .iter()
+        .find(|step| step.resource.name == "old")
+        .expect("a removal");
+    assert_eq!(
+        (remove.action, remove.because[0].cause),
+        (Action::Remove, Cause::Orphan)
+    );
+    assert!(create.needs.contains(&remove.id));
+}
+
+#[test]
+fn nothing_is_pruned_without_consent_or_by_an_empty_manifest() {
+    let observed = with(&format!("a: {ONE}, b: {ONE}"));
+    let keep = plan(
+        &desired(&format!("a: {ONE}"), &observed),
+        &observed,
+        &ManifestInfo::default(),
+        Consent { prune: false },
+    );
+    assert!(keep.steps.is_empty() && keep.notes.len() == 2, "{keep:?}");
+    assert!(planned("", &observed).steps.is_empty());
+}
+
+#[test]
+fn a_stranger_under_our_name_is_blocked_and_named() {
+    let mut observed = engine();
+    observed.strangers.insert(Stranger {
+        kind: "container",
+        name: owner().object("a"),
+        who: "a container that aishell did not make".to_owned(),
+    });
+    let plan = planned(&format!("a: {ONE}"), &observed);
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.blocked[0].reason, BlockedReason::Foreign);
+}
+
+#[test]
+fn leftovers_of_an_interrupted_replacement_go() {
+    for (suffix, before) in [(".next", true), (".prev", false)] {
+        let mut observed = with(&format!("a: {ONE}"));
+        live(&mut observed, "a").state = RunState::Created;
+        let mut leftover = live(&mut observed, "a").clone();
+        leftover.name = format!("{}{suffix}", owner().object("a"));
+        observed.containers.insert(leftover.name.clone(), leftover);
+        let plan = planned(&format!("a: {ONE}"), &observed);
+        let expected = if before {
+            ["remove a", "start a"]
+        } else {
+            ["start a", "remove a"]
+        };
+        assert_eq!(steps(&plan), expected);
+        assert_eq!(plan.steps[1].needs, [1]);
+    }
+}
+
+#[test]
+fn an_old_container_left_aside_is_the_container() {
+    let mut observed = with(&format!("a: {ONE}"));
+    let mut old = observed
+        .containers
+        .remove(&owner().object("a"))
+        .expect("the container");
+    let mut new = old.clone();
+    old.name = format!("{}.prev", owner().object("a"));
+    new.name = format!("{}.next", owner().object("a"));
+    observed.containers.insert(old.name.clone(), old);
+    observed.containers.insert(new.name.clone(), new);
+    assert_eq!(
+        steps(&planned(&format!("a: {ONE}"), &observed)),
+        ["remove a", "rename a"]
+    );
+}
+
+#[test]
+fn labels_and_variables_of_the_image_are_no_difference() {
+    let mut observed = with(&format!("a: {ONE}"));
+    let mut image = ImageReply::default();
+    image.image.id = "sha256:base".to_owned();
+    image.image.labels = Labels::from([("vendor".to_owned(), "x".to_owned())]);
+    image.config.env.insert("LANG".to_owned(), "C".to_owned());
+    image.config.user = Some("app".to_owned());
+    let container = live(&mut observed, "a");
+    container.image = Some(Arc::new(image));
+    container.spec.labels.insert("vendor".to_owned(), "x".to_owned());
+    container.spec.env.insert("LANG".to_owned(), "C".to_owned());
+    container.spec.user = Some("app".to_owned());
+    assert!(planned(&format!("a: {ONE}"), &observed).is_empty());
+}

@@ -1,0 +1,104 @@
+//! How steps are carried out: the payload of each protocol, settled when it is planned.
+
+use std::collections::BTreeMap;
+
+use super::ResourceKind;
+use crate::call::{Build, Call, Create};
+use crate::desired::Member;
+use crate::facts::Account;
+use crate::key::Key;
+use crate::label::{Labels, OwnedId};
+use crate::spec::Endpoint;
+
+/// How a step is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// One call after the other.
+    Calls(Vec<Call>),
+    /// One call after the other, if an object of ours is still the one that was observed.
+    Guarded {
+        /// The object.
+        object: OwnedId,
+        /// What kind of object it is.
+        kind: ResourceKind,
+        /// The calls.
+        calls: Vec<Call>,
+    },
+    /// A build and the courtesy tag after it.
+    Build {
+        /// The build.
+        build: Box<Build>,
+        /// The courtesy tag.
+        alias: String,
+    },
+    /// The identity protocol.
+    Identity(Box<IdentityWork>),
+    /// The populate protocol.
+    Populate(Box<PopulateWork>),
+    /// Creation and start of a container.
+    Create(Box<CreateWork>),
+    /// A new container in the place of an old one.
+    Replace {
+        /// The old one.
+        old: OwnedId,
+        /// The new one.
+        new: Box<CreateWork>,
+    },
+}
+
+/// What the identity protocol makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityWork {
+    /// The image to start from.
+    pub from: String,
+    /// The keyed tag of the result.
+    pub tag: String,
+    /// Its key.
+    pub key: Key,
+    /// Labels of the result.
+    pub labels: Labels,
+    /// Labels of the container that helps.
+    pub job: Labels,
+    /// Who the user is.
+    pub account: Account,
+    /// The CA bundle to put in.
+    pub certificates: Option<Vec<u8>>,
+}
+
+/// What the populate protocol makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PopulateWork {
+    /// The volume.
+    pub volume: String,
+    /// Its key.
+    pub key: Key,
+    /// Labels of the volume.
+    pub labels: Labels,
+    /// Labels of the job.
+    pub job: Labels,
+    /// The name of the job, which is the mutex.
+    pub job_name: String,
+    /// The name a failed job gets.
+    pub failed_name: String,
+    /// The receipt container.
+    pub receipt_name: String,
+    /// Labels of the receipt container, without digest and time.
+    pub receipt: Labels,
+    /// The image that can install the set.
+    pub image: String,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// The CA bundle the installer trusts.
+    pub certificates: Option<Vec<u8>>,
+    /// Environment of the installer: proxies and package manager settings of this host.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A container to create and start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateWork {
+    /// What to create.
+    pub create: Create,
+    /// The networks to connect after the first, with their endpoints.
+    pub connect: Vec<(String, Endpoint)>,
+}
