@@ -19,6 +19,8 @@ const LIGHT: usize = 8;
 
 /// Who is told what happens. Nothing here may block.
 pub trait Listener: Send + Sync {
+    /// A plan was made; its steps begin next.
+    fn planned(&self, _plan: &Plan) {}
     /// A step begins.
     fn started(&self, _step: &Step) {}
     /// A step has something to tell.

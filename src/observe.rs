@@ -88,6 +88,35 @@ pub async fn observe(
     Ok(observed)
 }
 
+/// Looks at the sandboxes of every owner.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn everyone(engine: &impl Engine) -> Result<(EngineInfo, Vec<Container>), EngineError> {
+    let (version, containers, images) = futures_util::try_join!(
+        ask(engine, Call::Version, engine_info),
+        ask(engine, Call::ListContainers, listed_containers),
+        ask(engine, Call::ListImages, listed_images),
+    )?;
+    let labels: BTreeMap<String, Labels> = images.into_iter().map(|image| (image.id, image.labels)).collect();
+    let no_labels = Labels::new();
+    let ours: Vec<(ListedContainer, Mark)> = containers
+        .into_iter()
+        .filter_map(|listed| {
+            let inherited = labels.get(&listed.image_id).unwrap_or(&no_labels);
+            let mark = Mark::read_container(&listed.labels, inherited)?;
+            (mark.kind == Kind::Container).then_some((listed, mark))
+        })
+        .collect();
+    let no_images = BTreeMap::new();
+    let replies = inspect_containers(engine, &ours).await?;
+    let found = replies
+        .into_iter()
+        .map(|(reply, mark)| container(reply, mark, &no_images))
+        .collect();
+    Ok((version, found))
+}
+
 /// Asks, for names that no object of ours has, whether a stranger has them. One request each.
 ///
 /// # Errors

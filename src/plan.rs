@@ -14,12 +14,14 @@ use crate::step::{
 };
 
 mod container;
+mod delete;
 mod image;
 mod network;
 mod prune;
 mod volume;
 
 pub use container::inherit;
+pub use delete::deletion;
 
 /// What the person allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

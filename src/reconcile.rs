@@ -95,6 +95,7 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
         if plan.steps.is_empty() || stop.is_wished() {
             break;
         }
+        listener.planned(&plan);
         let outcomes = apply(&plan, engine, listener, stop).await;
         let failed = outcomes.iter().any(|done| done.outcome != Outcome::Done);
         append(&mut done, outcomes);

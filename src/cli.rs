@@ -1,0 +1,218 @@
+//! The command line: what can be typed, and what is done about it.
+//!
+//! Every command is a module with its options and a `run`. Commands decide nothing about resources: they load,
+//! call the pipeline, and hand what it returns to [`render`] or [`json`].
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::exit::Exit;
+use self::failure::Failure;
+pub use self::output::{Color, Format};
+use self::output::{Layout, Output};
+use self::progress::Mode;
+use self::session::Session;
+use self::viewpoint::Viewpoint;
+use crate::host::Host;
+
+mod apply;
+mod completions;
+mod delete;
+mod diff;
+pub mod exit;
+pub mod failure;
+pub mod json;
+mod log;
+mod output;
+mod progress;
+mod ps;
+mod render;
+mod schema;
+mod session;
+mod signal;
+mod status;
+mod validate;
+mod viewpoint;
+
+/// Write down once which sandboxes you want; aishell makes Docker match it
+///
+/// A manifest declares a foundation image, agent tools and named containers. `diff` shows what differs from it,
+/// `apply` makes it so.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aishell",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, \
+                  5 steps failed, 6 a person is needed, 130 interrupted."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command has.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Read this manifest instead of searching for one; `-` is standard input
+    #[arg(short, long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+
+    /// Use the engine of this Docker context
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "host")]
+    context: Option<String>,
+
+    /// Use the engine at this address, such as `unix:///var/run/docker.sock`
+    #[arg(long, global = true, value_name = "URI")]
+    host: Option<String>,
+
+    /// Answer for people or for programs
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    /// Colour the output
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+
+    /// Print only the answer and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Print more; twice for everything (`AISHELL_LOG` is a finer filter)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// Show how long work comes along
+    #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
+    progress: Mode,
+
+    /// Never ask; a question counts as answered with no
+    #[arg(long, global = true)]
+    no_input: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Validate(validate::Validate),
+    #[command(visible_alias = "plan")]
+    Diff(diff::Diff),
+    #[command(visible_alias = "up")]
+    Apply(apply::Apply),
+    Status(status::Status),
+    Ps(ps::Ps),
+    #[command(visible_alias = "down")]
+    Delete(delete::Delete),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+}
+
+/// Runs a command line, program name first, and returns how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let Arguments { global, command } = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody to tell is no reason to end differently.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+        }
+    };
+    let host = match Host::detect() {
+        Ok(host) => host,
+        Err(error) => return without_session(&error.into()),
+    };
+    let output = Arc::new(Output::new(global.output, global.color, global.quiet, &host));
+    let session = Session { global, host, output };
+    let result = log::install(&session).and_then(|()| dispatch(&session, command));
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            report(&session, &failure);
+            failure.exit
+        }
+    };
+    match session.output.finish() {
+        Ok(()) => exit,
+        Err(error) => {
+            session
+                .output
+                .talk(&format!("error: the answer cannot be written: {error}\n"));
+            Exit::Failed
+        }
+    }
+}
+
+fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Validate(validate) => validate.run(session),
+        Command::Diff(diff) => wait(diff.run(session))?,
+        Command::Apply(apply) => wait(apply.run(session))?,
+        Command::Status(status) => wait(status.run(session))?,
+        Command::Ps(ps) => wait(ps.run(session))?,
+        Command::Delete(delete) => wait(delete.run(session))?,
+        Command::Schema(schema) => Ok(schema.run(session)),
+        Command::Completions(completions) => Ok(completions.run(session)),
+    }
+}
+
+/// Waits for a command that talks to the engine.
+fn wait<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        let message = format!("the system refuses what is needed to talk to the engine: {error}");
+        Failure::usage(message, "check the limits on open files and processes")
+    })?;
+    let result = runtime.block_on(work);
+    // Whatever still waits for the engine must not keep the program from ending.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// Tells what went wrong: people on stderr, programs on stdout too.
+fn report(session: &Session, failure: &Failure) {
+    let directory = &session.host.directory;
+    if session.is_json() {
+        let document = json::Error::of(failure.exit.code(), &failure.problems, Viewpoint::of(directory));
+        session.output.document(&document);
+    }
+    session
+        .output
+        .talk(&failure.render(session.output.layout(), directory));
+}
+
+/// Tells what went wrong before anything is known about the person.
+fn without_session(failure: &Failure) -> Exit {
+    use io::Write as _;
+    let layout = Layout {
+        width: None,
+        unicode: false,
+    };
+    let text = failure.render(layout, std::path::Path::new("/"));
+    let _ = anstream::AutoStream::auto(io::stderr()).write_all(text.as_bytes());
+    failure.exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,100 @@
+//! `aishell apply`: makes the engine what the manifest wants, once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::diff::{Diff, PlanOptions};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json;
+use super::progress::Watcher;
+use super::session::Session;
+use super::signal::{Ended, Signal, watched};
+use crate::apply::Stop;
+use crate::reconcile::{Subject, reconcile};
+use crate::report::{Outcome, Report};
+
+/// Make Docker match the manifest
+///
+/// Does what `diff` shows. A step that fails skips only what needs it; running it again goes on from there. Ctrl-C
+/// finishes the step in hand and skips the rest, a second one ends at once.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The manifest, if it is not to be searched for
+    #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    options: PlanOptions,
+    /// Only show what would be done, as `diff`
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Apply {
+    /// Reconciles once.
+    ///
+    /// # Errors
+    /// The manifest is invalid, or the engine cannot be asked. Nothing was touched.
+    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+        if self.dry_run {
+            return Box::pin(Diff::new(self.manifest, self.options).run(session)).await;
+        }
+        let prepared = session.prepare(self.manifest.as_deref())?;
+        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+        let subject = Subject {
+            intent: &prepared,
+            consent: self.options.consent(),
+        };
+        let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
+        let (wish, stop) = Stop::new();
+        let work = Box::pin(reconcile(&engine, &subject, &watcher, &stop));
+        let again = session.again("apply", self.manifest.as_deref());
+        let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
+        let (report, signal) = match ended {
+            Ended::Whole(result, signal) => (result?, signal),
+            Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
+        };
+        conclude(session, &watcher, &report, &again);
+        Ok(signal.map_or_else(|| exit(&report), Signal::exit))
+    }
+}
+
+/// Says what became of work that was dropped.
+pub fn cut(watcher: &Watcher, signal: Signal, again: &str) -> Exit {
+    watcher.close();
+    watcher.talk(&format!(
+        "stopped at once; what was begun is taken up again by: {again}\n"
+    ));
+    signal.exit()
+}
+
+/// Prints a report: as one document, or what follows the lines that were printed as steps finished.
+pub fn conclude(session: &Session, watcher: &Watcher, report: &Report, again: &str) {
+    watcher.close();
+    let style = watcher.style();
+    if session.is_json() {
+        session
+            .output
+            .document(&json::Report::of(report, style.viewpoint));
+    } else {
+        watcher.header(&report.manifest, &report.engine);
+        session.output.answer(&style.outcome(report, again));
+    }
+}
+
+/// Returns how the program ends after a report.
+pub fn exit(report: &Report) -> Exit {
+    let failed = report.steps.iter().any(|done| done.outcome == Outcome::Failed);
+    if failed {
+        Exit::Failed
+    } else if !report.blocked.is_empty() {
+        Exit::Blocked
+    } else if report.converged {
+        Exit::Done
+    } else {
+        // Nothing failed and nobody is needed, and still something was left undone.
+        Exit::Failed
+    }
+}

@@ -1,0 +1,152 @@
+//! `aishell delete`: removes what the manifest owns.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::apply::{conclude, cut, exit};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json;
+use super::progress::Watcher;
+use super::render::{count, notes};
+use super::session::Session;
+use super::signal::{Ended, Signal, watched};
+use crate::apply::{Listener as _, Stop, apply};
+use crate::engine::Engine;
+use crate::engine::EngineError;
+use crate::label::Owner;
+use crate::observe::observe;
+use crate::plan::deletion;
+use crate::reconcile::Intent as _;
+use crate::report::{Condition, ConditionKind, Outcome, Report};
+use crate::step::Plan;
+
+/// Remove the containers and the network of the manifest
+///
+/// Lists what would go and asks; without a terminal, --yes has to say so. Images and harness volumes stay, since
+/// others may use them. Data volumes stay too, unless --allow data-loss.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The manifest, if it is not to be searched for
+    #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    manifest: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Allow what cannot be undone
+    #[arg(long, value_name = "WHAT")]
+    allow: Vec<Allowed>,
+}
+
+/// What cannot be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Allowed {
+    /// Remove data volumes with their content
+    DataLoss,
+}
+
+impl Delete {
+    /// Removes what the manifest owns.
+    ///
+    /// # Errors
+    /// The manifest is invalid, the engine cannot be asked, or nobody said yes. Nothing was touched.
+    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let prepared = session.prepare(self.manifest.as_deref())?;
+        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+        let owner = prepared.owner();
+        let data_loss = self.allow.contains(&Allowed::DataLoss);
+        let observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
+        let plan = deletion(&observed, prepared.info(), data_loss);
+        let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
+        if plan.steps.is_empty() {
+            nothing(session, &watcher, plan);
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !consents(session, &watcher, &plan)? {
+            session.output.talk("nothing was touched\n");
+            return Ok(Exit::Blocked);
+        }
+        let (wish, stop) = Stop::new();
+        let work = Box::pin(remove(&engine, owner, plan, &watcher, &stop));
+        let again = session.again("delete", self.manifest.as_deref());
+        let (report, signal) = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
+            Ended::Whole(report, signal) => (report, signal),
+            Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
+        };
+        conclude(session, &watcher, &report, &again);
+        Ok(signal.map_or_else(|| exit(&report), Signal::exit))
+    }
+}
+
+/// Lists what would go, and asks.
+fn consents(session: &Session, watcher: &Watcher, plan: &Plan) -> Result<bool, Failure> {
+    session.output.talk(&watcher.style().plan(plan, false));
+    let resources = count(plan.steps.len(), "resource");
+    if session.global.no_input || !session.output.can_ask() {
+        let message = format!("nobody is there to be asked whether to remove {resources}");
+        return Err(Failure::usage(message, "consent with --yes"));
+    }
+    Ok(session.output.ask(&format!("\nRemove {resources}?")))
+}
+
+fn nothing(session: &Session, watcher: &Watcher, plan: Plan) {
+    if session.is_json() {
+        let report = report(plan, Vec::new(), true, false);
+        let document = json::Report::of(&report, watcher.style().viewpoint);
+        session.output.document(&document);
+    } else {
+        watcher.header(&plan.manifest, &plan.engine);
+        session
+            .output
+            .answer("nothing to remove: the manifest owns no container and no network\n");
+        session.output.answer(&notes(&plan.notes));
+    }
+}
+
+/// Carries out a deletion, and looks at what is left.
+async fn remove(
+    engine: &impl Engine,
+    owner: &Owner,
+    plan: Plan,
+    watcher: &Arc<Watcher>,
+    stop: &Stop,
+) -> Report {
+    watcher.planned(&plan);
+    let steps = apply(&plan, engine, watcher, stop).await;
+    let left: Result<_, EngineError> = observe(engine, owner, &BTreeSet::new()).await;
+    let gone = left.is_ok_and(|left| deletion(&left, &plan.manifest, false).steps.is_empty())
+        && steps.iter().all(|done| done.outcome == Outcome::Done);
+    report(plan, steps, gone, stop.is_wished())
+}
+
+fn report(plan: Plan, steps: Vec<crate::report::Done>, gone: bool, interrupted: bool) -> Report {
+    let message = if gone {
+        "nothing of the manifest is left"
+    } else {
+        "something of the manifest is left"
+    };
+    let reason = if gone { "Deleted" } else { "Differences" };
+    let Plan {
+        manifest,
+        engine,
+        steps: _,
+        blocked,
+        unknown: _,
+        unchanged,
+        notes,
+    } = plan;
+    Report {
+        manifest,
+        engine,
+        steps,
+        blocked,
+        unchanged,
+        notes,
+        conditions: vec![Condition::new(ConditionKind::Converged, gone, reason, message)],
+        converged: gone,
+        interrupted,
+    }
+}

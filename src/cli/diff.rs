@@ -1,0 +1,75 @@
+//! `aishell diff`: what `apply` would do, and why.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json;
+use super::session::Session;
+use crate::plan::Consent;
+use crate::reconcile::{Subject, look};
+
+/// Show what differs from the manifest, and why
+///
+/// Asks the engine and nobody else; writes, pulls and builds nothing. Ends with 1 if there are differences.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The manifest, if it is not to be searched for
+    #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
+    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    options: PlanOptions,
+}
+
+/// Options that shape a plan, the same wherever one is made.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PlanOptions {
+    /// Keep what the manifest does not want any more
+    #[arg(long)]
+    no_prune: bool,
+}
+
+impl PlanOptions {
+    /// Returns what the person allows.
+    pub fn consent(self) -> Consent {
+        Consent {
+            prune: !self.no_prune,
+        }
+    }
+}
+
+impl Diff {
+    /// Makes the same with other options.
+    pub fn new(manifest: Option<PathBuf>, options: PlanOptions) -> Self {
+        Self { manifest, options }
+    }
+
+    /// Shows the plan.
+    ///
+    /// # Errors
+    /// The manifest is invalid, or the engine cannot be asked.
+    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let prepared = session.prepare(self.manifest.as_deref())?;
+        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+        let subject = Subject {
+            intent: &prepared,
+            consent: self.options.consent(),
+        };
+        let plan = Box::pin(look(&engine, &subject)).await?.plan;
+        let style = session.style(prepared.loaded.source.directory());
+        if session.is_json() {
+            session.output.document(&json::Plan::of(&plan, style.viewpoint));
+        } else {
+            session
+                .output
+                .answer(&style.plan(&plan, session.global.verbose > 0));
+        }
+        Ok(if plan.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Differs
+        })
+    }
+}

@@ -1,0 +1,414 @@
+//! [`Watcher`]: tells what happens while a plan is carried out.
+//!
+//! Lines of finished steps are the answer and go to stdout; everything else is talk. Output of builds and installs
+//! reaches the terminal without anything a terminal would obey.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::json;
+use super::output::{Format, Output, clean};
+use super::render::row::Columns;
+use super::render::{Style, value};
+use super::session::Session;
+use super::signal::Signal;
+use super::viewpoint::Viewpoint;
+use crate::apply::Listener;
+use crate::observed::EngineInfo;
+use crate::progress::Event;
+use crate::report::{Done, Outcome};
+use crate::step::{Action, ManifestInfo, Plan, Step};
+use crate::units::Memory;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Bars on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// One line for each milestone
+    Plain,
+    /// One JSON document for each event, on stderr
+    Json,
+    /// Not at all
+    None,
+}
+
+/// How progress is really shown.
+enum Shown {
+    Bars(MultiProgress),
+    Plain,
+    Json,
+    Nothing,
+}
+
+/// How long work may be silent before a line says that it goes on.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(120);
+
+/// Tells what happens while a plan is carried out.
+pub struct Watcher {
+    output: Arc<Output>,
+    directory: PathBuf,
+    base: PathBuf,
+    shown: Shown,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    header: bool,
+    begun: bool,
+    columns: Columns,
+    running: BTreeMap<u32, Running>,
+}
+
+/// A step under way.
+struct Running {
+    title: String,
+    bar: Option<ProgressBar>,
+    amounts: BTreeMap<String, (u64, Option<u64>)>,
+    steps: u64,
+    said: Instant,
+}
+
+impl Watcher {
+    /// Makes a watcher; `base` is the directory of the manifest.
+    pub fn new(session: &Session, base: &Path) -> Self {
+        let output = Arc::clone(&session.output);
+        let bars = output.talks_to_terminal() && session.global.verbose == 0;
+        let shown = match session.global.progress {
+            Mode::Auto if output.is_quiet() => Shown::Nothing,
+            Mode::Auto if bars => Shown::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
+            Mode::Auto | Mode::Plain => Shown::Plain,
+            Mode::Json => Shown::Json,
+            Mode::None => Shown::Nothing,
+        };
+        Self {
+            output,
+            directory: session.host.directory.clone(),
+            base: base.to_path_buf(),
+            shown,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Returns how things are shown to the person.
+    pub fn style(&self) -> Style<'_> {
+        Style {
+            layout: self.output.layout(),
+            viewpoint: Viewpoint {
+                directory: &self.directory,
+                base: &self.base,
+            },
+        }
+    }
+
+    /// Writes the line that says what is talked about, once.
+    pub fn header(&self, manifest: &ManifestInfo, engine: &EngineInfo) {
+        let mut state = self.state();
+        if !state.header && self.writes_lines() && !self.output.is_quiet() {
+            self.answer(&self.style().header(manifest, engine));
+        }
+        state.header = true;
+    }
+
+    /// Tells the person something, above the bars if there are any.
+    pub fn talk(&self, text: &str) {
+        match &self.shown {
+            Shown::Bars(bars) => bars.suspend(|| self.output.talk(text)),
+            Shown::Plain | Shown::Json | Shown::Nothing => self.output.talk(text),
+        }
+    }
+
+    /// Answers a signal, and says whether anything is under way that should be finished.
+    pub fn signalled(&self, signal: Signal) -> bool {
+        let state = self.state();
+        let titles: Vec<String> = state
+            .running
+            .values()
+            .map(|running| running.title.clone())
+            .collect();
+        let begun = state.begun;
+        drop(state);
+        if begun && !titles.is_empty() {
+            let again = match signal {
+                Signal::Interrupt => "; press Ctrl-C again to stop at once",
+                Signal::Terminate => "",
+            };
+            self.talk(&format!(
+                "finishing what is under way: {}{again}\n",
+                titles.join(", ")
+            ));
+        }
+        begun
+    }
+
+    /// Takes the bars away.
+    pub fn close(&self) {
+        for running in std::mem::take(&mut self.state().running).into_values() {
+            if let Some(bar) = running.bar {
+                bar.finish_and_clear();
+            }
+        }
+        if let Shown::Bars(bars) = &self.shown {
+            // Nobody to draw for is no reason to fail.
+            let _ = bars.clear();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writes_lines(&self) -> bool {
+        self.output.format() == Format::Text
+    }
+
+    fn answer(&self, text: &str) {
+        match &self.shown {
+            Shown::Bars(bars) => bars.suspend(|| self.output.answer(text)),
+            Shown::Plain | Shown::Json | Shown::Nothing => self.output.answer(text),
+        }
+    }
+
+    fn event(&self, step: &Step, fill: impl FnOnce(&mut json::Event<'_>)) {
+        let mut event = json::Event::of(step, Timestamp::now().to_string());
+        fill(&mut event);
+        if let Ok(text) = serde_json::to_string(&event) {
+            self.output.talk(&format!("{text}\n"));
+        }
+    }
+}
+
+impl Listener for Watcher {
+    fn planned(&self, plan: &Plan) {
+        self.header(&plan.manifest, &plan.engine);
+        let columns = self.style().columns(plan);
+        let mut state = self.state();
+        state.columns = state.columns.fit(columns);
+    }
+
+    fn started(&self, step: &Step) {
+        let title = title(step);
+        let bar = match &self.shown {
+            Shown::Bars(bars) => Some(spinner(bars, &title)),
+            Shown::Plain => {
+                if is_long(step.action) {
+                    self.output.talk(&format!("{title}\n"));
+                }
+                None
+            }
+            Shown::Json => {
+                self.event(step, |event| event.event = json::Happening::Started);
+                None
+            }
+            Shown::Nothing => None,
+        };
+        let mut state = self.state();
+        state.begun = true;
+        state.running.insert(
+            step.id,
+            Running {
+                title,
+                bar,
+                amounts: BTreeMap::new(),
+                steps: 0,
+                said: Instant::now(),
+            },
+        );
+    }
+
+    fn progress(&self, step: &Step, event: Event) {
+        if let Shown::Json = &self.shown {
+            return self.event(step, |document| match event {
+                Event::Line(text) => {
+                    document.event = json::Happening::Line;
+                    document.text = Some(clean(&text));
+                }
+                Event::Amount { of, done, total } => {
+                    document.event = json::Happening::Progress;
+                    document.text = Some(clean(&of));
+                    document.done = Some(done);
+                    document.total = total;
+                }
+            });
+        }
+        let mut state = self.state();
+        let Some(running) = state.running.get_mut(&step.id) else {
+            return;
+        };
+        let milestone = running.hear(event);
+        let Shown::Plain = &self.shown else { return };
+        if let Some(text) = running.due(milestone) {
+            let line = format!("{}: {text}\n", running.title);
+            drop(state);
+            self.output.talk(&line);
+        }
+    }
+
+    fn finished(&self, done: &Done) {
+        let running = self.state().running.remove(&done.step.id);
+        if let (Some(bar), Shown::Bars(bars)) = (running.and_then(|running| running.bar), &self.shown) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+        let columns = self.state().columns;
+        let failed = done.outcome != Outcome::Done;
+        match &self.shown {
+            Shown::Json => self.event(&done.step, |event| {
+                event.event = json::Happening::Finished;
+                event.outcome = Some(done.outcome);
+                event.seconds = Some(done.seconds);
+                event.error.clone_from(&done.error);
+            }),
+            Shown::Plain if !self.writes_lines() => {
+                let error = done
+                    .error
+                    .as_ref()
+                    .map(|error| format!(": {}", clean(&error.message)));
+                self.output.talk(&format!(
+                    "{}: {}{} ({})\n",
+                    title(&done.step),
+                    done.outcome.as_str(),
+                    error.unwrap_or_default(),
+                    value::seconds(done.seconds)
+                ));
+            }
+            Shown::Bars(_) | Shown::Plain | Shown::Nothing => {}
+        }
+        if self.writes_lines() && (failed || !self.output.is_quiet()) {
+            self.answer(&self.style().done(done, columns));
+        }
+    }
+}
+
+impl Running {
+    /// Takes in an event, and says whether it is a milestone.
+    fn hear(&mut self, event: Event) -> bool {
+        match event {
+            Event::Line(text) => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(clean(&text));
+                }
+                false
+            }
+            Event::Amount { of, done, total } if of == "steps" => {
+                let further = done > self.steps;
+                self.steps = done;
+                self.amounts.insert(of, (done, total));
+                if let Some(bar) = &self.bar {
+                    bar.set_prefix(format!("{} {}", self.title, self.stage()));
+                }
+                further
+            }
+            Event::Amount { of, done, total } => {
+                self.amounts.insert(of, (done, total));
+                if let Some(bar) = &self.bar {
+                    bar.set_message(self.transferred());
+                }
+                false
+            }
+        }
+    }
+
+    /// Returns what is to be said now, if anything is.
+    fn due(&mut self, milestone: bool) -> Option<String> {
+        if !milestone && self.said.elapsed() < SILENCE {
+            return None;
+        }
+        self.said = Instant::now();
+        let parts = [self.stage(), self.transferred()];
+        let text = parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Some(if text.is_empty() {
+            "still under way".to_owned()
+        } else {
+            text
+        })
+    }
+
+    /// Returns how many steps of a build are done.
+    fn stage(&self) -> String {
+        match self.amounts.get("steps") {
+            Some((done, Some(total))) => format!("step {done} of {total}"),
+            Some((done, None)) => format!("step {done}"),
+            None => String::new(),
+        }
+    }
+
+    /// Returns how many bytes came over.
+    fn transferred(&self) -> String {
+        let transfers = || {
+            self.amounts
+                .iter()
+                .filter(|(of, _)| *of != "steps")
+                .map(|(_, amount)| amount)
+        };
+        let done: u64 = transfers().map(|(done, _)| done).sum();
+        let total: u64 = transfers().map(|(done, total)| total.unwrap_or(*done)).sum();
+        match (done, total) {
+            (0, 0) => String::new(),
+            (done, total) => format!("{} of {}", rounded(done), rounded(total)),
+        }
+    }
+}
+
+/// Returns an amount of bytes with as many digits as a person reads.
+fn rounded(bytes: u64) -> String {
+    let unit = match bytes {
+        0..0x10_0000 => 1 << 10,
+        0x10_0000..0x4000_0000 => 1 << 20,
+        _ => 1 << 27,
+    };
+    Memory::bytes(bytes / unit * unit).to_string()
+}
+
+fn spinner(bars: &MultiProgress, title: &str) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg:.dim}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(title.to_owned());
+    bar.enable_steady_tick(TURN);
+    bar
+}
+
+fn title(step: &Step) -> String {
+    format!(
+        "{} {} {}",
+        step.action.as_str(),
+        step.resource.kind.as_str(),
+        clean(&step.resource.name)
+    )
+}
+
+/// Says whether an action may take so long that a person wants to know that it began.
+fn is_long(action: Action) -> bool {
+    match action {
+        Action::Pull | Action::Build | Action::Snapshot | Action::Populate => true,
+        Action::Create
+        | Action::Start
+        | Action::Unpause
+        | Action::Update
+        | Action::Connect
+        | Action::Disconnect
+        | Action::Rename
+        | Action::Restart
+        | Action::Replace
+        | Action::Stop
+        | Action::Tag
+        | Action::Remove => false,
+    }
+}

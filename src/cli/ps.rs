@@ -1,0 +1,164 @@
+//! `aishell ps`: the containers there are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json;
+use super::output::Tone;
+use super::render::table::{Cell, table};
+use super::render::value;
+use super::session::Session;
+use crate::manifest::EngineAddress;
+use crate::observe::{everyone, observe};
+use crate::observed::{Container, EngineInfo, Health, RunState};
+use crate::reconcile::Intent as _;
+use crate::report::ContainerStatus;
+use crate::status::containers;
+
+/// List the containers of the project
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// List the containers of every project on the engine
+    #[arg(long, conflicts_with = "file")]
+    all_projects: bool,
+}
+
+/// A container with how it stands.
+struct Listed {
+    container: Container,
+    status: ContainerStatus,
+}
+
+impl Ps {
+    /// Lists containers.
+    ///
+    /// # Errors
+    /// The manifest is invalid, or the engine cannot be asked.
+    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let (engine, mut listed) = if self.all_projects {
+            Box::pin(all(session)).await?
+        } else {
+            Box::pin(project(session)).await?
+        };
+        listed.sort_by(|one, other| order(&one.container).cmp(&order(&other.container)));
+        if session.is_json() {
+            let items = listed.iter().map(document).collect();
+            session.output.document(&json::ContainerList::of(&engine, items));
+        } else {
+            session.output.answer(&self.text(&listed, &session.host.home));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn text(&self, listed: &[Listed], home: &Path) -> String {
+        let mut header = vec!["NAME", "STATE", "READY", "HARNESS", "IMAGE", "CREATED"];
+        if self.all_projects {
+            header.splice(0..0, ["PROJECT", "MANIFEST"]);
+        }
+        let now = Timestamp::now();
+        let rows: Vec<Vec<Cell>> = listed
+            .iter()
+            .map(|Listed { container, status }| {
+                let mut row = Vec::new();
+                if self.all_projects {
+                    let project = container.mark.project.as_deref().unwrap_or_default();
+                    row.push(Cell::plain(at_home(project, home)));
+                    row.push(Cell::plain(&container.mark.manifest));
+                }
+                row.push(Cell::new(&container.mark.name, Tone::Name));
+                row.push(Cell::plain(container.state.display()));
+                row.push(if status.ready {
+                    Cell::new("yes", Tone::Good)
+                } else {
+                    Cell::new("no", Tone::Bad)
+                });
+                row.push(Cell::plain(status.harness.as_deref().unwrap_or_default()));
+                row.push(Cell::plain(&status.image));
+                row.push(Cell::plain(value::ago(&container.created, now)));
+                row
+            })
+            .collect();
+        table(&header, &rows)
+    }
+}
+
+fn order(container: &Container) -> (Option<&str>, &str, &str, &str) {
+    let mark = &container.mark;
+    (
+        mark.project.as_deref(),
+        &mark.manifest,
+        &mark.name,
+        &container.name,
+    )
+}
+
+/// Returns a path as a person writes it who is at home.
+fn at_home(path: &str, home: &Path) -> String {
+    match Path::new(path).strip_prefix(home) {
+        Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+        Ok(rest) => format!("~/{}", rest.display()),
+        Err(_) => path.to_owned(),
+    }
+}
+
+async fn project(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+    let prepared = session.prepare(None)?;
+    let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+    let observed = Box::pin(observe(&engine, prepared.owner(), prepared.references())).await?;
+    let desired = prepared.resolve(&observed);
+    let wanted: BTreeMap<String, ContainerStatus> = containers(&desired, &observed);
+    let listed = observed.containers.into_values().map(|container| {
+        let name = &container.mark.name;
+        let is_wanted = desired
+            .containers
+            .get(name)
+            .is_some_and(|wanted| wanted.engine_name == container.name);
+        let status = wanted.get(name).filter(|_| is_wanted).cloned();
+        Listed {
+            status: status.unwrap_or_else(|| standing(&container)),
+            container,
+        }
+    });
+    Ok((observed.engine, listed.collect()))
+}
+
+async fn all(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+    let engine = session.engine(&EngineAddress::Current)?;
+    let (info, containers) = Box::pin(everyone(&engine)).await?;
+    let listed = containers.into_iter().map(|container| Listed {
+        status: standing(&container),
+        container,
+    });
+    Ok((info, listed.collect()))
+}
+
+/// Returns how a container stands of which only the engine knows.
+fn standing(container: &Container) -> ContainerStatus {
+    ContainerStatus {
+        state: Some(container.state),
+        health: container.health,
+        ready: container.state == RunState::Running
+            && matches!(container.health, None | Some(Health::Healthy)),
+        image: container.spec.image.clone(),
+        harness: None,
+        sessions: None,
+        created: Some(container.created.clone()),
+        started_at: container.started.clone(),
+    }
+}
+
+fn document(Listed { container, status }: &Listed) -> json::Container<'_> {
+    json::Container {
+        name: &container.mark.name,
+        engine_name: &container.name,
+        manifest: &container.mark.manifest,
+        project: container.mark.project.as_deref(),
+        created_at: Some(&container.created),
+        status: json::ContainerStatus::of(status),
+    }
+}

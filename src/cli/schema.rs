@@ -1,0 +1,71 @@
+//! `aishell schema`: what documents look like.
+
+use clap::{Args, ValueEnum};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema as JsonSchemaDocument};
+
+use super::exit::Exit;
+use super::json;
+use super::session::Session;
+
+/// Print the JSON Schema of a document
+///
+/// The schema of the manifest lets editors complete and check it; the others describe the answers of `-o json`.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// The document
+    #[arg(value_enum, default_value = "manifest")]
+    document: Document,
+}
+
+/// A document that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Document {
+    /// The manifest
+    Manifest,
+    /// What `diff` answers
+    Plan,
+    /// What `apply` and `delete` answer
+    Report,
+    /// What `status` answers
+    Status,
+    /// What `validate` answers
+    Validation,
+    /// What `ps` answers
+    List,
+    /// What a command answers that failed
+    Error,
+    /// One line of `--progress json`
+    Events,
+}
+
+impl Document {
+    /// Returns the schema.
+    pub fn schema(self) -> JsonSchemaDocument {
+        match self {
+            Self::Manifest => crate::manifest::schema(),
+            Self::Plan => of::<json::Plan<'_>>(),
+            Self::Report => of::<json::Report<'_>>(),
+            Self::Status => of::<json::Status<'_>>(),
+            Self::Validation => of::<json::Validation<'_>>(),
+            Self::List => of::<json::ContainerList<'_>>(),
+            Self::Error => of::<json::Error<'_>>(),
+            Self::Events => of::<json::Event<'_>>(),
+        }
+    }
+}
+
+fn of<T: JsonSchema>() -> JsonSchemaDocument {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+}
+
+impl Schema {
+    /// Prints the schema.
+    pub fn run(self, session: &Session) -> Exit {
+        session.output.document(&self.document.schema());
+        Exit::Done
+    }
+}

@@ -1,0 +1,95 @@
+//! What has to be removed so that nothing of a manifest is left.
+
+use super::resource;
+use crate::call::Call;
+use crate::label::Kind;
+use crate::observed::Observed;
+use crate::step::{Action, Because, Cause, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step, Work};
+
+/// Returns the steps that remove everything that belongs to the owner alone: containers, then networks, then, if the
+/// person allows that their content is lost, data volumes.
+///
+/// # Guarantees
+/// Images and harness volumes stay: others may use them. Nothing that is not provably ours is removed.
+pub fn deletion(observed: &Observed, manifest: &ManifestInfo, allow_data_loss: bool) -> Plan {
+    let mut plan = Plan {
+        manifest: manifest.clone(),
+        engine: observed.engine.clone(),
+        steps: Vec::new(),
+        blocked: Vec::new(),
+        unknown: Vec::new(),
+        unchanged: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut containers = Vec::new();
+    for container in observed.containers.values() {
+        let work = Work::Guarded {
+            object: container.id.clone(),
+            kind: ResourceKind::Container,
+            calls: super::container::removal(container),
+        };
+        // By the engine's name where an interrupted replacement has left two of the same.
+        let alone = observed
+            .containers
+            .values()
+            .filter(|other| other.mark.name == container.mark.name)
+            .count()
+            == 1;
+        let name = if alone {
+            &container.mark.name
+        } else {
+            &container.name
+        };
+        let resource = resource(ResourceKind::Container, name);
+        containers.push(remove(&mut plan, resource, Impact::Recreate, &[], work));
+    }
+    for network in observed.networks.values() {
+        let work = Work::Guarded {
+            object: network.id.clone(),
+            kind: ResourceKind::Network,
+            calls: vec![Call::RemoveNetwork {
+                network: network.id.clone(),
+            }],
+        };
+        let resource = resource(ResourceKind::Network, &network.name);
+        remove(&mut plan, resource, Impact::None, &containers, work);
+    }
+    for (name, volume) in &observed.volumes {
+        if volume.mark.kind != Kind::Volume {
+            continue;
+        }
+        if !allow_data_loss {
+            plan.notes.push(format!(
+                "volume {name} is kept: it holds data (--allow data-loss removes it)"
+            ));
+            continue;
+        }
+        let work = Work::Guarded {
+            object: volume.id.clone(),
+            kind: ResourceKind::Volume,
+            calls: vec![Call::RemoveVolume {
+                volume: volume.id.clone(),
+            }],
+        };
+        let resource = resource(ResourceKind::Volume, name);
+        remove(&mut plan, resource, Impact::DataLoss, &containers, work);
+    }
+    plan
+}
+
+fn remove(plan: &mut Plan, resource: Resource, impact: Impact, needs: &[u32], work: Work) -> u32 {
+    let id = u32::try_from(plan.steps.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    plan.steps.push(Step {
+        id,
+        resource,
+        action: Action::Remove,
+        impact,
+        because: vec![Because::plain(Cause::Requested)],
+        needs: needs.to_vec(),
+        detail: None,
+        work,
+    });
+    id
+}
