@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -77,10 +77,9 @@ impl Project {
 
     /// Returns a second project with the same manifest name elsewhere.
     pub fn twin(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            ..Self::on(self.image.clone())
-        }
+        let mut twin = Self::on(self.image.clone());
+        twin.name.clone_from(&self.name);
+        twin
     }
 
     pub fn path(&self) -> PathBuf {
@@ -344,9 +343,4 @@ pub fn step<'r>(report: &'r Value, kind: &str, name: &str) -> &'r Value {
         .iter()
         .find(|step| step["kind"] == kind && text(&step["name"]).contains(name))
         .unwrap_or_else(|| panic!("no step for {kind} {name}: {report:#}"))
-}
-
-/// Reads a file of the machine, for tests that look at what a sandbox left.
-pub fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).expect("a file")
 }
