@@ -10,10 +10,12 @@ use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
 use crate::manifest::load::Loaded;
+use crate::manifest::member::{Member, member};
 use crate::manifest::mount::Mount;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::Stage;
 use crate::manifest::{Certificates, Proxy};
+use crate::name::HarnessName;
 
 /// What this host says about what a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Facts {
     pub certificates: Option<Vec<u8>>,
     /// Proxy variables for builds and jobs.
     pub proxies: BTreeMap<String, String>,
+    /// The harnesses, with what the catalogue and this host say about them.
+    pub members: BTreeMap<HarnessName, Member>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
 }
@@ -108,6 +112,11 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         foundation,
         certificates: (!bundle.is_empty()).then_some(bundle),
         proxies: proxies(&manifest.proxy, host),
+        members: manifest
+            .harnesses
+            .iter()
+            .filter_map(|(name, harness)| Some((name.clone(), member(name, harness, host)?)))
+            .collect(),
         installer: INSTALLER
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))

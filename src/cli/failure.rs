@@ -163,7 +163,6 @@ impl From<LoadError> for Failure {
             LoadError::NotAFile { .. } => {
                 Problem::new(message).hint("name the manifest itself, or `-` to read standard input")
             }
-            LoadError::TooLarge { .. } => Problem::new(message),
         };
         Self::new(Exit::Invalid, problem)
     }

@@ -1,6 +1,6 @@
 //! Plans, reports and states as people read them.
 
-use self::row::{Columns, Row};
+use self::row::{Came, Columns, Row};
 use self::value::Reason;
 use super::output::{Layout, Tone, clean};
 use super::viewpoint::Viewpoint;
@@ -98,17 +98,12 @@ impl Style<'_> {
     pub fn done(self, done: &Done, columns: Columns) -> String {
         let signs = self.signs();
         let mut row = self.step(&done.step);
+        let took = value::seconds(done.seconds);
         row.outcome = Some(match done.outcome {
-            Outcome::Done => (signs.done, Tone::Good),
-            Outcome::Failed => (signs.failed, Tone::Bad),
-            Outcome::Skipped => ("-", Tone::Change),
+            Outcome::Done => Came::new(signs.done, Tone::Good, &took),
+            Outcome::Failed => Came::new(signs.failed, Tone::Bad, &took),
+            Outcome::Skipped => Came::new("-", Tone::Change, ""),
         });
-        if row.reasons.is_empty() {
-            row.reasons.push(Reason::default());
-        }
-        if let Some(first) = row.reasons.first_mut() {
-            first.note = (done.outcome != Outcome::Skipped).then(|| value::seconds(done.seconds));
-        }
         let failure = done.error.as_ref().map(|error| match done.outcome {
             Outcome::Skipped => format!("      skipped: {}\n", clean(&error.message)),
             Outcome::Done | Outcome::Failed => self.failure(error),
@@ -215,8 +210,7 @@ impl Style<'_> {
     }
 
     fn reasons(self, because: &[Because]) -> Vec<Reason> {
-        because
-            .iter()
+        value::telling(because)
             .map(|because| {
                 let place = because.at.as_ref().map(|place| {
                     let place = self.viewpoint.see(place);

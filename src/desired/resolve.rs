@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::{Account, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
 use crate::call::Build;
-use crate::catalogue;
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
-use crate::manifest::harness::{Harness, HarnessSource, Requirement};
+use crate::manifest::harness::Requirement;
 use crate::manifest::load::Loaded;
+use crate::manifest::member::{self, Package};
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{Pull, Stage as WrittenStage};
 use crate::manifest::{self, Manifest};
@@ -287,8 +287,8 @@ impl Resolver<'_> {
 
     fn harness(&self) -> Option<HarnessSet> {
         let members: Vec<Member> = self
-            .manifest
-            .harnesses
+            .facts
+            .members
             .iter()
             .filter_map(|(name, harness)| member(name.as_str(), harness))
             .collect();
@@ -361,26 +361,18 @@ fn uses_tools(written: &WrittenContainer) -> bool {
     written.harness.is_some() || !foreign
 }
 
-fn member(name: &str, harness: &Harness) -> Option<Member> {
-    let known = catalogue::find(name);
-    let (npm, version) = match &harness.source {
-        HarnessSource::Catalogue { version } => (known?.npm.clone(), version),
-        HarnessSource::Npm { package, version } => (package.clone(), version),
-        // Loading refuses these for now.
-        HarnessSource::Pypi { .. } | HarnessSource::Url { .. } => return None,
+/// Returns what is installed for a harness; loading refuses what cannot be yet.
+fn member(name: &str, harness: &member::Member) -> Option<Member> {
+    let Package::Npm { name: npm, version } = &harness.package else {
+        return None;
     };
     let Requirement::Exact(version) = version else {
         return None;
     };
-    let bin = match (&harness.bin, &harness.source, known) {
-        (Some(bin), _, _) => bin.clone(),
-        (None, HarnessSource::Catalogue { .. }, Some(known)) => known.bin.clone(),
-        (None, _, _) => vec![name.to_owned()],
-    };
     Some(Member {
         name: name.to_owned(),
-        npm,
+        npm: npm.clone(),
         version: version.clone(),
-        bin,
+        bin: harness.bin.clone(),
     })
 }

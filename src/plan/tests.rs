@@ -67,6 +67,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         foundation: None,
         certificates: None,
         proxies: BTreeMap::new(),
+        members: BTreeMap::new(),
         installer: BTreeMap::new(),
     };
     resolve(&loaded, &facts, &Pins::of(observed))

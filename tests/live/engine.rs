@@ -793,7 +793,10 @@ async fn a_log_is_followed_to_its_end() {
     // Each stream is in order; how the two are interleaved is the engine's choice.
     let (two, out): (Vec<_>, Vec<_>) = told.iter().map(String::as_str).partition(|line| *line == "two");
     assert_eq!((two.len(), out.len()), (1, 302));
-    assert_eq!((out[0], out[1], out[300], out[301]), ("one", "line 0", "line 299", "last"));
+    assert_eq!(
+        (out[0], out[1], out[300], out[301]),
+        ("one", "line 0", "line 299", "last")
+    );
     let reply = inspect(&world, &container).await;
     assert_eq!(reply.state, RunState::Exited { code: 0 });
 }

@@ -14,7 +14,7 @@ const BELOW: usize = 6;
 #[derive(Clone, Debug)]
 pub struct Row {
     /// What came of it, once something did.
-    pub outcome: Option<(&'static str, Tone)>,
+    pub outcome: Option<Came>,
     /// The sign for what happens.
     pub mark: &'static str,
     /// The tone of the sign.
@@ -27,6 +27,30 @@ pub struct Row {
     pub word: &'static str,
     /// Why.
     pub reasons: Vec<Reason>,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Came {
+    sign: &'static str,
+    tone: Tone,
+    took: String,
+}
+
+impl Came {
+    /// Says in a sign what came of it, and how long it took.
+    pub fn new(sign: &'static str, tone: Tone, took: &str) -> Self {
+        Self {
+            sign,
+            tone,
+            took: took.to_owned(),
+        }
+    }
+
+    fn show(&self) -> String {
+        let took = Tone::Faint.paint(&format!("{:>6}", self.took));
+        format!("{} {took}  ", self.tone.paint(self.sign))
+    }
 }
 
 /// The widths of the columns.
@@ -83,7 +107,7 @@ impl Columns {
             word,
             reasons,
         } = row;
-        let sign = outcome.map_or_else(String::new, |(sign, tone)| format!("{} ", tone.paint(sign)));
+        let sign = outcome.as_ref().map_or_else(String::new, Came::show);
         let head = format!(
             "  {sign}{} {}  {}   {}   ",
             tone.paint(mark),

@@ -238,13 +238,13 @@ fn finished_steps_keep_their_line_and_failed_ones_show_the_end_of_their_output()
     .map(|done| style.done(done, columns))
     .collect();
     insta::assert_snapshot!(plain(&lines), @r#"
-    ✓ ~ container  reviewer                       live       resources.memory  2GiB → 4GiB              3.2s
-    ✗ + volume     aishell-harness-7d20c1aa93fe   populate   claude 2.0.22, codex 0.89.0                3.2s
+    ✓   3.2s  ~ container  reviewer                       live       resources.memory  2GiB → 4GiB              aishell.yaml:24
+    ✗   3.2s  + volume     aishell-harness-7d20c1aa93fe   populate   claude 2.0.22, codex 0.89.0
         error: npm ended with code 1
         │ npm ERR! 404
         │ gone
-    - ± container  builder                        recreate   env.MODE          "fast" → "safe"
-                                                             user              (none) → 1000:1000       aishell.yaml:30
+    -         ± container  builder                        recreate   env.MODE          "fast" → "safe"          aishell.yaml:31
+                                                                     user              (none) → 1000:1000       aishell.yaml:30
         skipped: needs volume aishell-harness-7d20c1aa93fe, which failed
     "#);
 }

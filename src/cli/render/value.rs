@@ -92,6 +92,29 @@ pub fn reason(because: &Because, arrow: &str, note: Option<String>) -> Reason {
     }
 }
 
+/// Leaves out what follows from another reason: a limit on swap that is twice that on memory, before and after.
+pub fn telling(because: &[Because]) -> impl Iterator<Item = &Because> {
+    let field = |name: &str| {
+        because
+            .iter()
+            .find(move |because| because.field.as_deref() == Some(name))
+    };
+    let follows = match (field("resources.memory"), field("resources.memorySwap")) {
+        (Some(memory), Some(swap)) => {
+            let twice = |memory: &Value, swap: &Value| match (memory.as_u64(), swap.as_u64()) {
+                (Some(memory), Some(swap)) => memory.checked_mul(2) == Some(swap),
+                (None, None) => memory.is_null() && swap.is_null(),
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            memory.cause == swap.cause && twice(&memory.from, &swap.from) && twice(&memory.to, &swap.to)
+        }
+        (None, _) | (_, None) => false,
+    };
+    because
+        .iter()
+        .filter(move |because| !(follows && because.field.as_deref() == Some("resources.memorySwap")))
+}
+
 /// Returns the value of a field as a person would write it.
 pub fn value(field: &str, value: &Value) -> String {
     let number = value.as_u64();
@@ -229,6 +252,16 @@ mod tests {
                 note: Some("drift".to_owned()),
             }
         );
+    }
+
+    #[test]
+    fn swap_that_follows_memory_is_not_told_twice() {
+        let field = |name, from: u64, to: u64| Because::field(Cause::Manifest, name, json!(from), json!(to));
+        let memory = field("resources.memory", 1, 2);
+        let following = [memory.clone(), field("resources.memorySwap", 2, 4)];
+        let its_own = [memory, field("resources.memorySwap", 2, 3)];
+        assert_eq!(telling(&following).count(), 1);
+        assert_eq!(telling(&its_own).count(), 2);
     }
 
     #[test]
