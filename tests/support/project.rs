@@ -27,7 +27,6 @@ pub struct Project {
 }
 
 /// How a run of the program ended.
-#[derive(Debug)]
 pub struct Run {
     /// The exit code; `None` when it was killed.
     pub code: Option<i32>,
@@ -35,6 +34,18 @@ pub struct Run {
     pub json: Value,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            code,
+            json: _,
+            stdout,
+            stderr,
+        } = self;
+        write!(formatter, "exit code {code:?}\n{stdout}\n{stderr}")
+    }
 }
 
 /// A running program that can be killed from elsewhere.

@@ -114,8 +114,32 @@ fn filters(filters: &Value) -> String {
 
 /// Returns everything the engine says of a container, or nothing if there is none.
 pub fn container(container: &str) -> Option<Value> {
-    let (status, answer) = ask("GET", &format!("/containers/{container}/json"), &Value::Null);
+    let (status, mut answer) = ask("GET", &format!("/containers/{container}/json"), &Value::Null);
+    // Their order is another one each time.
+    if let Some(mounts) = answer["Mounts"].as_array_mut() {
+        mounts.sort_by_key(|mount| mount["Destination"].as_str().unwrap_or_default().to_owned());
+    }
     (status == 200).then_some(answer)
+}
+
+/// Insists that what the engine says of something has not changed, and names what has.
+pub fn same(now: &Value, before: &Value) {
+    let mut different = Vec::new();
+    compare("", now, before, &mut different);
+    assert!(different.is_empty(), "{different:#?}");
+}
+
+fn compare(path: &str, now: &Value, before: &Value, different: &mut Vec<String>) {
+    match (now, before) {
+        (Value::Object(one), Value::Object(other)) => {
+            let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            for name in names {
+                compare(&format!("{path}/{name}"), &now[name], &before[name], different);
+            }
+        }
+        _ if now == before => {}
+        _ => different.push(format!("{path}: {before} -> {now}")),
+    }
 }
 
 /// Lists containers, running or not, with a label.
