@@ -459,6 +459,7 @@ impl<'a> Step<'a> {
             Work::Create(new) | Work::Replace { new, .. } => Some(&new.create.spec),
             Work::Calls(_)
             | Work::Guarded { .. }
+            | Work::Network { .. }
             | Work::Build { .. }
             | Work::Identity(_)
             | Work::Populate(_) => None,

@@ -43,10 +43,7 @@ fn is_a_sandbox(project: &Project, name: &str, (uid, gid): (u32, u32), home: &st
         said(&["sh", "-c", &format!("echo here > {place}/note")]);
     }
     // The project is there, at its own path, and it is where one begins.
-    assert_eq!(
-        said(&["sh", "-c", "pwd"]),
-        project.path().display().to_string()
-    );
+    assert_eq!(said(&["sh", "-c", "pwd"]), project.path().display().to_string());
     said(&["sh", "-c", &format!("echo {name} > from-{name}")]);
     let state = project.container(name);
     assert_eq!(state["HostConfig"]["Privileged"], false);

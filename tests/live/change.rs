@@ -75,9 +75,7 @@ fn an_edit_changes_exactly_what_was_edited() {
     let planned = changes(&diff.json);
     let volume = text(&diff.json["steps"][0]["name"]).to_owned();
     let expected = [
-        format!(
-            "populate volume {volume}: harnesses.tool \"{old}\" -> \"{new}\" (manifest, aishell.yaml:5)"
-        ),
+        format!("populate volume {volume}: harnesses.tool \"{old}\" -> \"{new}\" (manifest, aishell.yaml:5)"),
         "remove container gone (orphan)".to_owned(),
         format!(
             "replace container bumped: harness \"tool {old}\" -> \"tool {new}\" (dependency, aishell.yaml:7)"
@@ -98,7 +96,10 @@ fn an_edit_changes_exactly_what_was_edited() {
     );
     assert_ne!(project.id("told"), told);
     project.only(&["bumped", "limited", "same", "told"]);
-    assert_eq!(raw::said(&project.object("told"), &["sh", "-c", "echo $MODE $LOG"]), "safe debug");
+    assert_eq!(
+        raw::said(&project.object("told"), &["sh", "-c", "echo $MODE $LOG"]),
+        "safe debug"
+    );
     // The home survived; the tool is the new one; the old set is still there for whoever goes back.
     assert_eq!(
         raw::said(&project.object("bumped"), &["sh", "-c", "cat ~/note; tool"]),
@@ -126,9 +127,18 @@ fn a_removed_container_stays_where_pruning_is_refused() {
     let b = project.container("b");
     project.manifest("containers:\n  a: { }\n");
     let kept = project.run(&["apply", "--no-prune"]);
-    assert_eq!((kept.code, changes(&kept.json)), (Some(0), Vec::new()), "{kept:#?}");
+    assert_eq!(
+        (kept.code, changes(&kept.json)),
+        (Some(0), Vec::new()),
+        "{kept:#?}"
+    );
     raw::same(&project.container("b"), &b);
-    assert!(kept.json["notes"].to_string().contains("container b is not in the manifest and is kept"), "{kept:#?}");
+    assert!(
+        kept.json["notes"]
+            .to_string()
+            .contains("container b is not in the manifest and is kept"),
+        "{kept:#?}"
+    );
 
     let run = project.converge();
     assert_eq!(changes(&run.json), ["remove container b (orphan)"]);

@@ -31,7 +31,11 @@ fn apply_killed_at(project: &mut Project, write: usize, cut: Cut) -> bool {
         let (victim, reached) = (victim.clone(), Arc::clone(&reached));
         move |request| {
             if !request.is_write() || request.writes < write {
-                return if reached.load(Ordering::SeqCst) { Verdict::Cut } else { Verdict::Pass };
+                return if reached.load(Ordering::SeqCst) {
+                    Verdict::Cut
+                } else {
+                    Verdict::Pass
+                };
             }
             let first = !reached.swap(true, Ordering::SeqCst);
             victim.kill();
@@ -94,15 +98,25 @@ fn with_a_harness() -> Project {
 /// Insists that one apply makes everything good, and that it is exactly what an apply that was not cut makes.
 fn heals(project: &Project, write: usize) {
     let run = project.apply();
-    assert_eq!((run.code, &run.json["converged"]), (Some(0), &Value::Bool(true)), "cut at write {write}: {run:#?}");
+    assert_eq!(
+        (run.code, &run.json["converged"]),
+        (Some(0), &Value::Bool(true)),
+        "cut at write {write}: {run:#?}"
+    );
     project.settled();
     project.only(&["a"]);
     let kinds = |kind: &str| {
         let label = format!("aishell.kind={kind}");
         let all = raw::volumes(&project.label());
-        all.iter().filter(|volume| format!("aishell.kind={}", text(&volume["Labels"]["aishell.kind"])) == label).count()
+        all.iter()
+            .filter(|volume| format!("aishell.kind={}", text(&volume["Labels"]["aishell.kind"])) == label)
+            .count()
     };
-    assert_eq!((kinds("harness"), kinds("volume")), (1, 1), "cut at write {write}");
+    assert_eq!(
+        (kinds("harness"), kinds("volume")),
+        (1, 1),
+        "cut at write {write}"
+    );
     assert_eq!(raw::networks(&project.label()).len(), 1, "cut at write {write}");
     let tool = raw::said(&project.object("a"), &["tool"]);
     assert!(tool.starts_with("1.0."), "{tool}");
@@ -202,14 +216,20 @@ fn only_jobs_saw_it_half_filled(project: &Project, volume: &str, events: &Events
         .map(|event| {
             let nano = event["timeNano"].as_i64().expect("a time");
             let time = jiff::Timestamp::from_nanosecond(i128::from(nano)).expect("a time");
-            (text(&event["Actor"]["Attributes"]["container"]).to_owned(), time.to_string())
+            (
+                text(&event["Actor"]["Attributes"]["container"]).to_owned(),
+                time.to_string(),
+            )
         })
         .collect();
     assert!(mounts.iter().any(|(id, _)| sandboxes.contains(id)), "{mounts:#?}");
     let vouched: jiff::Timestamp = vouched.parse().expect("a time");
     for (id, time) in &mounts {
         let time: jiff::Timestamp = time.parse().expect("a time");
-        assert!(time > vouched || !sandboxes.contains(id), "{id} mounted {volume} at {time}, before {vouched}");
+        assert!(
+            time > vouched || !sandboxes.contains(id),
+            "{id} mounted {volume} at {time}, before {vouched}"
+        );
     }
 }
 

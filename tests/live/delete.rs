@@ -51,10 +51,17 @@ fn delete_keeps_data_unless_its_loss_is_allowed() {
     }
     // A second one has nothing to do.
     let again = project.run(&["delete", "--yes"]);
-    assert_eq!((again.code, &again.json["steps"]), (Some(0), &serde_json::json!([])), "{again:#?}");
+    assert_eq!(
+        (again.code, &again.json["steps"]),
+        (Some(0), &serde_json::json!([])),
+        "{again:#?}"
+    );
     // Applied again, the data is there.
     project.converge();
-    assert_eq!(raw::said(&project.object("a"), &["sh", "-c", "cat ~/note"]), "kept");
+    assert_eq!(
+        raw::said(&project.object("a"), &["sh", "-c", "cat ~/note"]),
+        "kept"
+    );
 
     let all = project.run(&["delete", "--yes", "--allow", "data-loss"]);
     assert_eq!(all.code, Some(0), "{all:#?}");

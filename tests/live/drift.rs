@@ -103,10 +103,7 @@ fn drift_and_an_edit_are_told_apart() {
     project.manifest("containers:\n  a: { resources: { memory: 64MiB }, restart: always }\n");
     project.converge();
     let update = json!({ "RestartPolicy": { "Name": "unless-stopped" } });
-    raw::post(
-        &format!("/containers/{}/update", project.object("a")),
-        &update,
-    );
+    raw::post(&format!("/containers/{}/update", project.object("a")), &update);
     project.manifest("containers:\n  a: { resources: { memory: 64MiB, cpus: 1 }, restart: always }\n");
     assert_eq!(
         changes(&project.diff().json),
@@ -139,5 +136,28 @@ fn a_lost_network_comes_back_and_everybody_is_in_it() {
             project.container(name)["NetworkSettings"]["Networks"][&network],
             Value::Null
         );
+    }
+}
+
+#[test]
+fn stopped_containers_whose_network_was_pruned_come_back() {
+    let project = project();
+    project.manifest("containers:\n  a: { }\n  b: { env: { MODE: fast } }\n");
+    project.converge();
+    for name in ["a", "b"] {
+        raw::post(
+            &format!("/containers/{}/stop?t=0", project.object(name)),
+            &Value::Null,
+        );
+    }
+    // What `docker network prune` does, to ours alone.
+    let network = project.object(&project.name);
+    raw::delete(&format!("/networks/{network}"));
+    let a = project.id("a");
+    project.manifest("containers:\n  a: { }\n  b: { env: { MODE: safe } }\n");
+    project.converge();
+    assert_eq!(project.id("a"), a);
+    for name in ["a", "b"] {
+        assert_eq!(project.container(name)["State"]["Status"], "running", "{name}");
     }
 }

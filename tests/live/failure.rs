@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::apply::version;
-use crate::project::{Project, failures, project, step, text};
+use crate::project::{failures, project, step, text};
 use crate::proxy::{Proxy, Verdict};
 use crate::raw;
 
@@ -19,9 +19,19 @@ fn an_engine_that_nobody_answers_for_is_code_4() {
     let mut project = project();
     project.manifest("containers:\n  a: { }\n");
     project.at(Some("unix:///nowhere/docker.sock".to_owned()));
-    for command in [&["apply"][..], &["diff"], &["status"], &["ps"], &["delete", "--yes"]] {
+    for command in [
+        &["apply"][..],
+        &["diff"],
+        &["status"],
+        &["ps"],
+        &["delete", "--yes"],
+    ] {
         let run = project.run(command);
-        assert_eq!((run.code, text(&run.json["kind"])), (Some(4), "Error"), "{run:#?}");
+        assert_eq!(
+            (run.code, text(&run.json["kind"])),
+            (Some(4), "Error"),
+            "{run:#?}"
+        );
         assert!(problems(&run.json).contains("/nowhere/docker.sock"), "{run:#?}");
     }
     // Looking at the manifest needs none.
@@ -47,14 +57,25 @@ fn a_version_that_does_not_exist_fails_with_the_installers_words_and_nothing_is_
     let run = project.apply();
     assert_eq!(run.code, Some(5), "{run:#?}");
     let populate = step(&run.json, "volume", "aishell-harness-");
-    assert_eq!((text(&populate["action"]), text(&populate["outcome"])), ("populate", "failed"));
+    assert_eq!(
+        (text(&populate["action"]), text(&populate["outcome"])),
+        ("populate", "failed")
+    );
     let error = &populate["error"];
     assert!(!text(&error["message"]).is_empty());
-    assert!(error["log"].to_string().contains("No matching version found for missing@"), "{error:#}");
+    assert!(
+        error["log"]
+            .to_string()
+            .contains("No matching version found for missing@"),
+        "{error:#}"
+    );
     // The others were carried out, and what needed it was not touched.
     assert_eq!(step(&run.json, "container", "a")["outcome"], "skipped");
     assert_eq!(step(&run.json, "container", "b")["outcome"], "done");
-    assert_eq!(raw::said(&project.object("b"), &["sh", "-c", "echo $MODE"]), "safe");
+    assert_eq!(
+        raw::said(&project.object("b"), &["sh", "-c", "echo $MODE"]),
+        "safe"
+    );
     raw::same(&project.container("a"), &a);
     assert_eq!(raw::said(&project.object("a"), &["tool"]), version);
     // What failed can be looked at.
@@ -100,9 +121,15 @@ fn a_dockerfile_that_fails_shows_the_end_of_its_output() {
     let run = project.apply();
     assert_eq!(run.code, Some(5), "{run:#?}");
     let build = step(&run.json, "image", ":foundation-");
-    assert_eq!((text(&build["action"]), text(&build["outcome"])), ("build", "failed"));
+    assert_eq!(
+        (text(&build["action"]), text(&build["outcome"])),
+        ("build", "failed")
+    );
     let error = &build["error"];
-    assert!(error["log"].to_string().contains("this one went wrong"), "{error:#}");
+    assert!(
+        error["log"].to_string().contains("this one went wrong"),
+        "{error:#}"
+    );
     assert!(text(&error["message"]).contains("exit code: 3"), "{error:#}");
     project.only(&[]);
 
@@ -115,13 +142,26 @@ fn a_dockerfile_that_fails_shows_the_end_of_its_output() {
 fn an_engine_that_dies_half_way_leaves_a_report() {
     let mut project = project();
     project.manifest("containers:\n  a: { }\n  b: { }\n");
-    let proxy = Proxy::ruled(|request| if request.writes > 3 { Verdict::Cut } else { Verdict::Pass });
+    let proxy = Proxy::ruled(|request| {
+        if request.writes > 3 {
+            Verdict::Cut
+        } else {
+            Verdict::Pass
+        }
+    });
     project.through(&proxy);
     let run = project.apply();
-    assert_eq!((run.code, text(&run.json["kind"])), (Some(5), "Report"), "{run:#?}");
+    assert_eq!(
+        (run.code, text(&run.json["kind"])),
+        (Some(5), "Report"),
+        "{run:#?}"
+    );
     assert_eq!(run.json["converged"], false);
     assert!(!failures(&run.json).is_empty());
-    assert!(run.json["conditions"].to_string().contains("EngineUnreachable"), "{run:#?}");
+    assert!(
+        run.json["conditions"].to_string().contains("EngineUnreachable"),
+        "{run:#?}"
+    );
     project.at(None);
     project.converge();
     project.only(&["a", "b"]);
@@ -138,7 +178,11 @@ fn an_engine_that_dies_before_the_first_write_is_code_4_and_untouched() {
     });
     project.through(&proxy);
     let run = project.apply();
-    assert_eq!((run.code, text(&run.json["kind"])), (Some(4), "Error"), "{run:#?}");
+    assert_eq!(
+        (run.code, text(&run.json["kind"])),
+        (Some(4), "Error"),
+        "{run:#?}"
+    );
     assert_eq!(proxy.writes(), Vec::<String>::new());
 }
 
@@ -177,7 +221,10 @@ fn a_full_disk_is_called_one() {
     let run = project.apply();
     assert_eq!(run.code, Some(5), "{run:#?}");
     let populate = step(&run.json, "volume", "aishell-harness-");
-    assert_eq!(populate["error"]["message"], "the disk of the engine is full", "{populate:#}");
+    assert_eq!(
+        populate["error"]["message"], "the disk of the engine is full",
+        "{populate:#}"
+    );
     assert!(raw::container(&project.object("a")).is_none());
     project.manifest(&manifest("tool"));
     project.converge();
@@ -188,7 +235,9 @@ fn a_port_that_is_taken_fails_its_container_alone() {
     let project = project();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
-    project.manifest(&format!("containers:\n  a: {{ ports: [\"{port}:80\"] }}\n  b: {{ }}\n"));
+    project.manifest(&format!(
+        "containers:\n  a: {{ ports: [\"{port}:80\"] }}\n  b: {{ }}\n"
+    ));
     let run = project.apply();
     assert_eq!(run.code, Some(5), "{run:#?}");
     assert_eq!(failures(&run.json), ["failed create container a"]);
@@ -226,18 +275,26 @@ fn a_manifest_that_is_wrong_touches_nothing() {
     let proxy = Proxy::new();
     project.through(&proxy);
     for (text, expected) in [
-        ("", "containers"),
-        ("containers: { }\n", "containers"),
         ("containers:\n  a: { colour: red }\n", "colour"),
         ("containers:\n  a: { harness: nobody }\n", "nobody"),
         ("containers:\n  a: { ports: [\"99999:1\"] }\n", "99999"),
-        ("containers:\n  a: { mounts: [/no/such/place] }\n", "/no/such/place"),
+        (
+            "containers:\n  a: { mounts: [/no/such/place] }\n",
+            "/no/such/place",
+        ),
         ("containers:\n\ta: { }\n", "tab"),
     ] {
         project.manifest(text);
         let run = project.apply();
-        assert_eq!((run.code, text_of(&run.json)), (Some(3), "Error"), "{text:?}: {run:#?}");
-        assert!(problems(&run.json).to_lowercase().contains(expected), "{text:?}: {run:#?}");
+        assert_eq!(
+            (run.code, text_of(&run.json)),
+            (Some(3), "Error"),
+            "{text:?}: {run:#?}"
+        );
+        assert!(
+            problems(&run.json).to_lowercase().contains(expected),
+            "{text:?}: {run:#?}"
+        );
     }
     project.write("aishell.yaml", "");
     let run = project.apply();
@@ -245,6 +302,27 @@ fn a_manifest_that_is_wrong_touches_nothing() {
     assert_eq!(proxy.requests(), 0);
     project.at(None);
     raw::same(&project.container("a"), &before);
+}
+
+#[test]
+fn a_manifest_that_lost_its_containers_removes_none() {
+    let project = project();
+    project.manifest("containers:\n  a: { }\n");
+    project.converge();
+    let before = project.container("a");
+    for text in ["", "containers: { }\n"] {
+        project.manifest(text);
+        let run = project.apply();
+        assert_eq!((run.code, &run.json["steps"]), (Some(0), &json!([])), "{run:#?}");
+        assert!(
+            run.json["notes"]
+                .to_string()
+                .contains("container a is not in the manifest and is kept"),
+            "{run:#?}"
+        );
+    }
+    raw::same(&project.container("a"), &before);
+    assert_eq!(raw::networks(&project.label()).len(), 1);
 }
 
 fn text_of(json: &Value) -> &str {
@@ -260,7 +338,10 @@ fn an_image_that_may_not_be_pulled_needs_a_person() {
     );
     let run = project.apply();
     assert_eq!(run.code, Some(6), "{run:#?}");
-    assert_eq!(run.json["blocked"][0]["unblock"], "docker pull 127.0.0.1:1/nothing:1");
+    assert_eq!(
+        run.json["blocked"][0]["unblock"],
+        "docker pull 127.0.0.1:1/nothing:1"
+    );
 }
 
 /// Keeps a port busy for as long as it lives.
@@ -275,10 +356,9 @@ pub fn free_port() -> u16 {
     busy_port().1
 }
 
-/// Only here so that a project is made where nothing else makes one.
 #[test]
 fn a_missing_program_in_a_harness_is_named() {
-    let project: Project = project();
+    let project = project();
     project.manifest(&format!(
         "harnesses:\n  tool: {{ npm: tool, version: {}, bin: [tool, other] }}\ncontainers:\n  a: {{ harness: tool }}\n",
         version()
@@ -287,5 +367,8 @@ fn a_missing_program_in_a_harness_is_named() {
     assert_eq!(run.code, Some(5), "{run:#?}");
     let error = &step(&run.json, "volume", "aishell-harness-")["error"];
     assert!(text(&error["message"]).contains("program"), "{error:#}");
-    assert!(error["log"].to_string().contains("other: not installed"), "{error:#}");
+    assert!(
+        error["log"].to_string().contains("other: not installed"),
+        "{error:#}"
+    );
 }

@@ -57,7 +57,10 @@ fn harness_runs(project: &Project, names: &[&str], (uid, gid): (u32, u32), versi
         }
         for place in ["/tools", "/etc"] {
             let denied = raw::exec(&container, &["touch", &format!("{place}/x")]);
-            assert!(denied.code != 0 && denied.text.contains("Read-only"), "{denied:?}");
+            assert!(
+                denied.code != 0 && denied.text.contains("Read-only"),
+                "{denied:?}"
+            );
         }
         raw::said(&container, &["bash", "-lc", "touch ~/writable"]);
     }
@@ -109,7 +112,10 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     assert_eq!(run.code, Some(5), "{run:#?}");
     let error = &step(&run.json, "volume", "aishell-harness-")["error"];
     assert!(error["log"].to_string().contains("notarget"), "{error:#}");
-    assert!(failures(&run.json).contains(&"skipped replace container reviewer".to_owned()), "{run:#?}");
+    assert!(
+        failures(&run.json).contains(&"skipped replace container reviewer".to_owned()),
+        "{run:#?}"
+    );
     raw::same(&project.container("reviewer"), &before);
 
     // The edit of the day.
@@ -136,7 +142,8 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
         format!("replace container builder: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
         "replace container builder: env.MODE \"fast\" -> \"safe\" (manifest, aishell.yaml:14)".to_owned(),
         format!("replace container reviewer: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
-        "replace container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)".to_owned(),
+        "replace container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"
+            .to_owned(),
     ];
     for line in &expected {
         assert!(planned.contains(line), "{line} is not in {planned:#?}");
@@ -145,7 +152,13 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     assert_eq!(changes(&run.json), planned);
     project.only(&["builder", "reviewer"]);
     harness_runs(&project, &["builder", "reviewer"], OWNER, NEW);
-    assert_eq!(raw::said(&project.object("builder"), &["sh", "-c", "cat ~/note; echo $MODE"]), "kept\nsafe");
+    assert_eq!(
+        raw::said(
+            &project.object("builder"),
+            &["sh", "-c", "cat ~/note; echo $MODE"]
+        ),
+        "kept\nsafe"
+    );
 
     // The same for root's project: the image and the set are there already.
     let root = project.twin();

@@ -12,7 +12,10 @@ fn a_home_survives_a_recreate() {
     project.manifest("containers:\n  a: { env: { MODE: fast } }\n");
     project.converge();
     let before = project.id("a");
-    raw::said(&before, &["sh", "-c", "echo kept > ~/note; echo gone > /tmp/note"]);
+    raw::said(
+        &before,
+        &["sh", "-c", "echo kept > ~/note; echo gone > /tmp/note"],
+    );
     project.manifest("containers:\n  a: { env: { MODE: safe } }\n");
     let run = project.converge();
     assert_eq!(
@@ -22,7 +25,10 @@ fn a_home_survives_a_recreate() {
     assert_ne!(project.id("a"), before);
     assert!(raw::container(&before).is_none());
     assert_eq!(
-        raw::said(&project.object("a"), &["sh", "-c", "cat ~/note; ls /tmp; echo $MODE"]),
+        raw::said(
+            &project.object("a"),
+            &["sh", "-c", "cat ~/note; ls /tmp; echo $MODE"]
+        ),
         "kept\nsafe"
     );
     project.only(&["a"]);
@@ -48,7 +54,10 @@ fn a_replacement_that_cannot_start_gives_way_to_the_old_container() {
     assert_eq!(now["Id"], before["Id"]);
     assert_eq!(now["State"]["Status"], "running");
     assert_eq!(now["HostConfig"], before["HostConfig"]);
-    assert_eq!(now["NetworkSettings"]["Ports"], before["NetworkSettings"]["Ports"]);
+    assert_eq!(
+        now["NetworkSettings"]["Ports"],
+        before["NetworkSettings"]["Ports"]
+    );
     project.only(&["a"]);
     drop(taken);
     project.converge();
@@ -107,8 +116,15 @@ fn a_limit_that_cannot_be_taken_away_in_place_recreates_and_says_so() {
     project.manifest("containers:\n  a: { }\n");
     let diff = project.diff();
     let step = &diff.json["steps"][0];
-    assert_eq!((text(&step["action"]), text(&step["impact"])), ("replace", "recreate"), "{diff:#?}");
-    assert!(text(&step["detail"]).contains("cannot unset resources.memory"), "{step:#}");
+    assert_eq!(
+        (text(&step["action"]), text(&step["impact"])),
+        ("replace", "recreate"),
+        "{diff:#?}"
+    );
+    assert!(
+        text(&step["detail"]).contains("cannot unset resources.memory"),
+        "{step:#}"
+    );
     project.converge();
     assert_eq!(project.container("a")["HostConfig"]["Memory"], 0);
 }
@@ -116,7 +132,12 @@ fn a_limit_that_cannot_be_taken_away_in_place_recreates_and_says_so() {
 #[test]
 fn a_changed_image_recreates_only_the_container_on_it() {
     let project = project();
-    let file = |text: &str| project.write("Dockerfile", &format!("FROM {}\nENV STAGE={text}\n", project.image));
+    let file = |text: &str| {
+        project.write(
+            "Dockerfile",
+            &format!("FROM {}\nENV STAGE={text}\n", project.image),
+        )
+    };
     let manifest = format!(
         "containers:\n  a: {{ }}\n  b: {{ image: {}, command: [sleep, \"1000\"] }}\n",
         project.image
@@ -133,8 +154,16 @@ fn a_changed_image_recreates_only_the_container_on_it() {
         .flatten()
         .map(|step| format!("{} {}", text(&step["action"]), text(&step["kind"])))
         .collect();
-    assert_eq!(actions, ["build image", "build image", "replace container"], "{:#}", diff.json);
+    assert_eq!(
+        actions,
+        ["build image", "build image", "replace container"],
+        "{:#}",
+        diff.json
+    );
     project.converge();
-    assert_eq!(raw::said(&project.object("a"), &["sh", "-c", "echo $STAGE"]), "two");
+    assert_eq!(
+        raw::said(&project.object("a"), &["sh", "-c", "echo $STAGE"]),
+        "two"
+    );
     raw::same(&project.container("b"), &b);
 }

@@ -33,7 +33,10 @@ fn two_projects_do_not_see_each_other() {
         project.manifest("containers:\n  a: { }\n  b: { command: [sleep, \"1000\"] }\n");
         project.converge();
     }
-    let ids: Vec<String> = [&one, &two, &clone].iter().map(|project| project.id("a")).collect();
+    let ids: Vec<String> = [&one, &two, &clone]
+        .iter()
+        .map(|project| project.id("a"))
+        .collect();
     assert!(ids[0] != ids[1] && ids[0] != ids[2] && ids[1] != ids[2]);
     for project in [&one, &two, &clone] {
         project.settled();
@@ -94,7 +97,8 @@ fn a_stranger_under_our_name_blocks_that_container_alone() {
     let diff = project.diff();
     assert_eq!(diff.code, Some(1));
     assert!(
-        changes(&diff.json).contains(&"create container a blocked foreign (missing, aishell.yaml:5)".to_owned()),
+        changes(&diff.json)
+            .contains(&"create container a blocked foreign (missing, aishell.yaml:5)".to_owned()),
         "{:#}",
         diff.json
     );
@@ -127,7 +131,10 @@ fn a_copy_of_ours_and_a_container_from_our_image_are_nobodys() {
     let copy = format!("aishelltest-{}:copy", project.name);
     let (repository, tag) = copy.split_once(':').expect("a tag");
     raw::post(
-        &format!("/commit?container={}&repo={repository}&tag={tag}", project.object("a")),
+        &format!(
+            "/commit?container={}&repo={repository}&tag={tag}",
+            project.object("a")
+        ),
         &json!({}),
     );
     let from_copy = stranger(&project, &format!("aishelltest-{}-copy", project.name), &copy);
@@ -142,7 +149,12 @@ fn a_copy_of_ours_and_a_container_from_our_image_are_nobodys() {
 
     project.settled();
     let ps = project.run(&["ps"]);
-    assert_eq!(ps.json["items"].as_array().map(Vec::len), Some(2), "{:#}", ps.json);
+    assert_eq!(
+        ps.json["items"].as_array().map(Vec::len),
+        Some(2),
+        "{:#}",
+        ps.json
+    );
     project.manifest("containers:\n  b: { env: { MODE: safe } }\n");
     project.converge();
     raw::same(&inspect(&from_copy), &before[0]);
@@ -164,7 +176,10 @@ fn a_copy_of_ours_and_a_container_from_our_image_are_nobodys() {
     assert_eq!(gone.code, Some(0), "{gone:#?}");
     raw::same(&inspect(&from_copy), &renamed);
     raw::same(&inspect(&from_image), &before[1]);
-    assert_eq!(raw::get(&format!("/images/{copy}/json"))["RepoTags"], image["RepoTags"]);
+    assert_eq!(
+        raw::get(&format!("/images/{copy}/json"))["RepoTags"],
+        image["RepoTags"]
+    );
 }
 
 #[test]
@@ -179,7 +194,9 @@ fn a_strangers_volume_is_neither_filled_nor_mounted() {
     assert_eq!(run.code, Some(6), "{run:#?}");
     assert_eq!(
         changes(&json!({ "blocked": run.json["blocked"] })),
-        [format!("create volume {home} blocked foreign (missing, aishell.yaml:5)")]
+        [format!(
+            "create volume {home} blocked foreign (missing, aishell.yaml:5)"
+        )]
     );
     assert!(raw::container(&project.object("a")).is_none());
     assert_eq!(project.container("b")["State"]["Status"], "running");
@@ -218,7 +235,11 @@ fn a_strangers_job_name_is_no_reason_to_remove_it() {
         .map(|step| text(&step["name"]))
         .find_map(|name| name.strip_prefix("aishell-harness-"))
         .expect("a harness volume");
-    let id = stranger(&project, &format!("aishell-job-populate-{volume}"), &project.image);
+    let id = stranger(
+        &project,
+        &format!("aishell-job-populate-{volume}"),
+        &project.image,
+    );
     let before = inspect(&id);
     let run = project.apply();
     assert_eq!(run.code, Some(5), "{run:#?}");

@@ -132,7 +132,12 @@ fn serve(client: &UnixStream, shared: &Shared) -> io::Result<()> {
         let _ = front.shutdown(Shutdown::Both);
         let _ = back.shutdown(Shutdown::Both);
     });
-    let served = requests(&mut BufReader::new(client.try_clone()?), &mut engine, client, shared);
+    let served = requests(
+        &mut BufReader::new(client.try_clone()?),
+        &mut engine,
+        client,
+        shared,
+    );
     let _ = engine.shutdown(Shutdown::Both);
     served
 }
@@ -150,7 +155,10 @@ fn requests(
         match verdict {
             Verdict::Pass => pass(&head, reader, engine)?,
             Verdict::Refuse => {
-                let text = format!(r#"{{"message":"{} {} is refused here"}}"#, request.method, request.path);
+                let text = format!(
+                    r#"{{"message":"{} {} is refused here"}}"#,
+                    request.method, request.path
+                );
                 let answer = format!(
                     "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
                     text.len()

@@ -177,11 +177,7 @@ fn array(value: Value) -> Vec<Value> {
 pub fn sweep(label: &str) {
     for container in containers(label) {
         let id = container["Id"].as_str().unwrap_or_default();
-        ask(
-            "DELETE",
-            &format!("/containers/{id}?force=1&v=1"),
-            &Value::Null,
-        );
+        ask("DELETE", &format!("/containers/{id}?force=1&v=1"), &Value::Null);
     }
     for network in networks(label) {
         let id = network["Id"].as_str().unwrap_or_default();
@@ -294,9 +290,7 @@ pub fn tiny() -> String {
     engine();
     let digest = aishell::key::digest([DOCKERFILE, NPM, NODE].join("\0").as_bytes());
     let tag = format!("aishelltest-tiny:{}", &digest[..12]);
-    let guard = MAKING
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let guard = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (status, _) = ask("GET", &format!("/images/{tag}/json"), &Value::Null);
     if status != 200 {
         let context = archive(&[
