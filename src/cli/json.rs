@@ -459,11 +459,10 @@ impl<'a> Step<'a> {
             Work::Create(new) | Work::Replace { new, .. } => Some(&new.create.spec),
             Work::Calls(_)
             | Work::Guarded { .. }
+            | Work::Network { .. }
             | Work::Build { .. }
             | Work::Identity(_)
-            | Work::Populate(_)
-            | Work::Start { .. }
-            | Work::Unify(_) => None,
+            | Work::Populate(_) => None,
         };
         Self {
             id: *id,
