@@ -71,6 +71,7 @@ impl Acquire {
             At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
             At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
                 container: id.clone(),
+                volumes: true,
             })),
             At::Wait => Acquired::Go(Next::Wait(LOOK)),
             At::Failed(failure) => Acquired::Go(Next::Failed(failure.clone())),
