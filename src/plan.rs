@@ -47,7 +47,6 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     let empty = desired.containers.is_empty();
     let consent = Consent {
         prune: consent.prune && !empty,
-        ..consent
     };
     let mut draft = Draft::new(desired, observed, consent);
     if empty && !observed.containers.is_empty() {
