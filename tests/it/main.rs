@@ -4,4 +4,5 @@
     reason = "a test stops where the world is not as expected"
 )]
 
+mod cli;
 mod dependencies;
