@@ -5,9 +5,11 @@ use super::{
     API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Event,
     Happening, Health, Place, Plan, Problem, Report, ResourceStatus, State, Status, Step, Validation,
 };
+use crate::cli::output::clean;
 use crate::cli::viewpoint::Viewpoint;
 use crate::manifest::place::{Place as ManifestPlace, Problem as ManifestProblem};
 use crate::observed::{EngineInfo, Health as EngineHealth, RunState};
+use crate::progress;
 use crate::report;
 use crate::step::{self, ManifestInfo, Work};
 
@@ -321,6 +323,24 @@ impl<'a> Event<'a> {
             outcome: None,
             seconds: None,
             error: None,
+        }
+    }
+}
+
+impl Event<'_> {
+    /// Fills in what a step had to tell.
+    pub fn happened(&mut self, event: progress::Event) {
+        match event {
+            progress::Event::Line(text) => {
+                self.event = Happening::Line;
+                self.text = Some(clean(&text));
+            }
+            progress::Event::Amount { of, done, total } => {
+                self.event = Happening::Progress;
+                self.text = Some(clean(&of));
+                self.done = Some(done);
+                self.total = total;
+            }
         }
     }
 }
