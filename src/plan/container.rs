@@ -391,7 +391,7 @@ fn wake(
     needs: Vec<u32>,
 ) {
     let completed = container.completes && live.state == RunState::Exited { code: 0 };
-    let (action, impact, call) = match live.state {
+    let (action, impact, work) = match live.state {
         RunState::Running => return,
         RunState::Restarting => {
             draft.notes.push(format!(
@@ -407,15 +407,16 @@ fn wake(
         RunState::Paused => (
             Action::Unpause,
             Impact::Live,
-            Call::UnpauseContainer {
+            Work::Calls(vec![Call::UnpauseContainer {
                 container: live.id.id().to_owned(),
-            },
+            }]),
         ),
         RunState::Created | RunState::Exited { .. } | RunState::Dead => (
             Action::Start,
             Impact::Restart,
-            Call::StartContainer {
+            Work::Start {
                 container: live.id.id().to_owned(),
+                networks: container.spec.networks.clone().into_iter().collect(),
             },
         ),
     };
@@ -431,6 +432,6 @@ fn wake(
         )],
         needs,
         detail: live.error.clone(),
-        work: Work::Calls(vec![call]),
+        work,
     });
 }

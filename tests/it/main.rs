@@ -6,3 +6,7 @@
 
 mod cli;
 mod dependencies;
+mod laws;
+mod scenarios;
+#[path = "../support/world.rs"]
+mod world;
