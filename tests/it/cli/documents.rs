@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use aishell::apply::{Silent, Stop};
+use aishell::apply::{Silent, Stop, apply};
 use aishell::cli::json;
 use aishell::cli::viewpoint::Viewpoint;
 use aishell::engine::memory::{MemoryEngine, World};
 use aishell::host::Host;
 use aishell::manifest::load::parse;
-use aishell::plan::Consent;
+use aishell::plan::{Consent, deletion};
 use aishell::prepare::Prepared;
 use aishell::reconcile::{Look, Subject, look, reconcile};
+use aishell::report::Outcome;
 use aishell::status::status;
+use aishell::step::{Impact, ResourceKind};
 use serde_json::{Value, json};
 
 use super::command::{MANIFEST, aishell};
@@ -125,4 +127,49 @@ fn a_list_and_an_event_are_described() {
         }],
     });
     assert_eq!(violations(&schema("list"), &list), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_deletion_leaves_data_and_what_others_may_use() {
+    let (prepared, _directory) = prepared(MANIFEST);
+    let engine = MemoryEngine::new(World::new().with_image("debian:bookworm-slim"));
+    let subject = Subject {
+        intent: &prepared,
+        consent: Consent::default(),
+    };
+    let stop = Stop::never();
+    reconcile(&engine, &subject, &Arc::new(Silent), &stop)
+        .await
+        .expect("an engine");
+
+    let observed = look(&engine, &subject).await.expect("an engine").observed;
+    let kinds = |allow_data_loss| -> Vec<(ResourceKind, Impact)> {
+        deletion(&observed, &prepared.info, allow_data_loss)
+            .steps
+            .iter()
+            .map(|step| (step.resource.kind, step.impact))
+            .collect()
+    };
+    let kept = [
+        (ResourceKind::Container, Impact::Recreate),
+        (ResourceKind::Network, Impact::None),
+    ];
+    assert_eq!(kinds(false), kept);
+    assert_eq!(
+        kinds(true),
+        [kept.as_slice(), &[(ResourceKind::Volume, Impact::DataLoss)]].concat()
+    );
+
+    let plan = deletion(&observed, &prepared.info, false);
+    let outcomes = apply(&plan, &engine, &Arc::new(Silent), &stop).await;
+    assert!(
+        outcomes.iter().all(|done| done.outcome == Outcome::Done),
+        "{outcomes:#?}"
+    );
+    let left = look(&engine, &subject).await.expect("an engine").observed;
+    assert_eq!(
+        (left.containers.len(), left.networks.len(), left.volumes.len()),
+        (0, 0, 1)
+    );
+    assert_eq!(left.images.len(), observed.images.len());
 }

@@ -33,7 +33,9 @@ fn every_command_that_needs_an_engine_ends_with_4() {
 
 #[test]
 fn options_say_which_engine_is_meant() {
-    let text = aishell("diff --host unix:///elsewhere.sock").manifest().complains(4);
+    let text = aishell("diff --host unix:///elsewhere.sock")
+        .manifest()
+        .complains(4);
     assert!(text.contains("unix:///elsewhere.sock"), "{text}");
     insta::assert_snapshot!(aishell("diff --context nowhere").manifest().complains(4), @r"
     error: there is no Docker context `nowhere` ([HOME]/.docker/contexts/meta/20aeff0494e828d188c704e1f488a589b15ae01d11f6cb129f62129caa6cc543/meta.json is missing)
