@@ -13,7 +13,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Container, EngineInfo, Image, ImageReply, Network, Observed, Receipt, Stranger, Volume,
+    Container, EngineInfo, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -73,6 +73,11 @@ pub async fn observe(
                 if let Some(receipt) = receipt(&listed, mark) {
                     observed.receipts.insert(listed.name, receipt);
                 }
+            }
+            Kind::Job => {
+                let id = OwnedId::new(&listed.id, &mark);
+                let running = listed.running;
+                observed.jobs.insert(listed.name, Job { id, mark, running });
             }
             Kind::Container if owner.owns(&mark) => ours.push((listed, mark)),
             _ => {}

@@ -18,6 +18,8 @@ pub struct Observed {
     pub containers: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
+    /// Jobs of everybody, by engine name.
+    pub jobs: BTreeMap<String, Job>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
     /// Data volumes of the owner and harness volumes of everybody, by engine name.
@@ -122,6 +124,17 @@ pub struct Receipt {
     pub digest: String,
     /// The creation time of the volume it vouches for.
     pub volume_created: String,
+}
+
+/// A job, as the listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read; the key is that of what it makes.
+    pub mark: Mark,
+    /// Whether it is at work.
+    pub running: bool,
 }
 
 /// A network of ours.

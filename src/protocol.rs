@@ -24,6 +24,8 @@ mod job;
 mod populate;
 mod replace;
 mod sequence;
+mod start;
+mod unify;
 
 pub use populate::{RECEIPT_PATH, Receipt};
 
@@ -91,6 +93,10 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
         Work::Guarded { object, kind, calls } => {
             Box::new(sequence::Sequence::guarded(object.clone(), *kind, calls.clone()))
         }
+        Work::Start { container, networks } => {
+            Box::new(start::Start::new(container.clone(), networks.clone()))
+        }
+        Work::Unify(networks) => Box::new(unify::Unify::new(networks.clone())),
         Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
             Call::BuildImage(build.clone()),
             Call::TagImage {

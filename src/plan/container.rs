@@ -393,7 +393,7 @@ fn wake(
     needs: Vec<u32>,
 ) {
     let completed = container.completes && live.state == RunState::Exited { code: 0 };
-    let (action, impact, call) = match live.state {
+    let (action, impact, work) = match live.state {
         RunState::Running => return,
         RunState::Restarting => {
             draft.notes.push(format!(
@@ -409,15 +409,16 @@ fn wake(
         RunState::Paused => (
             Action::Unpause,
             Impact::Live,
-            Call::UnpauseContainer {
+            Work::Calls(vec![Call::UnpauseContainer {
                 container: live.id.id().to_owned(),
-            },
+            }]),
         ),
         RunState::Created | RunState::Exited { .. } | RunState::Dead => (
             Action::Start,
             Impact::Restart,
-            Call::StartContainer {
+            Work::Start {
                 container: live.id.id().to_owned(),
+                networks: container.spec.networks.clone().into_iter().collect(),
             },
         ),
     };
@@ -433,6 +434,6 @@ fn wake(
         )],
         needs,
         detail: live.error.clone(),
-        work: Work::Calls(vec![call]),
+        work,
     });
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, NewStep, resource};
+use super::{Draft, Made, Maker, NewStep, resource};
 use crate::call::Call;
+use crate::key::Key;
 use crate::label::Kind;
 use crate::spec::Binding;
 use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
@@ -80,4 +81,53 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
             },
         });
     }
+}
+
+/// Plans the removal of jobs whose work is done by now: left by a pass that was cut, or kept to show why one failed.
+///
+/// Whoever else had one left to remove does not mind that it is gone.
+pub(super) fn jobs(draft: &mut Draft<'_>) {
+    for (name, job) in &draft.observed.jobs {
+        let Some(maker) = product(draft, &job.mark.key) else {
+            continue;
+        };
+        let needs = match maker {
+            Maker::Ready => Vec::new(),
+            // The step takes care of the job by itself, but not of the one that failed before it.
+            Maker::Step(id) if !name.starts_with("aishell-job-") => vec![*id],
+            Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked => continue,
+        };
+        if job.running {
+            continue;
+        }
+        draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Remove,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Orphan)],
+            needs,
+            detail: Some("its work is done".to_owned()),
+            work: Work::Guarded {
+                object: job.id.clone(),
+                kind: ResourceKind::Container,
+                calls: vec![Call::RemoveContainer {
+                    container: job.id.clone(),
+                }],
+            },
+        });
+    }
+}
+
+/// Returns how what has a key comes about, if this manifest wants it.
+fn product<'d>(draft: &'d Draft<'_>, key: &Key) -> Option<&'d Maker> {
+    let identities = draft.desired.identities.iter();
+    let made = identities
+        .filter(|(_, identity)| identity.key.known() == Some(key))
+        .map(|(name, _)| Made::Identity(name.clone()))
+        .next()
+        .or_else(|| {
+            let harness = draft.desired.harness.as_ref();
+            harness.filter(|set| set.key == *key).map(|_| Made::Harness)
+        })?;
+    draft.makers.get(&made)
 }
