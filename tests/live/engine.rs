@@ -391,6 +391,7 @@ async fn containers_are_listed_started_changed_renamed_stopped_and_removed() {
     world
         .call(Call::StopContainer {
             container: owned(&container),
+            volumes: true,
         })
         .await;
     world
