@@ -3,7 +3,7 @@
 use aishell::engine::memory::MemoryEngine;
 use serde_json::json;
 
-use crate::world::{Wish, converged, planned, steps, wish, world};
+use crate::world::{Wish, converged, wish, world};
 
 fn demo() -> Wish {
     wish()
