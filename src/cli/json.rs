@@ -459,11 +459,11 @@ impl<'a> Step<'a> {
             Work::Create(new) | Work::Replace { new, .. } => Some(&new.create.spec),
             Work::Calls(_)
             | Work::Guarded { .. }
-            | Work::Start { .. }
-            | Work::Unify(_)
             | Work::Build { .. }
             | Work::Identity(_)
-            | Work::Populate(_) => None,
+            | Work::Populate(_)
+            | Work::Start { .. }
+            | Work::Unify(_) => None,
         };
         Self {
             id: *id,
