@@ -528,6 +528,7 @@ fn a_container_exchanged_between_plan_and_act_is_left_alone() {
         let _answer = now.answer(
             &Call::RemoveContainer {
                 container: aishell::label::OwnedId::made(&stranger),
+                volumes: true,
             },
             &aishell::progress::Progress::default(),
         );
@@ -601,12 +602,7 @@ fn after_a_reboot_nothing_is_left_to_do_but_for_what_has_no_policy() {
     let wish = demo().container("tool", json!({ "harness": "claude", "restart": "no" }));
     let engine = applied(&wish);
     engine.reboot();
-    put_right(
-        &engine,
-        &wish,
-        "tool",
-        &["start container tool"],
-    );
+    put_right(&engine, &wish, "tool", &["start container tool"]);
 }
 
 #[test]
