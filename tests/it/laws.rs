@@ -105,7 +105,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
         Hand::Copy(which) => {
             let copied = engine.commit(&name(which), "backup:2");
             copied.map(|_| {
-                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")))
+                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")));
             })
         }
         Hand::RemoveReceipt => {
