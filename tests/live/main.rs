@@ -7,6 +7,7 @@
     reason = "a test examines the world, and stops where it is not as expected"
 )]
 
+mod docs;
 mod engine;
 #[path = "../support/live.rs"]
 mod support;
