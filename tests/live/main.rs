@@ -13,6 +13,7 @@ mod apply;
 mod change;
 mod cut;
 mod delete;
+mod docs;
 mod drift;
 mod engine;
 mod failure;
