@@ -13,7 +13,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Container, EngineInfo, Image, ImageReply, Network, Observed, Receipt, Stranger, Volume,
+    Age, Container, EngineInfo, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -73,6 +73,11 @@ pub async fn observe(
                 if let Some(receipt) = receipt(&listed, mark) {
                     observed.receipts.insert(listed.name, receipt);
                 }
+            }
+            Kind::Job => {
+                let id = OwnedId::new(&listed.id, &mark);
+                let running = listed.running;
+                observed.jobs.insert(listed.name, Job { id, mark, running });
             }
             Kind::Container if owner.owns(&mark) => ours.push((listed, mark)),
             _ => {}
@@ -235,6 +240,7 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         health,
         restarts,
         error,
+        network_ids,
     } = reply;
     spec.labels = labels
         .iter()
@@ -258,6 +264,7 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         health,
         restarts,
         error,
+        network_ids,
     }
 }
 
@@ -299,6 +306,7 @@ fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
         let network = Network {
             id: OwnedId::new(&reply.id, &mark),
             mark,
+            age: Age::of(&reply.created, &reply.id),
             name: reply.name,
         };
         (reply.id, network)

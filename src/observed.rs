@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::key::Key;
@@ -18,6 +19,8 @@ pub struct Observed {
     pub containers: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
+    /// Jobs of everybody, by engine name.
+    pub jobs: BTreeMap<String, Job>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
     /// Data volumes of the owner and harness volumes of everybody, by engine name.
@@ -74,6 +77,8 @@ pub struct Container {
     pub restarts: u32,
     /// What the engine says of the last failure to start.
     pub error: Option<String>,
+    /// The ids of the networks it is attached to, by name, where the engine knows them.
+    pub network_ids: BTreeMap<String, String>,
 }
 
 /// What a container is doing.
@@ -124,6 +129,17 @@ pub struct Receipt {
     pub volume_created: String,
 }
 
+/// A job, as the listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read; the key is that of what it makes.
+    pub mark: Mark,
+    /// Whether it is at work.
+    pub running: bool,
+}
+
 /// A network of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -133,6 +149,19 @@ pub struct Network {
     pub mark: Mark,
     /// Its name.
     pub name: String,
+    /// What orders networks of one name.
+    pub age: Age,
+}
+
+/// What orders networks of one name, so that everybody agrees on the first: the time of creation, then the id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age(Option<Timestamp>, String);
+
+impl Age {
+    /// Reads the time of creation as the engine writes it.
+    pub fn of(created: &str, id: &str) -> Self {
+        Self(created.parse().ok(), id.to_owned())
+    }
 }
 
 /// A volume of ours.

@@ -21,6 +21,7 @@ use crate::step::{ResourceKind, Work};
 mod create;
 mod identity;
 mod job;
+mod network;
 mod populate;
 mod replace;
 mod sequence;
@@ -98,6 +99,7 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
                 tag: alias.clone(),
             },
         ])),
+        Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),

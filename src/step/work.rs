@@ -31,6 +31,13 @@ pub enum Work {
         /// The courtesy tag.
         alias: String,
     },
+    /// A network of a name that nobody else of ours has.
+    Network {
+        /// Its name.
+        name: String,
+        /// Its labels.
+        labels: Labels,
+    },
     /// The identity protocol.
     Identity(Box<IdentityWork>),
     /// The populate protocol.
