@@ -112,6 +112,7 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
                 kind: ResourceKind::Container,
                 calls: vec![Call::RemoveContainer {
                     container: job.id.clone(),
+                    volumes: true,
                 }],
             },
         });
