@@ -5,6 +5,7 @@
 )]
 
 mod cli;
+mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;
