@@ -317,6 +317,9 @@ pub struct ContainerReply {
     pub restarts: u32,
     /// What the engine says of the last failure to start.
     pub error: Option<String>,
+    /// The ids of the networks it is attached to, by name, where the engine knows them: a container starts only on
+    /// the very network it ran on before.
+    pub network_ids: BTreeMap<String, String>,
 }
 
 /// A volume.
@@ -339,6 +342,8 @@ pub struct NetworkReply {
     pub name: String,
     /// Labels.
     pub labels: Labels,
+    /// When it was created, as the engine says.
+    pub created: String,
 }
 
 impl Call {

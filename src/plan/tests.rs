@@ -103,6 +103,7 @@ fn with(containers: &str) -> Observed {
             health: None,
             restarts: 0,
             error: None,
+            network_ids: BTreeMap::new(),
         };
         observed.containers.insert(live.name.clone(), live);
     }

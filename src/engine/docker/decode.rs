@@ -69,7 +69,12 @@ pub(super) fn container(container: ContainerInspectResponse) -> ContainerReply {
         .and_then(|settings| settings.networks)
         .unwrap_or_default();
     let state = container.state.unwrap_or_default();
+    let network_ids = networks
+        .iter()
+        .filter_map(|(name, settings)| Some((name.clone(), text(settings.network_id.clone())?)))
+        .collect();
     ContainerReply {
+        network_ids,
         name: container
             .name
             .unwrap_or_default()
@@ -364,8 +369,10 @@ pub(super) fn network(
     id: Option<String>,
     name: Option<String>,
     own: Option<HashMap<String, String>>,
+    created: Option<String>,
 ) -> NetworkReply {
     NetworkReply {
+        created: created.unwrap_or_default(),
         id: id.unwrap_or_default(),
         name: name.unwrap_or_default(),
         labels: labels(own),

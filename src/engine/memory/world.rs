@@ -396,6 +396,11 @@ impl Container {
                 )
             })
             .collect();
+        reply.network_ids = self
+            .attachments
+            .iter()
+            .filter_map(|(name, attachment)| Some((name.clone(), attachment.network.clone()?)))
+            .collect();
         reply
     }
 
