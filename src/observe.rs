@@ -450,6 +450,7 @@ mod tests {
             health: None,
             restarts: 0,
             error: None,
+            network_ids: BTreeMap::new(),
         }
     }
 
