@@ -60,7 +60,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     network::private(&mut draft);
     volume::data(&mut draft);
     let orphans = prune::containers(&mut draft);
-    container::all(&mut draft, &orphans);
+    container::all(&mut draft, orphans);
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
     draft.finish(manifest.clone())

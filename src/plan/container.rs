@@ -14,24 +14,45 @@ use crate::spec::{Binding, Class, ContainerSpec, Difference};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
+mod room;
 
 pub use compare::inherit;
 use compare::{differences, explain, image_change};
+use room::{Move, given_up, make_room, order};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
 /// The suffix of an old container that has made room.
 pub const PREVIOUS: &str = ".prev";
 
-/// Plans every container of the manifest.
-pub(super) fn all(draft: &mut Draft<'_>, freed: &BTreeMap<Binding, u32>) {
-    for (name, container) in &draft.desired.containers {
-        one(draft, name, container, freed);
+/// Plans every container of the manifest, given the steps that free host ports.
+pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
+    let desired = draft.desired;
+    let moves = make_room(draft);
+    for name in order(draft) {
+        let Some(container) = desired.containers.get(name) else {
+            continue;
+        };
+        let first = draft.steps.len();
+        one(draft, name, container, &freed, &moves);
+        let replaced = draft.steps[first..]
+            .iter()
+            .find(|step| step.action == Action::Replace)
+            .map(|step| step.id);
+        if let Some(step) = replaced {
+            freed.extend(given_up(draft, name).map(|binding| (binding.clone(), step)));
+        }
     }
 }
 
-fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMap<Binding, u32>) {
-    let (live, leftovers) = candidates(draft.observed, name, &container.engine_name);
+fn one(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    freed: &BTreeMap<Binding, u32>,
+    moves: &[Move],
+) {
+    let (mut live, mut leftovers) = candidates(draft.observed, name, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];
@@ -50,15 +71,35 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
             return draft.unknown(ResourceKind::Container, name, "something it needs is blocked");
         }
     };
+    let moved: Vec<u32> = moves
+        .iter()
+        .filter(|one| one.of == name || one.from == container.engine_name)
+        .map(|one| one.step)
+        .collect();
+    needs.extend(&moved);
+    needs.extend(
+        container
+            .published()
+            .into_iter()
+            .filter_map(|binding| freed.get(binding)),
+    );
+    let unwanted = live.is_some_and(|live| is_replaced(draft, container, live));
+    // A replacement was cut, and what it made is no longer wanted. If that has never run, the old one is still the
+    // container.
+    if let Some(new) = live.filter(|new| unwanted && new.state == RunState::Created)
+        && let Some(old) = leftovers.iter_mut().find(|one| one.name.ends_with(PREVIOUS))
+    {
+        live = Some(std::mem::replace(old, new));
+    }
     // What stands in the way goes first; the old container that made room goes last, when the new one runs.
     let (old, stale): (Vec<_>, Vec<_>) = leftovers
         .into_iter()
-        .partition(|leftover| leftover.name.ends_with(PREVIOUS));
+        .partition(|leftover| !unwanted && leftover.name.ends_with(PREVIOUS));
     for leftover in stale {
-        needs.push(remove_leftover(draft, name, leftover, Vec::new()));
+        needs.push(remove_leftover(draft, name, leftover, moved.clone()));
     }
     let first = draft.steps.len();
-    bring_about(draft, name, container, live, needs, freed);
+    bring_about(draft, name, container, live, needs);
     let after: Vec<u32> = draft.steps[first..].iter().map(|step| step.id).collect();
     for leftover in old {
         remove_leftover(draft, name, leftover, after.clone());
@@ -71,15 +112,8 @@ fn bring_about(
     name: &str,
     container: &Container,
     live: Option<&observed::Container>,
-    mut needs: Vec<u32>,
-    freed: &BTreeMap<Binding, u32>,
+    needs: Vec<u32>,
 ) {
-    needs.extend(
-        container
-            .published()
-            .into_iter()
-            .filter_map(|binding| freed.get(binding)),
-    );
     let Some(reference) = reference(draft, container) else {
         return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
     };
@@ -238,25 +272,21 @@ fn compare(
     for difference in &differences {
         if difference.class == Class::Create {
             because.push(explain(draft, container, live, difference));
-        } else if cannot_be_unset(difference) {
+        } else if let Some(obstacle) = obstacle(live, difference) {
             because.push(explain(draft, container, live, difference));
-            forced.push(difference.field.clone());
+            forced.push(obstacle);
         }
     }
     if !because.is_empty() {
         // A replacement brings everything else along, and says so.
         for difference in &differences {
-            if difference.class == Class::Live && !forced.contains(&difference.field) {
+            if difference.class == Class::Live && obstacle(live, difference).is_none() {
                 because.push(explain(draft, container, live, difference));
             }
         }
         let new = creation(draft, name, container, reference);
-        let detail = (!forced.is_empty()).then(|| {
-            format!(
-                "the engine cannot unset {} of a container that exists",
-                forced.join(", ")
-            )
-        });
+        forced.dedup();
+        let detail = (!forced.is_empty()).then(|| forced.join("; "));
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Replace,
@@ -273,27 +303,7 @@ fn compare(
     }
     let before = draft.steps.len();
     if live.name != container.engine_name {
-        let id = draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Rename,
-            impact: Impact::None,
-            because: vec![Because::field(
-                Cause::Drift,
-                "name",
-                json!(live.name),
-                json!(container.engine_name),
-            )],
-            needs: needs.clone(),
-            detail: None,
-            work: Work::Guarded {
-                object: live.id.clone(),
-                kind: ResourceKind::Container,
-                calls: vec![Call::RenameContainer {
-                    container: live.id.clone(),
-                    name: container.engine_name.clone(),
-                }],
-            },
-        });
+        let id = rename(draft, name, live, &container.engine_name, needs.clone());
         needs.push(id);
     }
     needs.extend(in_place(draft, name, container, live, &differences, &needs));
@@ -303,13 +313,53 @@ fn compare(
     }
 }
 
-/// Says whether a limit is to be removed that the engine can only ever change.
-fn cannot_be_unset(difference: &Difference) -> bool {
-    difference.to.is_null()
-        && matches!(
-            difference.field.as_str(),
-            "resources.memory" | "resources.memorySwap" | "resources.reservation" | "resources.cpus"
-        )
+/// Says whether a container has to be replaced.
+fn is_replaced(draft: &Draft<'_>, container: &Container, live: &observed::Container) -> bool {
+    image_change(draft, container, live, "").is_some()
+        || differences(container, live)
+            .iter()
+            .any(|difference| difference.class == Class::Create || obstacle(live, difference).is_some())
+}
+
+/// Returns why the engine cannot make a difference go away that could otherwise be changed in place.
+fn obstacle(live: &observed::Container, difference: &Difference) -> Option<String> {
+    let Difference { field, from, to, .. } = difference;
+    let limits = [
+        "resources.memory",
+        "resources.memorySwap",
+        "resources.reservation",
+        "resources.cpus",
+    ];
+    if to.is_null() && limits.contains(&field.as_str()) {
+        return Some(format!(
+            "the engine cannot unset {field} of a container that exists"
+        ));
+    }
+    let alone = live
+        .applied
+        .as_ref()
+        .is_some_and(|applied| applied.networks.is_empty());
+    (alone && from.is_null() && field.starts_with("network."))
+        .then(|| "a container that was made without a network cannot join one".to_owned())
+}
+
+fn rename(draft: &mut Draft<'_>, name: &str, live: &observed::Container, to: &str, needs: Vec<u32>) -> u32 {
+    draft.push(NewStep {
+        resource: resource(ResourceKind::Container, name),
+        action: Action::Rename,
+        impact: Impact::None,
+        because: vec![Because::field(Cause::Drift, "name", json!(live.name), json!(to))],
+        needs,
+        detail: None,
+        work: Work::Guarded {
+            object: live.id.clone(),
+            kind: ResourceKind::Container,
+            calls: vec![Call::RenameContainer {
+                container: live.id.clone(),
+                name: to.to_owned(),
+            }],
+        },
+    })
 }
 
 /// Plans what the engine can change while the container runs, and returns the steps.

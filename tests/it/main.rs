@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;

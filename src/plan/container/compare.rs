@@ -59,12 +59,12 @@ pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
             merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    // An entrypoint of one's own drops the image's command.
-    if merged.entrypoint.is_none() {
-        merged.entrypoint.clone_from(&image.config.entrypoint);
-        if merged.command.is_none() {
+    // An entrypoint of one's own drops the image's command; an empty one is none of one's own, and not the image's.
+    if merged.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if merged.command.as_ref().is_none_or(Vec::is_empty) {
             merged.command.clone_from(&image.config.command);
         }
+        merged.entrypoint = merged.entrypoint.or_else(|| image.config.entrypoint.clone());
     }
     merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
     merged.command = merged.command.filter(|words| !words.is_empty());
