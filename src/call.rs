@@ -151,10 +151,12 @@ pub enum Call {
         /// New restart policy.
         restart: Option<Restart>,
     },
-    /// Removes a container of ours with its anonymous volumes, killing it if it runs.
+    /// Removes a container of ours, killing it if it runs.
     RemoveContainer {
         /// Proof that it is ours.
         container: OwnedId,
+        /// Whether volumes that its image declares, and nothing else uses, go with it: what is in them is lost.
+        volumes: bool,
     },
     /// Unpacks files into a container that has no writable bind mounts.
     Upload {

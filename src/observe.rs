@@ -74,9 +74,10 @@ pub async fn observe(
                     observed.receipts.insert(listed.name, receipt);
                 }
             }
-            Kind::Job if !listed.running => {
+            Kind::Job => {
                 let id = OwnedId::new(&listed.id, &mark);
-                observed.jobs.insert(listed.name, Job { id, mark });
+                let running = listed.running;
+                observed.jobs.insert(listed.name, Job { id, mark, running });
             }
             Kind::Container if owner.owns(&mark) => ours.push((listed, mark)),
             _ => {}

@@ -19,7 +19,7 @@ pub struct Observed {
     pub containers: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
-    /// Jobs of everybody that do not run, by engine name.
+    /// Jobs of everybody, by engine name.
     pub jobs: BTreeMap<String, Job>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
@@ -129,6 +129,17 @@ pub struct Receipt {
     pub volume_created: String,
 }
 
+/// A job, as the listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The engine's id, with the proof that it is ours.
+    pub id: OwnedId,
+    /// Its labels, read; the key is that of what it makes.
+    pub mark: Mark,
+    /// Whether it is at work.
+    pub running: bool,
+}
+
 /// A network of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -151,15 +162,6 @@ impl Age {
     pub fn of(created: &str, id: &str) -> Self {
         Self(created.parse().ok(), id.to_owned())
     }
-}
-
-/// A job that does not run, as the listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// The engine's id, with the proof that it is ours.
-    pub id: OwnedId,
-    /// Its labels, read.
-    pub mark: Mark,
 }
 
 /// A volume of ours.

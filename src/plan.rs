@@ -62,6 +62,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     let orphans = prune::containers(&mut draft);
     container::all(&mut draft, &orphans);
     prune::networks(&mut draft);
+    prune::jobs(&mut draft);
     draft.finish(manifest.clone())
 }
 

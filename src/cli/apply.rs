@@ -42,7 +42,8 @@ impl Apply {
             return Box::pin(Diff::new(self.manifest, self.options).run(session)).await;
         }
         let prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+        let engine = session.engine_of(&prepared)?;
+        prepared.make_directories()?;
         let subject = Subject {
             intent: &prepared,
             consent: self.options.consent(),

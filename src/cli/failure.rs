@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 use super::exit::Exit;
 use super::output::Layout;
+use crate::context::ContextError;
 use crate::engine::EngineError;
 use crate::engine::docker::ConnectError;
 use crate::host::HostError;
@@ -176,6 +177,12 @@ impl From<PrepareError> for Failure {
                 Self::invalid(problems, loaded.source.texts().clone())
             }
         }
+    }
+}
+
+impl From<ContextError> for Failure {
+    fn from(error: ContextError) -> Self {
+        Self::new(Exit::Invalid, Problem::new(chain(&error)))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::docker::{DockerEngine, Target};
 use crate::host::Host;
 use crate::manifest::EngineAddress;
 use crate::manifest::load::{self, LoadError, Loaded, STANDARD_INPUT};
-use crate::prepare::Prepared;
+use crate::prepare::{PrepareError, Prepared};
 
 /// Who runs a command, with which options, and where the answer goes.
 #[derive(Debug)]
@@ -78,6 +78,24 @@ impl Session {
             &self.host.environment,
             Some(&self.host.home),
         )?)
+    }
+
+    /// Finds the engine of a manifest, as [`Session::engine`], and says whether it sees what containers are to bind.
+    ///
+    /// # Errors
+    /// As [`Session::engine`], or for every bind on an engine that does not see this host's files.
+    pub fn engine_of(&self, prepared: &Prepared) -> Result<DockerEngine, Failure> {
+        let engine = self.engine(&prepared.loaded.manifest.engine.address)?;
+        let problems = if engine.is_local() {
+            Vec::new()
+        } else {
+            prepared.remote_problems(engine.host())
+        };
+        if problems.is_empty() {
+            return Ok(engine);
+        }
+        let loaded = Box::new(prepared.loaded.clone());
+        Err(PrepareError::Problems { problems, loaded }.into())
     }
 
     fn load(&self, argument: Option<&Path>) -> Result<Loaded, Failure> {

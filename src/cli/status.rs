@@ -30,7 +30,7 @@ impl Status {
     /// The manifest is invalid, or the engine cannot be asked.
     pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
         let prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+        let engine = session.engine_of(&prepared)?;
         let subject = Subject {
             intent: &prepared,
             consent: Consent::default(),

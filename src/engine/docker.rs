@@ -355,9 +355,9 @@ impl DockerEngine {
                     .await?;
                 Answer::Done
             }
-            Call::RemoveContainer { container } => {
+            Call::RemoveContainer { container, volumes } => {
                 let options = RemoveContainerOptions {
-                    v: true,
+                    v: *volumes,
                     force: true,
                     link: false,
                 };

@@ -171,6 +171,8 @@ fn remove_leftover(
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
+        // Nobody consented to the loss of what a database wrote to a volume of its image.
+        volumes: false,
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![

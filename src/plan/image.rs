@@ -124,7 +124,6 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
     };
     if draft.observed.keyed(tag, Kind::Identity, key).is_some() {
         draft.unchanged(ResourceKind::Image, tag);
-        super::prune::job(draft, "identity", key);
         return Maker::Ready;
     }
     let desired = draft.desired;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, NewStep, resource};
+use super::{Draft, Made, Maker, NewStep, resource};
 use crate::call::Call;
 use crate::key::Key;
 use crate::label::Kind;
@@ -12,7 +12,7 @@ use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
 /// Plans the removal of containers that no resource of the manifest is, and returns the steps that free host ports.
 pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     let mut freed = BTreeMap::new();
-    if !draft.consent.prune || keeps_everything(draft) {
+    if !draft.consent.prune {
         return kept(draft);
     }
     for container in draft.observed.containers.values() {
@@ -40,12 +40,6 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     freed
 }
 
-/// Says whether the manifest has no containers at all. That is more likely a mistake than a wish: `delete` removes
-/// everything.
-fn keeps_everything(draft: &Draft<'_>) -> bool {
-    draft.desired.containers.is_empty()
-}
-
 /// Says which containers are kept though the manifest does not have them.
 fn kept(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     let wanted = &draft.desired.containers;
@@ -66,35 +60,9 @@ fn kept(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     BTreeMap::new()
 }
 
-/// Plans the removal of a job whose work is done: whoever ran it was killed before the last request.
-pub(super) fn job(draft: &mut Draft<'_>, verb: &str, key: &Key) {
-    let name = format!("aishell-job-{verb}-{}", key.short());
-    let Some(job) = draft.observed.jobs.get(&name) else {
-        return;
-    };
-    if job.mark.manifest != draft.desired.owner.manifest {
-        return;
-    }
-    draft.push(NewStep {
-        resource: resource(ResourceKind::Container, &name),
-        action: Action::Remove,
-        impact: Impact::None,
-        because: vec![Because::plain(Cause::Orphan)],
-        needs: Vec::new(),
-        detail: Some("its work is done; it was left by an interrupted apply".to_owned()),
-        work: Work::Guarded {
-            object: job.id.clone(),
-            kind: ResourceKind::Container,
-            calls: vec![Call::RemoveContainer {
-                container: job.id.clone(),
-            }],
-        },
-    });
-}
-
 /// Plans the removal of networks that the manifest does not use any more, after the containers in them are gone.
 pub(super) fn networks(draft: &mut Draft<'_>) {
-    if !draft.consent.prune || keeps_everything(draft) {
+    if !draft.consent.prune {
         return;
     }
     let wanted = draft
@@ -129,4 +97,55 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
             },
         });
     }
+}
+
+/// Plans the removal of jobs whose work is done by now: left by a pass that was cut, or kept to show why one failed.
+///
+/// Whoever else had one left to remove does not mind that it is gone.
+pub(super) fn jobs(draft: &mut Draft<'_>) {
+    for (name, job) in &draft.observed.jobs {
+        let Some(maker) = product(draft, &job.mark.key) else {
+            continue;
+        };
+        let needs = match maker {
+            Maker::Ready => Vec::new(),
+            // The step takes care of the job by itself, but not of the one that failed before it.
+            Maker::Step(id) if !name.starts_with("aishell-job-") => vec![*id],
+            Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked => continue,
+        };
+        // Another manifest's may be at work on the same: its own aishell removes it.
+        if job.running || job.mark.manifest != draft.desired.owner.manifest {
+            continue;
+        }
+        draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Remove,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Orphan)],
+            needs,
+            detail: Some("its work is done".to_owned()),
+            work: Work::Guarded {
+                object: job.id.clone(),
+                kind: ResourceKind::Container,
+                calls: vec![Call::RemoveContainer {
+                    container: job.id.clone(),
+                    volumes: true,
+                }],
+            },
+        });
+    }
+}
+
+/// Returns how what has a key comes about, if this manifest wants it.
+fn product<'d>(draft: &'d Draft<'_>, key: &Key) -> Option<&'d Maker> {
+    let identities = draft.desired.identities.iter();
+    let made = identities
+        .filter(|(_, identity)| identity.key.known() == Some(key))
+        .map(|(name, _)| Made::Identity(name.clone()))
+        .next()
+        .or_else(|| {
+            let harness = draft.desired.harness.as_ref();
+            harness.filter(|set| set.key == *key).map(|_| Made::Harness)
+        })?;
+    draft.makers.get(&made)
 }

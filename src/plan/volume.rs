@@ -22,7 +22,6 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
     let because = match state(draft, set) {
         State::Ready => {
             draft.unchanged(ResourceKind::Volume, &name);
-            super::prune::job(draft, "populate", &set.key);
             return Maker::Ready;
         }
         State::Missing => match earlier(draft) {

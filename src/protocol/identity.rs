@@ -213,6 +213,7 @@ impl Protocol for Identity {
             At::Commit(container) => call(Call::CommitContainer(Box::new(self.commit(container)))),
             At::Sweep(container, _) => call(Call::RemoveContainer {
                 container: container.clone(),
+                volumes: true,
             }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),

@@ -74,6 +74,7 @@ impl Acquire {
             At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
             At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
                 container: id.clone(),
+                volumes: true,
             })),
             At::Wait => Acquired::Go(Next::Wait(LOOK)),
             At::WaitForGhost => Acquired::Go(Next::Wait(GHOST)),

@@ -4,4 +4,9 @@
     reason = "a test stops where the world is not as expected"
 )]
 
+mod cli;
 mod dependencies;
+mod laws;
+mod scenarios;
+#[path = "../support/world.rs"]
+mod world;

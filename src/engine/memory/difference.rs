@@ -1,6 +1,7 @@
 //! What differs between two worlds, in lines a person can read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::world::{Container, Image, Network, Volume, World};
 
@@ -63,6 +64,13 @@ impl World {
             )
         });
         containers.chain(networks).chain(volumes).chain(images).collect()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("World ")?;
+        formatter.debug_list().entries(self.summary()).finish()
     }
 }
 

@@ -166,8 +166,14 @@ impl World {
 
     /// Has a network of a stranger.
     #[must_use]
-    pub fn stranger_network(mut self, name: &str) -> Self {
-        self.insert_network(name, Labels::new(), false);
+    pub fn stranger_network(self, name: &str) -> Self {
+        self.with_network(name, Labels::new())
+    }
+
+    /// Has a network, also where there is one of that name.
+    #[must_use]
+    pub fn with_network(mut self, name: &str, labels: Labels) -> Self {
+        self.insert_network(name, labels, false);
         self
     }
 

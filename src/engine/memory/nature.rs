@@ -13,6 +13,8 @@ pub struct Nature {
     pub job: Job,
     /// Whether jobs end only when somebody follows their log, as if they took their time.
     pub slow_jobs: bool,
+    /// Whether listings come in the other order; the engine promises none.
+    pub backwards: bool,
     /// Paths that the host lacks, so that they cannot be mounted.
     pub absent_paths: BTreeSet<String>,
     /// Ports on which processes of the host listen, with their protocol: `3000/tcp`.
@@ -57,6 +59,7 @@ impl Default for Nature {
             jobs: BTreeMap::new(),
             job: Job::Installs,
             slow_jobs: false,
+            backwards: false,
             absent_paths: BTreeSet::new(),
             taken_ports: BTreeSet::new(),
             cpus: 2_000_000_000,

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::spec::{Endpoint, Mount};
 
 /// Everything an engine holds, and how the things around it behave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct World {
     pub(super) engine: EngineInfo,
     /// Whether it answers as Docker 28 does, where that differs from 20.10.
@@ -180,30 +180,27 @@ impl World {
         let done = |()| Answer::Done;
         match call {
             Call::Version => Ok(Answer::Engine(self.engine.clone())),
-            Call::ListContainers => Ok(Answer::Containers(
-                self.containers
-                    .values()
-                    .filter(|one| is_ours(&one.reply.labels))
-                    .map(Container::listed)
-                    .collect(),
-            )),
-            Call::ListVolumes => Ok(Answer::Volumes(
-                self.volumes
+            Call::ListContainers => {
+                let ours = self.containers.values().filter(|one| is_ours(&one.reply.labels));
+                Ok(Answer::Containers(self.listing(ours.map(Container::listed))))
+            }
+            Call::ListVolumes => {
+                let ours = self
+                    .volumes
                     .values()
                     .map(|one| &one.reply)
-                    .filter(|one| is_ours(&one.labels))
-                    .cloned()
-                    .collect(),
-            )),
-            Call::ListNetworks => Ok(Answer::Networks(
-                self.networks
+                    .filter(|one| is_ours(&one.labels));
+                Ok(Answer::Volumes(self.listing(ours.cloned())))
+            }
+            Call::ListNetworks => {
+                let ours = self
+                    .networks
                     .values()
                     .map(|one| &one.reply)
-                    .filter(|one| is_ours(&one.labels))
-                    .cloned()
-                    .collect(),
-            )),
-            Call::ListImages => Ok(Answer::Images(self.listed_images())),
+                    .filter(|one| is_ours(&one.labels));
+                Ok(Answer::Networks(self.listing(ours.cloned())))
+            }
+            Call::ListImages => Ok(Answer::Images(self.listing(self.listed_images().into_iter()))),
             Call::InspectContainer { container } => {
                 let id = self.container_id(container)?;
                 Ok(Answer::Container(Box::new(self.at(&id)?.shown())))
@@ -268,8 +265,16 @@ impl World {
             } => self
                 .update_container(container, resources.as_ref(), *restart)
                 .map(done),
-            Call::RemoveContainer { container } => self.remove_container(container.id()).map(done),
+            Call::RemoveContainer { container, .. } => self.remove_container(container.id()).map(done),
             Call::Upload { container, files } => self.upload(container, files).map(done),
+        }
+    }
+
+    fn listing<T>(&self, found: impl DoubleEndedIterator<Item = T>) -> Vec<T> {
+        if self.nature.backwards {
+            found.rev().collect()
+        } else {
+            found.collect()
         }
     }
 

@@ -1,0 +1,641 @@
+//! What is measured, and the goals.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use crate::engine::Connection;
+use crate::floor;
+use crate::measure::{Job, in_turns, median, ratio};
+use crate::peer::Peer;
+use crate::proxy::{Proxy, Request};
+use crate::table::{Row, markdown};
+
+const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
+
+/// Harnesses for P13, one small and one large.
+const HARNESSES: [(&str, &str, &str); 2] = [
+    ("claude", "@anthropic-ai/claude-code", "2.1.111"),
+    ("codex", "@openai/codex", "0.168.0"),
+];
+
+/// What is asked for on the command line, and what is there to measure with.
+pub struct Bench {
+    cases: Vec<String>,
+    quick: bool,
+    full: bool,
+    dist: bool,
+    socket: PathBuf,
+    aishell: PathBuf,
+    image: String,
+    npm: Option<String>,
+    compose: Option<PathBuf>,
+    scratch: tempfile::TempDir,
+    rows: Vec<Row>,
+}
+
+/// A manifest of so many containers in a directory of its own.
+struct Project {
+    directory: PathBuf,
+    name: String,
+}
+
+impl Bench {
+    pub fn parse(words: &[&str], socket: PathBuf) -> Option<Self> {
+        let (options, cases): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
+        let known = ["--quick", "--full", "--dist"];
+        if !options.iter().all(|option| known.contains(option))
+            || !cases.iter().all(|case| CASES.contains(case))
+        {
+            return None;
+        }
+        let cases = if cases.is_empty() { CASES.to_vec() } else { cases };
+        let path = |name: &str| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        Some(Self {
+            cases: cases.into_iter().map(str::to_owned).collect(),
+            quick: options.contains(&"--quick"),
+            full: options.contains(&"--full"),
+            dist: options.contains(&"--dist"),
+            socket,
+            aishell: path("BENCH_AISHELL")?,
+            image: env::var("BENCH_IMAGE").ok()?,
+            npm: env::var("BENCH_NPM").ok().filter(|image| !image.is_empty()),
+            compose: path("BENCH_COMPOSE"),
+            // Below the target directory: engines in a virtual machine share the home directory, not /tmp.
+            scratch: tempfile::Builder::new()
+                .prefix("bench")
+                .tempdir_in(target())
+                .ok()?,
+            rows: Vec::new(),
+        })
+    }
+
+    pub fn run(mut self) {
+        let began = load();
+        if self.wants("P3") {
+            self.start_up();
+        }
+        if self.wants("P12") {
+            self.size();
+        }
+        if self.wants("P4") {
+            self.planning();
+        }
+        if self.wants("P1") || self.wants("P2") {
+            let counts: &[usize] = match (self.quick, self.full) {
+                (true, _) => &[10],
+                (false, false) => &[10, 100],
+                (false, true) => &[10, 100, 1000],
+            };
+            for &count in counts {
+                self.nothing_to_do(count);
+            }
+        }
+        if self.wants("P5") {
+            self.first_apply(if self.quick { 10 } else { 100 });
+        }
+        if self.wants("P13") {
+            self.populate();
+        }
+        let table = markdown(&self.rows);
+        print!("\n{table}");
+        for row in self.rows.iter().filter(|row| !row.notes.is_empty()) {
+            println!("{} {}: {}", row.case, row.what, row.notes.join("; "));
+        }
+        let file = target().join("bench.json");
+        let results = json!({
+            "rows": self.rows,
+            "machine": {
+                "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+                "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+                "loadBefore": began,
+                "loadAfter": load(),
+            },
+            "engine": self.engine_version(),
+            "commit": env::var("BENCH_COMMIT").unwrap_or_default(),
+        });
+        fs::write(
+            &file,
+            serde_json::to_string_pretty(&results).expect("results are JSON"),
+        )
+        .expect("target can be written to");
+        println!("\nload at the start {began}, written to {}", file.display());
+    }
+
+    fn wants(&self, case: &str) -> bool {
+        self.cases.iter().any(|wanted| wanted == case)
+    }
+
+    fn rounds(&self, many: usize) -> usize {
+        if self.quick { 3 } else { many }
+    }
+
+    fn engine_version(&self) -> Value {
+        let mut connection = Connection::open(&self.socket).expect("the engine listens");
+        let version: Value =
+            serde_json::from_slice(&connection.ask("GET", "/version", None)).unwrap_or_default();
+        json!({ "version": version["Version"], "apiVersion": version["ApiVersion"] })
+    }
+
+    /// A manifest with so many containers of the tiny image.
+    fn project(&self, count: usize) -> Project {
+        let directory = tempfile::Builder::new()
+            .prefix("p")
+            .rand_bytes(8)
+            .tempdir_in(self.scratch.path())
+            .expect("the directory can be written to")
+            .keep();
+        let word = directory
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .to_lowercase();
+        let name = format!("bench-{word}");
+        let mut text = format!(
+            "apiVersion: aishell/v1\nname: {name}\nfoundation: {{ image: \"{}\" }}\ndefaults:\n  user: image\n  \
+             command: [/sleeper]\n  workspace: none\n  restart: unless-stopped\n  env: {{ MODE: bench }}\n  \
+             resources: {{ memory: 256MiB }}\ncontainers:\n",
+            self.image
+        );
+        for index in 0..count {
+            let _ = writeln!(text, "  c{index}: {{}}");
+        }
+        fs::write(directory.join("aishell.yaml"), text).expect("the directory can be written to");
+        Project { directory, name }
+    }
+
+    fn aishell(&self, project: &Project, words: &[&str]) -> Job {
+        Job::new(&self.aishell, words, &project.directory)
+    }
+
+    fn floor(&self, words: &[&str], directory: &Path) -> Job {
+        Job::new(env::current_exe().expect("a name"), words, directory)
+            .with("DOCKER_HOST", &format!("unix://{}", self.socket.display()))
+    }
+
+    fn delete(&self, project: &Project) {
+        self.aishell(project, &["delete", "--yes", "--allow", "data-loss"])
+            .run();
+    }
+
+    /// P1 and P2: a diff that finds nothing, its time and its requests.
+    fn nothing_to_do(&mut self, count: usize) {
+        eprintln!("{count} containers: creating them");
+        let project = self.project(count);
+        self.aishell(&project, &["apply"]).run();
+        let diff = self.aishell(&project, &["diff"]);
+        if self.wants("P2") {
+            let proxy = Proxy::start(&project.directory.join("s"), &self.socket).expect("a proxy");
+            diff.clone().with("DOCKER_HOST", &proxy.address()).run();
+            let row = requests(count, &proxy.take());
+            self.rows.push(row);
+        }
+        if self.wants("P1") {
+            eprintln!("{count} containers: nothing to do");
+            let floor = self.floor(&["floor-look", &project.name], &project.directory);
+            let rounds = self.rounds(if count > 100 { 7 } else { 21 });
+            let times = in_turns(rounds, &[&diff, &floor]);
+            let mut row = row_of(
+                "P1",
+                format!("diff, nothing to do, {count} containers"),
+                "ms",
+                &times,
+            );
+            "≤ 1.3 × floor, below Compose".clone_into(&mut row.goal);
+            self.delete(&project);
+            row.compose = self.peer(&project, count, |peer| {
+                peer.up().run();
+                let times = in_turns(rounds.min(7), &[&peer.up()]);
+                1000.0 * median(&times[0])
+            });
+            row.reached = row.ratio.is_some_and(|ratio| ratio <= 1.3)
+                && row.compose.is_none_or(|compose| row.value < compose);
+            self.rows.push(row);
+        } else {
+            self.delete(&project);
+        }
+    }
+
+    /// Runs Compose, where it is to be had.
+    fn peer(&self, project: &Project, count: usize, measure: impl FnOnce(&Peer) -> f64) -> Option<f64> {
+        let program = self.compose.as_ref()?;
+        eprintln!("{count} containers: Compose");
+        let peer = Peer::new(program, &project.directory, &self.image, count);
+        let value = measure(&peer);
+        peer.down().run();
+        Some(value)
+    }
+
+    /// P3: how long it takes to start.
+    fn start_up(&mut self) {
+        let project = self.project(100);
+        let rounds = self.rounds(51);
+        let nothing = Job::new("/bin/true", &[], &project.directory);
+        for (words, what, limit) in [
+            (["--version"], "--version", 5.0),
+            (["validate"], "validate, 100 containers", 25.0),
+        ] {
+            let job = self.aishell(&project, &words);
+            let times = in_turns(rounds, &[&job, &nothing]);
+            let mut row = row_of("P3", what.to_owned(), "ms", &times);
+            // A process that does nothing is the floor of starting one, and no measure for the ratio.
+            row.ratio = None;
+            row.goal = format!("≤ {limit} ms");
+            row.reached = row.value <= limit;
+            self.rows.push(row);
+        }
+    }
+
+    /// P4: planning alone, as measured by `cargo bench --bench plan`, which `scripts/bench` ran before.
+    fn planning(&mut self) {
+        let Some(estimates) = env::var_os("BENCH_CRITERION") else {
+            return;
+        };
+        let mut found = BTreeMap::new();
+        gather(Path::new(&estimates), &mut Vec::new(), &mut found);
+        for (what, seconds) in found {
+            let limit = match what.as_str() {
+                what if !what.contains("10000") => None,
+                what if what.contains("nothing") => Some(50.0),
+                _ => Some(200.0),
+            };
+            self.rows.push(Row {
+                case: "P4".to_owned(),
+                what,
+                value: 1000.0 * seconds,
+                unit: "ms",
+                goal: limit.map_or("linear".to_owned(), |limit| format!("≤ {limit} ms")),
+                reached: limit.is_none_or(|limit| 1000.0 * seconds <= limit),
+                ..Row::default()
+            });
+        }
+    }
+
+    /// P5: the first apply, beside creating and starting the same containers.
+    fn first_apply(&mut self, count: usize) {
+        eprintln!("first apply of {count}: noting the requests");
+        let project = self.project(count);
+        let apply = self.aishell(&project, &["apply"]);
+        let proxy = Proxy::start(&project.directory.join("s"), &self.socket).expect("a proxy");
+        apply.clone().with("DOCKER_HOST", &proxy.address()).run();
+        let seen = proxy.take();
+        let creates: Vec<&Request> = seen
+            .iter()
+            .filter(|request| request.method == "POST" && request.path.contains("/containers/create"))
+            .collect();
+        assert_eq!(creates.len(), count, "one creation for each container");
+        let recorded: String = creates.iter().fold(String::new(), |mut text, request| {
+            let _ = writeln!(text, "{}", String::from_utf8_lossy(&request.body));
+            text
+        });
+        let file = project.directory.join("creates");
+        fs::write(&file, recorded).expect("the directory can be written to");
+        let writes = seen.iter().filter(|request| request.method != "GET").count();
+        let (network, id) = self.network(&project);
+        self.delete(&project);
+
+        let floor = self.floor(
+            &["floor-create", &file.to_string_lossy(), &network, &id],
+            &project.directory,
+        );
+        let compose = self
+            .compose
+            .as_ref()
+            .map(|program| Peer::new(program, &project.directory, &self.image, count));
+        let rounds = self.rounds(5);
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 0..rounds {
+            eprintln!("first apply of {count}: round {} of {rounds}", round + 1);
+            let mut order = [0, 1, 2];
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for side in order {
+                match side {
+                    0 => {
+                        times[0].push(apply.time().as_secs_f64());
+                        self.delete(&project);
+                    }
+                    1 => {
+                        times[1].push(floor.time().as_secs_f64());
+                        floor::remove(&self.socket);
+                    }
+                    _ => {
+                        if let Some(compose) = &compose {
+                            times[2].push(compose.up().time().as_secs_f64());
+                            compose.down().run();
+                        }
+                    }
+                }
+            }
+        }
+        let ratio = ratio(&times[0], &times[1]);
+        let compose = compose.map(|_| median(&times[2]));
+        let value = median(&times[0]);
+        self.rows.push(Row {
+            case: "P5".to_owned(),
+            what: format!("first apply, {count} containers"),
+            value,
+            unit: "s",
+            floor: Some(median(&times[1])),
+            ratio: Some(ratio),
+            compose,
+            goal: "≤ 1.1 × floor, below Compose".to_owned(),
+            reached: ratio <= 1.1 && compose.is_none_or(|compose| value < compose),
+            notes: vec![format!("{} requests, {writes} of them writes", seen.len())],
+        });
+    }
+
+    /// Name and id of the network of a project.
+    fn network(&self, project: &Project) -> (String, String) {
+        let mut connection = Connection::open(&self.socket).expect("the engine listens");
+        let listing = connection.ask("GET", "/networks", None);
+        let listing: Vec<Value> = serde_json::from_slice(&listing).expect("a listing");
+        let found = listing
+            .iter()
+            .find(|network| network["Labels"]["aishell.manifest"] == project.name.as_str())
+            .expect("a network");
+        let text = |field: &str| found[field].as_str().expect("a text").to_owned();
+        (text("Name"), text("Id"))
+    }
+
+    /// P12: the size of the binary.
+    fn size(&mut self) {
+        let mut sizes = vec![("release binary, stripped", self.aishell.clone())];
+        if self.dist {
+            sizes.push(("dist binary", target().join("dist/aishell")));
+        }
+        for (what, path) in sizes {
+            #[expect(clippy::cast_precision_loss, reason = "a size in megabytes with two digits")]
+            let value = fs::metadata(&path).expect("the binary is there").len() as f64 / f64::from(1 << 20);
+            self.rows.push(Row {
+                case: "P12".to_owned(),
+                what: what.to_owned(),
+                value,
+                unit: "MB",
+                goal: "≤ 16 MB".to_owned(),
+                reached: value <= 16.0,
+                ..Row::default()
+            });
+        }
+    }
+
+    /// P13: filling a harness volume, beside the bare installer in the same image.
+    fn populate(&mut self) {
+        let Some(image) = self.npm.clone() else {
+            eprintln!("P13 is left out: there is no image with npm");
+            return;
+        };
+        for (name, package, version) in HARNESSES {
+            eprintln!("populate: {name} {version}");
+            let project = self.project(1);
+            let text = format!(
+                "apiVersion: aishell/v1\nname: {}\ncertificates: host\nproxy: inherit\nfoundation: {{ image: \
+                 \"{image}\" }}\nharnesses: {{ {name}: {version} }}\ncontainers: {{ one: {{ harness: {name} }} \
+                 }}\n",
+                project.name
+            );
+            fs::write(project.directory.join("aishell.yaml"), text).expect("the directory can be written to");
+            let plan = self.plan(&project);
+            let Some(volume) = plan["steps"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|step| step["action"] == "populate")
+                .and_then(|step| step["name"].as_str())
+            else {
+                eprintln!("P13 for {name} is left out: somebody has that harness volume already");
+                continue;
+            };
+            let volume = volume.to_owned();
+            // Only populating is measured: the rest is made before, by a round that does not count.
+            let rounds = self.rounds(5);
+            let mut times = [Vec::new(), Vec::new()];
+            for round in 0..=rounds {
+                let report = self.aishell(&project, &["-o", "json", "apply"]).run();
+                let report: Value = serde_json::from_slice(&report.stdout).expect("a report");
+                let ours = seconds(&report, "populate");
+                self.delete(&project);
+                self.forget(&volume);
+                let bare = self.install(&image, package, version);
+                if round > 0 {
+                    times[0].push(ours);
+                    times[1].push(bare);
+                }
+            }
+            let ratio = ratio(&times[0], &times[1]);
+            self.rows.push(Row {
+                case: "P13".to_owned(),
+                what: format!("populate, {name} {version}"),
+                value: median(&times[0]),
+                unit: "s",
+                floor: Some(median(&times[1])),
+                ratio: Some(ratio),
+                goal: "≤ 1.15 × bare installer".to_owned(),
+                reached: ratio <= 1.15,
+                ..Row::default()
+            });
+        }
+    }
+
+    fn plan(&self, project: &Project) -> Value {
+        let mut diff = self.aishell(project, &["-o", "json", "diff"]);
+        diff.codes = vec![0, 1];
+        serde_json::from_slice(&diff.run().stdout).expect("a plan")
+    }
+
+    /// Removes a harness volume that this run made, so that the next apply fills it again.
+    fn forget(&self, volume: &str) {
+        let mut connection = Connection::open(&self.socket).expect("the engine listens");
+        let receipt = volume.replace("aishell-harness-", "aishell-receipt-");
+        connection.ask("DELETE", &format!("/v1.41/containers/{receipt}?force=true"), None);
+        connection.ask("DELETE", &format!("/v1.41/volumes/{volume}"), None);
+    }
+
+    /// Installs a package into a fresh volume with nothing but npm, and returns the seconds that took: from the
+    /// creation of the container to its removal.
+    fn install(&self, image: &str, package: &str, version: &str) -> f64 {
+        let mut connection = Connection::open(&self.socket).expect("the engine listens");
+        let bundle = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"]
+            .iter()
+            .filter_map(|name| env::var(name).ok())
+            .chain(["/etc/ssl/certs/ca-certificates.crt".to_owned()])
+            .find(|file| Path::new(file).is_file());
+        let mut mounts = vec![json!({ "Type": "volume", "Source": VOLUME, "Target": "/tools" })];
+        let mut environment = vec!["npm_config_audit=false".to_owned()];
+        if let Some(bundle) = bundle {
+            mounts
+                .push(json!({ "Type": "bind", "Source": bundle, "Target": "/run/ca.crt", "ReadOnly": true }));
+            environment.push("NODE_EXTRA_CA_CERTS=/run/ca.crt".to_owned());
+            environment.push("SSL_CERT_FILE=/run/ca.crt".to_owned());
+        }
+        let body = json!({
+            "Image": image,
+            "Entrypoint": ["npm", "install", "--global", "--prefix", "/tools", format!("{package}@{version}")],
+            "Env": environment,
+            "HostConfig": { "Mounts": mounts, "Init": true },
+        });
+        let began = std::time::Instant::now();
+        let made = connection.ask(
+            "POST",
+            "/v1.41/containers/create",
+            Some(body.to_string().as_bytes()),
+        );
+        let made: Value = serde_json::from_slice(&made).expect("an id");
+        let id = made["Id"].as_str().expect("an id");
+        connection.ask("POST", &format!("/v1.41/containers/{id}/start"), None);
+        let ended = connection.ask("POST", &format!("/v1.41/containers/{id}/wait"), None);
+        connection.ask("DELETE", &format!("/v1.41/containers/{id}"), None);
+        let took = began.elapsed().as_secs_f64();
+        let ended: Value = serde_json::from_slice(&ended).expect("a code");
+        assert_eq!(ended["StatusCode"], 0, "npm install {package}@{version}");
+        connection.ask("DELETE", &format!("/v1.41/volumes/{VOLUME}"), None);
+        took
+    }
+}
+
+/// The volume that the bare installer fills.
+const VOLUME: &str = "aibenchfloor-tools";
+
+impl Drop for Bench {
+    /// Leaves nothing behind, also when a case failed.
+    fn drop(&mut self) {
+        let left: Vec<PathBuf> = fs::read_dir(self.scratch.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        for directory in left {
+            let words = ["delete", "--yes", "--allow", "data-loss"];
+            let mut delete = Job::new(&self.aishell, &words, &directory);
+            delete.codes = (0..=255).collect();
+            delete.run();
+            if directory.join("compose.yaml").exists()
+                && let Some(program) = &self.compose
+            {
+                let mut down = Peer::new(program, &directory, &self.image, 0).down();
+                down.arguments.push("--remove-orphans".to_owned());
+                down.codes = (0..=255).collect();
+                down.run();
+            }
+        }
+        floor::remove(&self.socket);
+    }
+}
+
+/// P2: what a diff asked for.
+fn requests(count: usize, seen: &[Request]) -> Row {
+    let writes = seen
+        .iter()
+        .filter(|request| request.method != "GET" && request.method != "HEAD")
+        .count();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for request in seen {
+        *kinds.entry(kind(request)).or_default() += 1;
+    }
+    let images: std::collections::BTreeSet<&str> = seen
+        .iter()
+        .filter(|request| kind(request).ends_with("images/…/json"))
+        .map(|request| request.path.as_str())
+        .collect();
+    // The one image of the bench, whatever names it is asked for by.
+    let limit = 4 + count + 1;
+    #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+    let number = |count: usize| count as f64;
+    Row {
+        case: "P2".to_owned(),
+        what: format!("requests of that diff, {count} containers"),
+        value: number(seen.len()),
+        unit: "",
+        floor: Some(number(limit)),
+        goal: format!("≤ {limit}, no write"),
+        reached: seen.len() <= limit && writes == 0,
+        notes: vec![
+            kinds
+                .iter()
+                .map(|(kind, count)| format!("{count} × {kind}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            format!("{} names of images", images.len()),
+        ],
+        ..Row::default()
+    }
+}
+
+/// A request without what differs from one object to the next.
+fn kind(request: &Request) -> String {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = words
+        .iter()
+        .enumerate()
+        .filter(|(index, word)| *index > 0 || !word.starts_with('v') || word.len() > 6 || **word == "version")
+        .map(|(_, word)| *word)
+        .collect();
+    match words[..] {
+        [first, .., last] if words.len() > 2 => format!("{} {first}/…/{last}", request.method),
+        _ => format!("{} {}", request.method, words.join("/")),
+    }
+}
+
+/// A row of times that took turns: ours, the floor.
+fn row_of(case: &str, what: String, unit: &'static str, times: &[Vec<f64>]) -> Row {
+    let factor = if unit == "ms" { 1000.0 } else { 1.0 };
+    Row {
+        case: case.to_owned(),
+        what,
+        value: factor * median(&times[0]),
+        unit,
+        floor: Some(factor * median(&times[1])),
+        ratio: Some(ratio(&times[0], &times[1])),
+        ..Row::default()
+    }
+}
+
+/// Returns the seconds that the steps with an action took.
+fn seconds(report: &Value, action: &str) -> f64 {
+    let steps = report["steps"].as_array().expect("steps");
+    steps
+        .iter()
+        .filter(|step| step["action"] == action)
+        .filter_map(|step| step["seconds"].as_f64())
+        .sum()
+}
+
+/// Collects what criterion found: the names of nested directories, and the median in seconds.
+fn gather(directory: &Path, names: &mut Vec<String>, found: &mut BTreeMap<String, f64>) {
+    if let Ok(text) = fs::read_to_string(directory.join("new/estimates.json")) {
+        let estimates: Value = serde_json::from_str(&text).unwrap_or_default();
+        if let Some(nanoseconds) = estimates["median"]["point_estimate"].as_f64() {
+            found.insert(names.join(" "), nanoseconds / 1e9);
+        }
+        return;
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+            gather(&entry.path(), names, found);
+            names.pop();
+        }
+    }
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// The load of the machine over the last minute: others at work make every figure worse.
+fn load() -> f64 {
+    fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .unwrap_or_default()
+}
