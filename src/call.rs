@@ -151,10 +151,12 @@ pub enum Call {
         /// New restart policy.
         restart: Option<Restart>,
     },
-    /// Removes a container of ours with its anonymous volumes, killing it if it runs.
+    /// Removes a container of ours, killing it if it runs.
     RemoveContainer {
         /// Proof that it is ours.
         container: OwnedId,
+        /// Whether volumes that its image declares, and nothing else uses, go with it: what is in them is lost.
+        volumes: bool,
     },
     /// Unpacks files into a container that has no writable bind mounts.
     Upload {
@@ -315,6 +317,9 @@ pub struct ContainerReply {
     pub restarts: u32,
     /// What the engine says of the last failure to start.
     pub error: Option<String>,
+    /// The ids of the networks it is attached to, by name, where the engine knows them: a container starts only on
+    /// the very network it ran on before.
+    pub network_ids: BTreeMap<String, String>,
 }
 
 /// A volume.
@@ -337,6 +342,8 @@ pub struct NetworkReply {
     pub name: String,
     /// Labels.
     pub labels: Labels,
+    /// When it was created, as the engine says.
+    pub created: String,
 }
 
 impl Call {

@@ -36,7 +36,7 @@ mod session;
 mod signal;
 mod status;
 mod validate;
-mod viewpoint;
+pub mod viewpoint;
 
 /// Write down once which sandboxes you want; aishell makes Docker match it
 ///
@@ -47,8 +47,6 @@ mod viewpoint;
     name = "aishell",
     version,
     arg_required_else_help = true,
-    propagate_version = true,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, \
                   5 steps failed, 6 a person is needed, 130 interrupted."
@@ -76,12 +74,26 @@ pub struct Global {
     #[arg(long, global = true, value_name = "URI")]
     host: Option<String>,
 
-    /// Answer for people or for programs
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
+    /// Answer with `text` or with one `json` document
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        default_value = "text"
+    )]
     output: Format,
 
-    /// Colour the output
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colour the output: `auto` (on a terminal, unless `NO_COLOR` is set), `always` or `never`
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        hide_default_value = true,
+        default_value = "auto"
+    )]
     color: Color,
 
     /// Print only the answer and errors
@@ -92,8 +104,15 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 
-    /// Show how long work comes along
-    #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
+    /// Show progress: `auto` (bars on a terminal), `plain` lines, `json` events on stderr, or `none`
+    #[arg(
+        long,
+        global = true,
+        value_name = "MODE",
+        hide_possible_values = true,
+        hide_default_value = true,
+        default_value = "auto"
+    )]
     progress: Mode,
 
     /// Never ask; a question counts as answered with no

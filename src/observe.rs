@@ -13,7 +13,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Container, EngineInfo, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
+    Age, Container, EngineInfo, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -240,6 +240,7 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         health,
         restarts,
         error,
+        network_ids,
     } = reply;
     spec.labels = labels
         .iter()
@@ -263,6 +264,7 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         health,
         restarts,
         error,
+        network_ids,
     }
 }
 
@@ -304,6 +306,7 @@ fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
         let network = Network {
             id: OwnedId::new(&reply.id, &mark),
             mark,
+            age: Age::of(&reply.created, &reply.id),
             name: reply.name,
         };
         (reply.id, network)

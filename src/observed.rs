@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::key::Key;
@@ -76,6 +77,8 @@ pub struct Container {
     pub restarts: u32,
     /// What the engine says of the last failure to start.
     pub error: Option<String>,
+    /// The ids of the networks it is attached to, by name, where the engine knows them.
+    pub network_ids: BTreeMap<String, String>,
 }
 
 /// What a container is doing.
@@ -146,6 +149,19 @@ pub struct Network {
     pub mark: Mark,
     /// Its name.
     pub name: String,
+    /// What orders networks of one name.
+    pub age: Age,
+}
+
+/// What orders networks of one name, so that everybody agrees on the first: the time of creation, then the id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age(Option<Timestamp>, String);
+
+impl Age {
+    /// Reads the time of creation as the engine writes it.
+    pub fn of(created: &str, id: &str) -> Self {
+        Self(created.parse().ok(), id.to_owned())
+    }
 }
 
 /// A volume of ours.

@@ -21,11 +21,10 @@ use crate::step::{ResourceKind, Work};
 mod create;
 mod identity;
 mod job;
+mod network;
 mod populate;
 mod replace;
 mod sequence;
-mod start;
-mod unify;
 
 pub use populate::{RECEIPT_PATH, Receipt};
 
@@ -93,10 +92,6 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
         Work::Guarded { object, kind, calls } => {
             Box::new(sequence::Sequence::guarded(object.clone(), *kind, calls.clone()))
         }
-        Work::Start { container, networks } => {
-            Box::new(start::Start::new(container.clone(), networks.clone()))
-        }
-        Work::Unify(networks) => Box::new(unify::Unify::new(networks.clone())),
         Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
             Call::BuildImage(build.clone()),
             Call::TagImage {
@@ -104,6 +99,7 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
                 tag: alias.clone(),
             },
         ])),
+        Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),

@@ -42,7 +42,7 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// The person's own labels, without those of the image and of aishell.
     pub labels: BTreeMap<String, String>,
-    /// Mounts by target path.
+    /// Mounts by target path; those of a live container include volumes that its image declares.
     pub mounts: BTreeMap<String, Mount>,
     /// Published ports by `PORT/PROTOCOL`.
     pub ports: BTreeMap<String, Vec<Binding>>,
@@ -308,6 +308,17 @@ impl ContainerSpec {
 }
 
 impl Mount {
+    /// Says whether it is a volume that nobody named: one that an image declares, or that was carried over from a
+    /// container that had it.
+    pub fn is_anonymous(&self) -> bool {
+        match self {
+            Self::Volume { name, .. } => {
+                name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            }
+            Self::Bind { .. } | Self::Tmpfs { .. } => false,
+        }
+    }
+
     /// Returns the mount as a person would write it.
     pub fn display(&self) -> String {
         let mode = |read_only: bool| if read_only { " (read-only)" } else { "" };

@@ -388,14 +388,23 @@ impl Plan {
             .iter_mut()
             .map(|blocked| (&blocked.resource, &mut blocked.because));
         for (resource, because) in steps.chain(blocked) {
-            if resource.kind != ResourceKind::Container {
-                continue;
-            }
             for because in because.iter_mut().filter(|because| because.at.is_none()) {
-                let path = match (&because.cause, &because.field) {
-                    (Cause::Orphan | Cause::Drift, _) => continue,
-                    (_, Some(field)) => format!("containers.{}.{field}", resource.name),
-                    (_, None) => format!("containers.{}", resource.name),
+                let path = match (resource.kind, &because.cause, &because.field) {
+                    (_, Cause::Orphan | Cause::Drift, _) => continue,
+                    (ResourceKind::Container, _, Some(field)) => {
+                        format!("containers.{}.{field}", resource.name)
+                    }
+                    (ResourceKind::Container, _, None) => format!("containers.{}", resource.name),
+                    // A changed member of a harness set.
+                    (ResourceKind::Volume, Cause::Manifest, Some(field)) => format!("{field}.version"),
+                    (
+                        ResourceKind::Volume
+                        | ResourceKind::Network
+                        | ResourceKind::Image
+                        | ResourceKind::Snapshot,
+                        _,
+                        _,
+                    ) => continue,
                 };
                 because.at = place(&path);
             }

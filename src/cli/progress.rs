@@ -49,6 +49,8 @@ enum Shown {
     Nothing,
 }
 
+/// What builds count.
+const STEPS: &str = "steps";
 /// How long work may be silent before a line says that it goes on.
 const SILENCE: Duration = Duration::from_secs(15);
 /// How often a spinner turns.
@@ -71,12 +73,22 @@ struct State {
     running: BTreeMap<u32, Running>,
 }
 
+/// How much an event means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// What was known already.
+    Nothing,
+    /// Something new.
+    News,
+    /// Something a person waits for.
+    Milestone,
+}
+
 /// A step under way.
 struct Running {
     title: String,
     bar: Option<ProgressBar>,
     amounts: BTreeMap<String, (u64, Option<u64>)>,
-    steps: u64,
     said: Instant,
 }
 
@@ -221,37 +233,32 @@ impl Listener for Watcher {
                 title,
                 bar,
                 amounts: BTreeMap::new(),
-                steps: 0,
                 said: Instant::now(),
             },
         );
     }
 
     fn progress(&self, step: &Step, event: Event) {
-        if let Shown::Json = &self.shown {
-            return self.event(step, |document| match event {
-                Event::Line(text) => {
-                    document.event = json::Happening::Line;
-                    document.text = Some(clean(&text));
-                }
-                Event::Amount { of, done, total } => {
-                    document.event = json::Happening::Progress;
-                    document.text = Some(clean(&of));
-                    document.done = Some(done);
-                    document.total = total;
-                }
-            });
-        }
         let mut state = self.state();
         let Some(running) = state.running.get_mut(&step.id) else {
             return;
         };
-        let milestone = running.hear(event);
-        let Shown::Plain = &self.shown else { return };
-        if let Some(text) = running.due(milestone) {
-            let line = format!("{}: {text}\n", running.title);
-            drop(state);
-            self.output.talk(&line);
+        let heard = running.hear(&event);
+        match &self.shown {
+            Shown::Plain => {
+                let said = running
+                    .due(heard)
+                    .map(|text| format!("{}: {text}\n", running.title));
+                drop(state);
+                if let Some(said) = said {
+                    self.output.talk(&said);
+                }
+            }
+            Shown::Json if heard != Heard::Nothing => {
+                drop(state);
+                self.event(step, |document| document.happened(event));
+            }
+            Shown::Json | Shown::Bars(_) | Shown::Nothing => {}
         }
     }
 
@@ -292,37 +299,40 @@ impl Listener for Watcher {
 }
 
 impl Running {
-    /// Takes in an event, and says whether it is a milestone.
-    fn hear(&mut self, event: Event) -> bool {
+    /// Takes in an event, and says how much it means.
+    fn hear(&mut self, event: &Event) -> Heard {
         match event {
             Event::Line(text) => {
                 if let Some(bar) = &self.bar {
-                    bar.set_message(clean(&text));
+                    bar.set_message(clean(text));
                 }
-                false
-            }
-            Event::Amount { of, done, total } if of == "steps" => {
-                let further = done > self.steps;
-                self.steps = done;
-                self.amounts.insert(of, (done, total));
-                if let Some(bar) = &self.bar {
-                    bar.set_prefix(format!("{} {}", self.title, self.stage()));
-                }
-                further
+                Heard::News
             }
             Event::Amount { of, done, total } => {
-                self.amounts.insert(of, (done, total));
-                if let Some(bar) = &self.bar {
-                    bar.set_message(self.transferred());
+                let before = self.amounts.insert(of.clone(), (*done, *total));
+                if before == Some((*done, *total)) {
+                    return Heard::Nothing;
                 }
-                false
+                let steps = of == STEPS;
+                if let Some(bar) = &self.bar {
+                    if steps {
+                        bar.set_prefix(format!("{} {}", self.title, self.stage()));
+                    } else {
+                        bar.set_message(self.transferred());
+                    }
+                }
+                if steps && *done > before.map_or(0, |(done, _)| done) {
+                    Heard::Milestone
+                } else {
+                    Heard::News
+                }
             }
         }
     }
 
     /// Returns what is to be said now, if anything is.
-    fn due(&mut self, milestone: bool) -> Option<String> {
-        if !milestone && self.said.elapsed() < SILENCE {
+    fn due(&mut self, heard: Heard) -> Option<String> {
+        if heard != Heard::Milestone && self.said.elapsed() < SILENCE {
             return None;
         }
         self.said = Instant::now();
@@ -341,10 +351,10 @@ impl Running {
 
     /// Returns how many steps of a build are done.
     fn stage(&self) -> String {
-        match self.amounts.get("steps") {
+        match self.amounts.get(STEPS) {
+            None | Some((0, _)) => String::new(),
             Some((done, Some(total))) => format!("step {done} of {total}"),
             Some((done, None)) => format!("step {done}"),
-            None => String::new(),
         }
     }
 
@@ -353,7 +363,7 @@ impl Running {
         let transfers = || {
             self.amounts
                 .iter()
-                .filter(|(of, _)| *of != "steps")
+                .filter(|(of, _)| *of != STEPS)
                 .map(|(_, amount)| amount)
         };
         let done: u64 = transfers().map(|(done, _)| done).sum();

@@ -65,7 +65,7 @@ fn of<T: JsonSchema>() -> JsonSchemaDocument {
 impl Schema {
     /// Prints the schema.
     pub fn run(self, session: &Session) -> Exit {
-        session.output.document(&self.document.schema());
+        session.output.document(&self.document.schema().to_value());
         Exit::Done
     }
 }

@@ -30,7 +30,7 @@ const SHM: u64 = 64 << 20;
 /// Where the harness set is mounted.
 const TOOLS: &str = "/tools";
 /// The version of what an identity image contains besides the account; part of its key.
-const IDENTITY_VERSION: u32 = 1;
+const IDENTITY_VERSION: u32 = 2;
 /// The schema of a harness volume's layout; part of its key.
 const HARNESS_SCHEMA: u32 = 1;
 

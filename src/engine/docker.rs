@@ -197,7 +197,7 @@ impl DockerEngine {
                     }))
                     .await?;
                 let network = |network: bollard::models::Network| {
-                    decode::network(network.id, network.name, network.labels)
+                    decode::network(network.id, network.name, network.labels, network.created)
                 };
                 Answer::Networks(found.into_iter().map(network).collect())
             }
@@ -225,7 +225,7 @@ impl DockerEngine {
                 let found = client
                     .inspect_network(network, None::<InspectNetworkOptions>)
                     .await?;
-                Answer::Network(decode::network(found.id, found.name, found.labels))
+                Answer::Network(decode::network(found.id, found.name, found.labels, found.created))
             }
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
@@ -355,9 +355,9 @@ impl DockerEngine {
                     .await?;
                 Answer::Done
             }
-            Call::RemoveContainer { container } => {
+            Call::RemoveContainer { container, volumes } => {
                 let options = RemoveContainerOptions {
-                    v: true,
+                    v: *volumes,
                     force: true,
                     link: false,
                 };

@@ -171,6 +171,8 @@ fn remove_leftover(
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
+        // Nobody consented to the loss of what a database wrote to a volume of its image.
+        volumes: false,
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![
@@ -348,6 +350,34 @@ fn in_place(
             }]),
         }));
     }
+    for (network, endpoint) in &container.spec.networks {
+        let Some(id) = outdated(draft, live, network) else {
+            continue;
+        };
+        // By its name: the one it was attached to is gone.
+        let calls = vec![
+            Call::DisconnectNetwork {
+                network: network.clone(),
+                container: live.id.id().to_owned(),
+            },
+            Call::ConnectNetwork {
+                network: network.clone(),
+                container: live.id.id().to_owned(),
+                endpoint: endpoint.clone(),
+            },
+        ];
+        let field = format!("network.{network}");
+        let to = super::network::keeper(draft, network).map(|network| network.id.id().to_owned());
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Connect,
+            impact: Impact::Live,
+            because: vec![Because::field(Cause::Drift, &field, json!(id), json!(to))],
+            needs: needs.to_vec(),
+            detail: Some("its network was removed and is another one now".to_owned()),
+            work: Work::Calls(calls),
+        }));
+    }
     for difference in differences {
         let Some(network) = difference.field.strip_prefix("network.") else {
             continue;
@@ -382,6 +412,15 @@ fn in_place(
     steps
 }
 
+/// Returns the id of the network that a container is attached to, if that one is gone and the name is, or will be,
+/// another one's: the container would not start.
+fn outdated(draft: &Draft<'_>, live: &observed::Container, network: &str) -> Option<String> {
+    let private = draft.desired.network.as_ref()?;
+    let id = live.network_ids.get(network)?;
+    let gone = private.name == network && !draft.observed.networks.contains_key(id);
+    gone.then(|| id.clone())
+}
+
 /// Plans what makes a container run that does not.
 fn wake(
     draft: &mut Draft<'_>,
@@ -391,7 +430,7 @@ fn wake(
     needs: Vec<u32>,
 ) {
     let completed = container.completes && live.state == RunState::Exited { code: 0 };
-    let (action, impact, work) = match live.state {
+    let (action, impact, call) = match live.state {
         RunState::Running => return,
         RunState::Restarting => {
             draft.notes.push(format!(
@@ -407,16 +446,15 @@ fn wake(
         RunState::Paused => (
             Action::Unpause,
             Impact::Live,
-            Work::Calls(vec![Call::UnpauseContainer {
+            Call::UnpauseContainer {
                 container: live.id.id().to_owned(),
-            }]),
+            },
         ),
         RunState::Created | RunState::Exited { .. } | RunState::Dead => (
             Action::Start,
             Impact::Restart,
-            Work::Start {
+            Call::StartContainer {
                 container: live.id.id().to_owned(),
-                networks: container.spec.networks.clone().into_iter().collect(),
             },
         ),
     };
@@ -432,6 +470,6 @@ fn wake(
         )],
         needs,
         detail: live.error.clone(),
-        work,
+        work: Work::Calls(vec![call]),
     });
 }

@@ -12,16 +12,12 @@ use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
 /// Plans the removal of containers that no resource of the manifest is, and returns the steps that free host ports.
 pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     let mut freed = BTreeMap::new();
+    if !draft.consent.prune {
+        return kept(draft);
+    }
     for container in draft.observed.containers.values() {
         let wanted = draft.desired.containers.contains_key(&container.mark.name);
         if wanted || container.mark.kind != Kind::Container {
-            continue;
-        }
-        if !draft.consent.prune {
-            draft.notes.push(format!(
-                "container {} is not in the manifest and is kept",
-                container.mark.name
-            ));
             continue;
         }
         let id = draft.push(NewStep {
@@ -42,6 +38,26 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
         }
     }
     freed
+}
+
+/// Says which containers are kept though the manifest does not have them.
+fn kept(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
+    let wanted = &draft.desired.containers;
+    let notes = draft
+        .observed
+        .containers
+        .values()
+        .filter(|container| {
+            container.mark.kind == Kind::Container && !wanted.contains_key(&container.mark.name)
+        })
+        .map(|container| {
+            format!(
+                "container {} is not in the manifest and is kept",
+                container.mark.name
+            )
+        });
+    draft.notes.extend(notes);
+    BTreeMap::new()
 }
 
 /// Plans the removal of networks that the manifest does not use any more, after the containers in them are gone.
@@ -97,7 +113,8 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
             Maker::Step(id) if !name.starts_with("aishell-job-") => vec![*id],
             Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked => continue,
         };
-        if job.running {
+        // Another manifest's may be at work on the same: its own aishell removes it.
+        if job.running || job.mark.manifest != draft.desired.owner.manifest {
             continue;
         }
         draft.push(NewStep {
@@ -112,6 +129,7 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
                 kind: ResourceKind::Container,
                 calls: vec![Call::RemoveContainer {
                     container: job.id.clone(),
+                    volumes: true,
                 }],
             },
         });

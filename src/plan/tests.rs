@@ -103,6 +103,7 @@ fn with(containers: &str) -> Observed {
             health: None,
             restarts: 0,
             error: None,
+            network_ids: BTreeMap::new(),
         };
         observed.containers.insert(live.name.clone(), live);
     }
@@ -355,4 +356,26 @@ fn labels_and_variables_of_the_image_are_no_difference() {
     container.spec.env.insert("LANG".to_owned(), "C".to_owned());
     container.spec.user = Some("app".to_owned());
     assert!(planned(&format!("a: {ONE}"), &observed).is_empty());
+}
+
+#[test]
+fn volumes_of_the_image_are_no_difference_and_are_kept_by_every_removal() {
+    let mut observed = with(&format!("a: {ONE}, b: {ONE}"));
+    for name in ["a", "b"] {
+        let volume = crate::spec::Mount::Volume {
+            name: "0123456789abcdef".repeat(4),
+            read_only: false,
+        };
+        let mounts = &mut live(&mut observed, name).spec.mounts;
+        mounts.insert("/var/lib/data".to_owned(), volume);
+    }
+    let plan = planned(&format!("a: {ONE}"), &observed);
+    assert_eq!(steps(&plan), ["remove b"]);
+    let Work::Guarded { calls, .. } = &plan.steps[0].work else {
+        panic!("{plan:?}");
+    };
+    assert!(matches!(
+        calls.last(),
+        Some(crate::call::Call::RemoveContainer { volumes: false, .. })
+    ));
 }

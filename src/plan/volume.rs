@@ -1,5 +1,7 @@
 //! What volumes need: a harness volume with a valid receipt, data volumes that exist.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::json;
 
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource};
@@ -23,10 +25,13 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             return Maker::Ready;
         }
         State::Missing => match earlier(draft) {
-            Some(from) => Because::field(Cause::Manifest, "harnesses", json!(from), json!(set.display())),
-            None => Because::plain(Cause::Missing),
+            Some(from) => changed_members(&from, set),
+            None => vec![Because::plain(Cause::Missing).at(set.place.as_ref())],
         },
-        State::Unproven(found) => Because::field(Cause::Drift, "receipt", json!(found), json!("valid")),
+        State::Unproven(found) => {
+            let because = Because::field(Cause::Drift, "receipt", json!(found), json!("valid"));
+            vec![because.at(set.place.as_ref())]
+        }
         State::Foreign(who) => {
             let because = vec![Because::plain(Cause::Missing).at(set.place.as_ref())];
             draft.foreign(
@@ -63,7 +68,7 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
         resource: resource(ResourceKind::Volume, &name),
         action: Action::Populate,
         impact: Impact::None,
-        because: vec![because.at(set.place.as_ref())],
+        because,
         needs,
         detail: Some(set.display()),
         work: Work::Populate(Box::new(PopulateWork {
@@ -125,6 +130,39 @@ fn earlier(draft: &Draft<'_>) -> Option<String> {
         };
         draft.observed.harness_display(name)
     })
+}
+
+/// Returns one reason for every member that is another than in an earlier set, as its label tells it.
+fn changed_members(from: &str, set: &HarnessSet) -> Vec<Because> {
+    let before: BTreeMap<&str, &str> = from
+        .split(", ")
+        .filter_map(|member| member.split_once(' '))
+        .collect();
+    let now: BTreeMap<&str, &str> = set
+        .members
+        .iter()
+        .map(|member| (member.name.as_str(), member.version.as_str()))
+        .collect();
+    let names: BTreeSet<&str> = before.keys().chain(now.keys()).copied().collect();
+    let changes: Vec<Because> = names
+        .into_iter()
+        .filter(|name| before.get(name) != now.get(name))
+        .map(|name| {
+            let field = format!("harnesses.{name}");
+            Because::field(
+                Cause::Manifest,
+                &field,
+                json!(before.get(name)),
+                json!(now.get(name)),
+            )
+        })
+        .collect();
+    if changes.is_empty() {
+        // The same names and versions, otherwise made: another package, program or platform.
+        let because = Because::field(Cause::Manifest, "harnesses", json!(from), json!(set.display()));
+        return vec![because.at(set.place.as_ref())];
+    }
+    changes
 }
 
 /// Plans the data volumes. Existing ones are never changed: their content is somebody's.

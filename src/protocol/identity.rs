@@ -123,6 +123,12 @@ impl Identity {
         let account = &self.work.account;
         let shell = if self.bash { "/bin/bash" } else { "/bin/sh" };
         let mut files = vec![
+            // A tmpfs takes the mode of the directory it covers, and one that the engine makes for a mount below it
+            // is closed to everybody but root.
+            directory("tmp", 0, 0, 0o1777),
+            directory("var", 0, 0, 0o755),
+            directory("var/tmp", 0, 0, 0o1777),
+            directory("run", 0, 0, 0o1777),
             directory("etc", 0, 0, 0o755),
             file("etc/passwd", 0o644, passwd(&self.passwd, account, shell)),
             file("etc/group", 0o644, group(&self.group, account)),
@@ -207,6 +213,7 @@ impl Protocol for Identity {
             At::Commit(container) => call(Call::CommitContainer(Box::new(self.commit(container)))),
             At::Sweep(container, _) => call(Call::RemoveContainer {
                 container: container.clone(),
+                volumes: true,
             }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),

@@ -17,9 +17,11 @@ const ABANDONED: i64 = 15;
 const LOOK: Duration = Duration::from_millis(200);
 /// How many looks an ended job is given: whoever started it may be about to read its result.
 const GRACE: u32 = 10;
-/// How often a name may be taken by something that cannot be seen: the engine reserves a name before it shows the
-/// container.
-const GHOSTS: u32 = 20;
+/// How often a name may be taken by something that cannot be seen, [`GHOST`] apart: the engine reserves a name
+/// before it shows the container.
+const GHOSTS: u32 = 40;
+/// How long to wait for what cannot be seen yet.
+const GHOST: Duration = Duration::from_millis(50);
 
 /// Takes the name of a job.
 pub(super) struct Acquire {
@@ -35,6 +37,7 @@ enum At {
     Look,
     Remove(OwnedId),
     Wait,
+    WaitForGhost,
     Mine(OwnedId),
     Theirs { id: String },
     Gone,
@@ -71,8 +74,10 @@ impl Acquire {
             At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
             At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
                 container: id.clone(),
+                volumes: true,
             })),
             At::Wait => Acquired::Go(Next::Wait(LOOK)),
+            At::WaitForGhost => Acquired::Go(Next::Wait(GHOST)),
             At::Failed(failure) => Acquired::Go(Next::Failed(failure.clone())),
             At::Mine(id) => Acquired::Mine(id),
             At::Theirs { id } => Acquired::Theirs(id),
@@ -81,8 +86,14 @@ impl Acquire {
     }
 
     pub(super) fn waited(&mut self) {
-        self.looks += 1;
-        self.at = At::Look;
+        self.at = match self.at {
+            // Whatever it was may be gone by now.
+            At::WaitForGhost => At::Create,
+            _ => {
+                self.looks += 1;
+                At::Look
+            }
+        };
     }
 
     pub(super) fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
@@ -102,7 +113,7 @@ impl Acquire {
                         self.create.name
                     )))
                 } else {
-                    At::Create
+                    At::WaitForGhost
                 }
             }
             (At::Remove(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {

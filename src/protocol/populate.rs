@@ -254,6 +254,7 @@ impl Protocol for Populate {
         let remove = |container: &OwnedId| {
             call(Call::RemoveContainer {
                 container: container.clone(),
+                volumes: true,
             })
         };
         match &self.at {

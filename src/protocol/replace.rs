@@ -11,10 +11,13 @@ use jiff::Timestamp;
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, Create};
 use crate::engine::EngineError;
-use crate::label::{Kind, Mark, OwnedId};
+use crate::label::OwnedId;
 use crate::observed::RunState;
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
+
+#[cfg(test)]
+mod tests;
 
 /// Replaces a container.
 pub(super) struct Replace {
@@ -33,8 +36,6 @@ enum At {
     Look,
     Home,
     Create,
-    Taken,
-    RemoveStale(OwnedId),
     Connect(usize),
     Unpause,
     Stop,
@@ -92,6 +93,12 @@ impl Replace {
             ));
         }
         self.found = reply.state;
+        // What the old one wrote to volumes that its image declares goes along.
+        let own = reply.spec.mounts.iter().filter(|(_, mount)| mount.is_anonymous());
+        for (target, mount) in own {
+            let mounts = &mut self.work.create.spec.mounts;
+            mounts.entry(target.clone()).or_insert_with(|| mount.clone());
+        }
         // Left aside by a replacement that was cut: it is the container, so it has its name.
         if reply.name == self.name {
             At::Create
@@ -137,12 +144,6 @@ impl Protocol for Replace {
                 };
                 call(Call::CreateContainer(Box::new(create)))
             }
-            At::Taken => call(Call::InspectContainer {
-                container: self.next_name(),
-            }),
-            At::RemoveStale(stale) => call(Call::RemoveContainer {
-                container: stale.clone(),
-            }),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -166,8 +167,14 @@ impl Protocol for Replace {
             At::Start => call(Call::StartContainer {
                 container: self.new.clone(),
             }),
-            At::Commit => call(Call::RemoveContainer { container: old() }),
-            At::RollBack(Back::RemoveNew, _) => call(Call::RemoveContainer { container: new() }),
+            At::Commit => call(Call::RemoveContainer {
+                container: old(),
+                volumes: false,
+            }),
+            At::RollBack(Back::RemoveNew, _) => call(Call::RemoveContainer {
+                container: new(),
+                volumes: true,
+            }),
             At::RollBack(Back::RenameOld, _) => call(Call::RenameContainer {
                 container: old(),
                 name: self.name.clone(),
@@ -191,20 +198,11 @@ impl Protocol for Replace {
                 self.new = id;
                 self.connect(0)
             }
-            (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
-            (At::Taken, Ok(Answer::Container(reply))) => {
-                match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Container) {
-                    Some(mark) if reply.id != self.old.id() => {
-                        At::RemoveStale(OwnedId::new(&reply.id, &mark))
-                    }
-                    _ => At::Failed(Failure::new(format!(
-                        "a container that is not ours is called {}; it was left alone",
-                        self.next_name()
-                    ))),
-                }
-            }
-            (At::RemoveStale(_), Ok(_)) => At::Create,
-            (At::Taken | At::RemoveStale(_), Err(_)) if gone => At::Create,
+            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now.
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Failed(Failure::new(format!(
+                "another container is called {}; it was left alone, and so was the old one",
+                self.next_name()
+            ))),
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;

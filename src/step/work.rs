@@ -24,21 +24,19 @@ pub enum Work {
         /// The calls.
         calls: Vec<Call>,
     },
-    /// The start of a container that has run before, with the networks it is attached to.
-    Start {
-        /// The container.
-        container: String,
-        /// Its networks.
-        networks: Vec<(String, crate::spec::Endpoint)>,
-    },
-    /// The removal of all but one of several networks of one name.
-    Unify(Vec<OwnedId>),
     /// A build and the courtesy tag after it.
     Build {
         /// The build.
         build: Box<Build>,
         /// The courtesy tag.
         alias: String,
+    },
+    /// A network of a name that nobody else of ours has.
+    Network {
+        /// Its name.
+        name: String,
+        /// Its labels.
+        labels: Labels,
     },
     /// The identity protocol.
     Identity(Box<IdentityWork>),

@@ -4,6 +4,7 @@
     reason = "a test stops where the world is not as expected"
 )]
 
+mod cli;
 mod dependencies;
 mod laws;
 mod scenarios;

@@ -405,6 +405,7 @@ async fn containers_are_listed_started_changed_renamed_stopped_and_removed() {
     world
         .call(Call::RemoveContainer {
             container: owned(&container),
+            volumes: true,
         })
         .await;
     let gone = world.try_call(Call::InspectContainer { container }).await;

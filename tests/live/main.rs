@@ -1,12 +1,30 @@
 //! Tests against a real engine; without one they fail.
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::expect_used,
+    clippy::format_push_string,
     clippy::print_stderr,
     clippy::similar_names,
     reason = "a test examines the world, and stops where it is not as expected"
 )]
 
+mod apply;
+mod change;
+mod cut;
+mod delete;
+mod drift;
 mod engine;
+mod failure;
+mod harness;
+mod replace;
+mod strangers;
+
+#[path = "../support/project.rs"]
+mod project;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/raw.rs"]
+mod raw;
 #[path = "../support/live.rs"]
 mod support;

@@ -97,6 +97,7 @@ impl World {
         let id = id(self.call(Call::CreateContainer(Box::new(create))).await);
         self.remove_later(Call::RemoveContainer {
             container: owned(&id),
+            volumes: true,
         });
         id
     }

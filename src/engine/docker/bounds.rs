@@ -77,7 +77,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::RemoveNetwork { network: owned }
         | Call::StopContainer { container: owned }
         | Call::RenameContainer { container: owned, .. }
-        | Call::RemoveContainer { container: owned } => owned.id(),
+        | Call::RemoveContainer { container: owned, .. } => owned.id(),
     };
     let odd = name.contains(|character: char| "?#%\\".contains(character) || character.is_control());
     if odd

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect, ImageSummary,
-    Mount as WireMount, MountType, PortMap, RestartPolicy, RestartPolicyNameEnum, SystemVersion, Volume,
+    Mount as WireMount, MountPoint, MountType, PortMap, RestartPolicy, RestartPolicyNameEnum, SystemVersion,
+    Volume,
 };
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
@@ -68,7 +69,12 @@ pub(super) fn container(container: ContainerInspectResponse) -> ContainerReply {
         .and_then(|settings| settings.networks)
         .unwrap_or_default();
     let state = container.state.unwrap_or_default();
+    let network_ids = networks
+        .iter()
+        .filter_map(|(name, settings)| Some((name.clone(), text(settings.network_id.clone())?)))
+        .collect();
     ContainerReply {
+        network_ids,
         name: container
             .name
             .unwrap_or_default()
@@ -92,7 +98,7 @@ pub(super) fn container(container: ContainerInspectResponse) -> ContainerReply {
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or_default(),
         error: text(state.error),
-        spec: spec(&id, config, host, networks),
+        spec: spec(&id, config, host, networks, container.mounts),
         id,
     }
 }
@@ -117,6 +123,7 @@ fn spec(
     config: ContainerConfig,
     host: HostConfig,
     networks: HashMap<String, EndpointSettings>,
+    shown: Option<Vec<MountPoint>>,
 ) -> ContainerSpec {
     let short = id.get(..SHORT_ID).unwrap_or(id);
     let mut persons = labels(config.labels);
@@ -132,7 +139,7 @@ fn spec(
         networks: endpoints(networks, short),
         hostname: text(config.hostname).filter(|name| name != short),
         labels: persons,
-        mounts: mounts(host.mounts, host.tmpfs, host.binds),
+        mounts: mounts(host.mounts, host.tmpfs, host.binds, shown),
         ports: ports(host.port_bindings),
         security: Security {
             no_new_privileges: host.security_opt.unwrap_or_default().iter().any(|option| {
@@ -165,14 +172,14 @@ fn spec(
     }
 }
 
-/// Returns the mounts that were asked for. What the engine shows as mounted would be in random order, and with the
-/// volumes that an image declares.
+/// Returns the mounts that were asked for, and of what the engine shows as mounted the volumes that an image declares.
 fn mounts(
     mounts: Option<Vec<WireMount>>,
     tmpfs: Option<HashMap<String, String>>,
     binds: Option<Vec<String>>,
+    shown: Option<Vec<MountPoint>>,
 ) -> BTreeMap<String, Mount> {
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<String, Mount> = shown.into_iter().flatten().filter_map(declared).collect();
     for (target, options) in tmpfs.unwrap_or_default() {
         found.insert(target, Mount::Tmpfs { options });
     }
@@ -220,6 +227,19 @@ fn mounts(
         found.insert(target, mount);
     }
     found
+}
+
+/// Returns a volume that nobody named, with where it is mounted.
+fn declared(shown: MountPoint) -> Option<(String, Mount)> {
+    let volume = Mount::Volume {
+        name: shown.name?,
+        read_only: !shown.rw.unwrap_or(true),
+    };
+    if volume.is_anonymous() {
+        Some((shown.destination?, volume))
+    } else {
+        None
+    }
 }
 
 fn ports(bindings: Option<PortMap>) -> BTreeMap<String, Vec<Binding>> {
@@ -349,8 +369,10 @@ pub(super) fn network(
     id: Option<String>,
     name: Option<String>,
     own: Option<HashMap<String, String>>,
+    created: Option<String>,
 ) -> NetworkReply {
     NetworkReply {
+        created: created.unwrap_or_default(),
         id: id.unwrap_or_default(),
         name: name.unwrap_or_default(),
         labels: labels(own),

@@ -80,6 +80,7 @@ impl World {
             started: None,
             health: None,
             restarts: 0,
+            network_ids: BTreeMap::new(),
             error: None,
         };
         let container = Container {

@@ -27,6 +27,7 @@ impl World {
             id: id.clone(),
             name: name.to_owned(),
             labels,
+            created: self.now(),
         };
         self.network_names.add(name, &id);
         self.networks.insert(id.clone(), Network { reply, builtin });

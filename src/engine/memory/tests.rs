@@ -61,6 +61,7 @@ fn stop(name: &str) -> Call {
 fn remove(name: &str) -> Call {
     Call::RemoveContainer {
         container: owned(name),
+        volumes: true,
     }
 }
 

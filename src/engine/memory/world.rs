@@ -265,7 +265,7 @@ impl World {
             } => self
                 .update_container(container, resources.as_ref(), *restart)
                 .map(done),
-            Call::RemoveContainer { container } => self.remove_container(container.id()).map(done),
+            Call::RemoveContainer { container, .. } => self.remove_container(container.id()).map(done),
             Call::Upload { container, files } => self.upload(container, files).map(done),
         }
     }
@@ -395,6 +395,11 @@ impl Container {
                     },
                 )
             })
+            .collect();
+        reply.network_ids = self
+            .attachments
+            .iter()
+            .filter_map(|(name, attachment)| Some((name.clone(), attachment.network.clone()?)))
             .collect();
         reply
     }

@@ -27,6 +27,9 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
             Some(alias) != spec.hostname.as_ref() || asked.is_some_and(|asked| asked.aliases.contains(alias))
         });
     }
+    // A volume that the image declares is the container's own; the manifest says nothing of it.
+    spec.mounts
+        .retain(|target, mount| !mount.is_anonymous() || wanted.mounts.contains_key(target));
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();

@@ -458,3 +458,23 @@ fn an_engine_is_read() {
     );
     assert!(info.version.starts_with("20.10."));
 }
+
+#[test]
+fn volumes_that_an_image_declares_are_mounts_and_what_was_named_is_not_shown_twice() {
+    let anonymous = "0123456789abcdef".repeat(4);
+    let shown = json!([
+        {"Type": "volume", "Name": anonymous, "Destination": "/data", "RW": true},
+        {"Type": "volume", "Name": "named", "Destination": "/named", "RW": true},
+        {"Type": "bind", "Source": "/a", "Destination": "/b", "RW": true},
+    ]);
+    assert_eq!(
+        plain_with("/Mounts", Some(shown)).spec.mounts,
+        BTreeMap::from([(
+            "/data".to_owned(),
+            Mount::Volume {
+                name: anonymous,
+                read_only: false
+            }
+        )])
+    );
+}

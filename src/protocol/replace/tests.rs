@@ -1,0 +1,84 @@
+use super::*;
+use crate::engine::memory::{MemoryEngine, World};
+use crate::key::{Key, KeyKind};
+use crate::label::{Kind, Labels, Mark, Owner};
+use crate::progress::Progress;
+use crate::protocol::drive;
+use crate::spec::{ContainerSpec, Mount};
+
+const NAME: &str = "aishell-926574b4-api";
+
+fn labels(uid: &str) -> Labels {
+    let owner = Owner {
+        project: "/srv/demo".to_owned(),
+        manifest: "demo".to_owned(),
+        host: "host".to_owned(),
+        file: "/srv/demo/aishell.yaml".to_owned(),
+    };
+    let mut labels = owner.labels(Kind::Container, "api", &Key::of(KeyKind::Container, &1));
+    labels.insert(crate::label::UID.to_owned(), uid.to_owned());
+    labels
+}
+
+fn create(name: &str, uid: &str, spec: &ContainerSpec) -> Create {
+    Create {
+        name: name.to_owned(),
+        labels: labels(uid),
+        spec: spec.clone(),
+    }
+}
+
+fn spec() -> ContainerSpec {
+    ContainerSpec {
+        image: "base:1".to_owned(),
+        ..ContainerSpec::default()
+    }
+}
+
+/// Replaces the container of the name by one of a specification.
+async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Failure> {
+    let world = engine.world();
+    let old = world.container(NAME).expect("the old container").shown();
+    let mark = Mark::read(&old.labels).expect("our labels");
+    let work = CreateWork {
+        create: create(NAME, "new", &new),
+        connect: Vec::new(),
+    };
+    let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work);
+    drive(&mut protocol, engine, &Progress::default()).await
+}
+
+#[tokio::test]
+async fn whoever_has_the_name_of_the_new_one_is_left_alone_and_so_is_the_old_one() {
+    let next = format!("{NAME}.next");
+    let world = World::new()
+        .with_container(&create(NAME, "old", &spec()))
+        .started(NAME)
+        // A container of a committed copy has every label of the original.
+        .with_container(&create(&next, "old", &spec()));
+    let engine = MemoryEngine::new(world.clone());
+    assert!(replace(&engine, spec()).await.is_err());
+    for name in [NAME, &next] {
+        assert_eq!(engine.world().container(name), world.container(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
+    let volume = Mount::Volume {
+        name: "0123456789abcdef".repeat(4),
+        read_only: false,
+    };
+    let mut old = spec();
+    old.mounts.insert("/var/lib/data".to_owned(), volume.clone());
+    let world = World::new()
+        .with_container(&create(NAME, "old", &old))
+        .started(NAME);
+    let engine = MemoryEngine::new(world);
+    replace(&engine, spec()).await.expect("a replacement");
+    let world = engine.world();
+    let new = world.container(NAME).expect("the new container").shown();
+    assert_eq!(new.spec.mounts.get("/var/lib/data"), Some(&volume));
+    let kept = |call: &Call| !matches!(call, Call::RemoveContainer { volumes: true, .. });
+    assert!(engine.calls().iter().all(kept));
+}

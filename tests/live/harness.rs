@@ -1,0 +1,178 @@
+//! The whole thing, with a real distribution, a real package manager and a real agent harness.
+
+use crate::project::{OWNER, Project, changes, failures, step, text, word};
+use crate::proxy::Proxy;
+use crate::raw;
+
+/// Two versions of the harness that run on the Node.js of bookworm.
+const OLD: &str = "2.0.21";
+const NEW: &str = "2.0.22";
+
+const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN apt-get update \\\n && apt-get install -y --no-install-recommends nodejs npm \\\n && rm -rf /var/lib/apt/lists/*\n";
+
+struct Edit {
+    version: &'static str,
+    memory: &'static str,
+    mode: &'static str,
+    third: bool,
+}
+
+/// Returns the manifest; the second harness makes the set this test's alone.
+fn manifest(marker: &str, edit: &Edit) -> String {
+    let Edit {
+        version,
+        memory,
+        mode,
+        third,
+    } = edit;
+    let third = if *third {
+        "  watcher: { command: [sleep, infinity], network: none }\n"
+    } else {
+        ""
+    };
+    format!(
+        "certificates: host\nharnesses:\n  claude: {version}\n  {marker}: {{ npm: cowsay, version: 1.6.0, bin: [cowsay] }}\n\
+         containers:\n  reviewer:\n    harness: claude\n    resources: {{ memory: {memory} }}\n  builder:\n    \
+         command: [sleep, infinity]\n    env: {{ MODE: {mode} }}\n{third}"
+    )
+}
+
+fn harness_runs(project: &Project, names: &[&str], (uid, gid): (u32, u32), version: &str) {
+    for name in names {
+        let container = project.object(name);
+        assert_eq!(
+            raw::said(&container, &["sh", "-c", "id -u; id -g"]),
+            format!("{uid}\n{gid}")
+        );
+        let shells: [&[&str]; 5] = [
+            &["claude", "--version"],
+            &["sh", "-c", "claude --version"],
+            &["sh", "-lc", "claude --version"],
+            &["bash", "-lc", "claude --version"],
+            &["env", "-i", "bash", "-lc", "claude --version"],
+        ];
+        for shell in shells {
+            let said = raw::said(&container, shell);
+            assert!(said.contains(version), "{name}: {shell:?}: {said}");
+        }
+        for place in ["/tools", "/etc"] {
+            let denied = raw::exec(&container, &["touch", &format!("{place}/x")]);
+            assert!(
+                denied.code != 0 && denied.text.contains("Read-only"),
+                "{denied:?}"
+            );
+        }
+        raw::said(&container, &["bash", "-lc", "touch ~/writable"]);
+    }
+}
+
+#[test]
+fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
+    raw::engine();
+    let marker = format!("m{}", word());
+    let mut project = Project::on(raw::tiny());
+    project.give_to(OWNER);
+    project.write("Dockerfile", DOCKERFILE);
+    let write = |project: &Project, edit: Edit| {
+        project.manifest_on("{ dockerfile: Dockerfile }", &manifest(&marker, &edit));
+    };
+    write(
+        &project,
+        Edit {
+            version: OLD,
+            memory: "256MiB",
+            mode: "fast",
+            third: true,
+        },
+    );
+    project.converge();
+    let all = ["builder", "reviewer", "watcher"];
+    project.only(&all);
+    harness_runs(&project, &all, OWNER, OLD);
+    raw::said(&project.object("builder"), &["sh", "-c", "echo kept > ~/note"]);
+
+    let proxy = Proxy::new();
+    project.through(&proxy);
+    assert_eq!(project.apply().code, Some(0));
+    assert_eq!(proxy.writes(), Vec::<String>::new());
+    project.at(None);
+
+    // A version that nobody has published: npm's own words, and everything goes on as it was.
+    let before = project.container("reviewer");
+    write(
+        &project,
+        Edit {
+            version: "2.0.99999",
+            memory: "256MiB",
+            mode: "fast",
+            third: true,
+        },
+    );
+    let run = project.apply();
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let error = &step(&run.json, "volume", "aishell-harness-")["error"];
+    assert!(error["log"].to_string().contains("notarget"), "{error:#}");
+    assert!(
+        failures(&run.json).contains(&"skipped replace container reviewer".to_owned()),
+        "{run:#?}"
+    );
+    raw::same(&project.container("reviewer"), &before);
+
+    // The edit of the day.
+    write(
+        &project,
+        Edit {
+            version: NEW,
+            memory: "384MiB",
+            mode: "safe",
+            third: false,
+        },
+    );
+    let diff = project.diff();
+    assert_eq!(diff.code, Some(1));
+    let volume = text(&diff.json["steps"][0]["name"]);
+    let (old, new) = (
+        format!("claude {OLD}, {marker} 1.6.0"),
+        format!("claude {NEW}, {marker} 1.6.0"),
+    );
+    let planned = changes(&diff.json);
+    let expected = [
+        format!("populate volume {volume}: harnesses \"{old}\" -> \"{new}\" (manifest, aishell.yaml:5)"),
+        "remove container watcher (orphan)".to_owned(),
+        format!("replace container builder: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
+        "replace container builder: env.MODE \"fast\" -> \"safe\" (manifest, aishell.yaml:14)".to_owned(),
+        format!("replace container reviewer: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
+        "replace container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"
+            .to_owned(),
+    ];
+    for line in &expected {
+        assert!(planned.contains(line), "{line} is not in {planned:#?}");
+    }
+    let run = project.converge();
+    assert_eq!(changes(&run.json), planned);
+    project.only(&["builder", "reviewer"]);
+    harness_runs(&project, &["builder", "reviewer"], OWNER, NEW);
+    assert_eq!(
+        raw::said(
+            &project.object("builder"),
+            &["sh", "-c", "cat ~/note; echo $MODE"]
+        ),
+        "kept\nsafe"
+    );
+
+    // The same for root's project: the image and the set are there already.
+    let root = project.twin();
+    root.give_to((0, 0));
+    root.write("Dockerfile", DOCKERFILE);
+    write(
+        &root,
+        Edit {
+            version: NEW,
+            memory: "384MiB",
+            mode: "safe",
+            third: false,
+        },
+    );
+    root.converge();
+    harness_runs(&root, &["builder", "reviewer"], (0, 0), NEW);
+}

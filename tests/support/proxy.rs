@@ -1,0 +1,241 @@
+//! A proxy before the engine's socket: it counts requests, tells reads from writes, and does to them what a test
+//! wants: refuse, cut the connection, or kill whoever asked.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::raw;
+
+/// One request that came by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    /// The path without version and query.
+    pub path: String,
+    pub query: String,
+    /// How many writes have come by, this one included.
+    pub writes: usize,
+}
+
+impl Request {
+    /// Says whether the request changes anything.
+    pub fn is_write(&self) -> bool {
+        let waits = self.method == "POST" && self.path.ends_with("/wait");
+        !(waits || self.method == "GET" || self.method == "HEAD")
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It reaches the engine.
+    Pass,
+    /// It is answered with an error, and the engine never hears of it.
+    Refuse,
+    /// The connection ends, and the engine never hears of it.
+    Cut,
+    /// The connection ends once the engine has the request.
+    CutAfter,
+}
+
+type Rule = Box<dyn FnMut(&Request) -> Verdict + Send>;
+
+struct Shared {
+    rule: Mutex<Rule>,
+    seen: Mutex<Vec<Request>>,
+}
+
+/// A proxy that lives as long as this value.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    directory: tempfile::TempDir,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Proxy {
+    /// Lets everything pass.
+    pub fn new() -> Self {
+        Self::ruled(|_| Verdict::Pass)
+    }
+
+    /// Refuses whatever would change something.
+    pub fn read_only() -> Self {
+        Self::ruled(|request| {
+            if request.is_write() {
+                Verdict::Refuse
+            } else {
+                Verdict::Pass
+            }
+        })
+    }
+
+    /// Asks a rule about every request.
+    pub fn ruled(rule: impl FnMut(&Request) -> Verdict + Send + 'static) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let listener = UnixListener::bind(directory.path().join("engine.sock")).expect("a socket");
+        let shared = Arc::new(Shared {
+            rule: Mutex::new(Box::new(rule)),
+            seen: Mutex::default(),
+        });
+        let serving = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { break };
+                let shared = Arc::clone(&serving);
+                thread::spawn(move || {
+                    // Whichever side goes away ends the connection; that is no failure of the proxy.
+                    let _ = serve(&client, &shared);
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { shared, directory }
+    }
+
+    /// Returns the address for `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("engine.sock")
+    }
+
+    /// Returns the writes that came by, as `METHOD path`.
+    pub fn writes(&self) -> Vec<String> {
+        let seen = lock(&self.shared.seen);
+        let writes = seen.iter().filter(|request| request.is_write());
+        writes
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
+    }
+
+    /// Returns how many requests came by.
+    pub fn requests(&self) -> usize {
+        lock(&self.shared.seen).len()
+    }
+}
+
+/// Serves one connection: a request passes when it is allowed to, answers flow back as they come.
+fn serve(client: &UnixStream, shared: &Shared) -> io::Result<()> {
+    let mut engine = UnixStream::connect(raw::socket())?;
+    let (mut back, mut front) = (engine.try_clone()?, client.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut back, &mut front);
+        let _ = front.shutdown(Shutdown::Both);
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let served = requests(
+        &mut BufReader::new(client.try_clone()?),
+        &mut engine,
+        client,
+        shared,
+    );
+    let _ = engine.shutdown(Shutdown::Both);
+    served
+}
+
+fn requests(
+    reader: &mut BufReader<UnixStream>,
+    engine: &mut UnixStream,
+    mut client: &UnixStream,
+    shared: &Shared,
+) -> io::Result<()> {
+    loop {
+        let Some(head) = head(reader)? else { return Ok(()) };
+        let request = note(&head, shared);
+        let verdict = (lock(&shared.rule))(&request);
+        match verdict {
+            Verdict::Pass => pass(&head, reader, engine)?,
+            Verdict::Refuse => {
+                let text = format!(
+                    r#"{{"message":"{} {} is refused here"}}"#,
+                    request.method, request.path
+                );
+                let answer = format!(
+                    "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                );
+                return client.write_all(answer.as_bytes());
+            }
+            Verdict::Cut => return Ok(()),
+            Verdict::CutAfter => return pass(&head, reader, engine),
+        }
+    }
+}
+
+fn note(head: &[String], shared: &Shared) -> Request {
+    let mut words = head.first().map_or("", String::as_str).split(' ');
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = match path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')) {
+        Some((_, rest)) => format!("/{rest}"),
+        None => path.to_owned(),
+    };
+    let mut seen = lock(&shared.seen);
+    let writes = seen.iter().filter(|request| request.is_write()).count();
+    let mut request = Request {
+        method,
+        path,
+        query: query.to_owned(),
+        writes,
+    };
+    request.writes += usize::from(request.is_write());
+    seen.push(request.clone());
+    request
+}
+
+/// Reads the lines of a head, the empty one left out.
+fn head(reader: &mut BufReader<UnixStream>) -> io::Result<Option<Vec<String>>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if line.trim().is_empty() {
+            return Ok(Some(lines));
+        }
+        lines.push(line);
+    }
+}
+
+fn field<'h>(head: &'h [String], name: &str) -> Option<&'h str> {
+    head.iter().find_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// Hands one request on, whole.
+fn pass(head: &[String], reader: &mut BufReader<UnixStream>, engine: &mut UnixStream) -> io::Result<()> {
+    let mut text = head.concat();
+    text.push_str("\r\n");
+    engine.write_all(text.as_bytes())?;
+    if field(head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        loop {
+            let mut size = String::new();
+            reader.read_line(&mut size)?;
+            engine.write_all(size.as_bytes())?;
+            let digits = size.trim().split(';').next().unwrap_or_default();
+            let length = u64::from_str_radix(digits, 16)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            // The piece and the end of its line.
+            io::copy(&mut reader.by_ref().take(length + 2), engine)?;
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    }
+    let length = field(head, "content-length").and_then(|value| value.parse().ok());
+    io::copy(&mut reader.by_ref().take(length.unwrap_or(0)), engine)?;
+    Ok(())
+}
