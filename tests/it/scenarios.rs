@@ -294,6 +294,32 @@ fn a_changed_variable_replaces_only_that_container() {
 }
 
 #[test]
+fn what_a_sidecar_wrote_survives_its_replacement() {
+    let wish = demo();
+    let engine = applied(&wish);
+    let db = wish.object("db");
+    engine.write(&db, "/var/lib/data/rows", b"mine").expect("writes");
+    let (before, volumes) = (one(&engine, &wish, "db"), engine.world().volumes().count());
+    let changed = wish.container(
+        "db",
+        json!({ "image": SIDECAR, "user": "image", "workspace": "none", "env": { "MODE": "fast" } }),
+    );
+    converged(&engine, &changed);
+    assert_ne!(one(&engine, &changed, "db").0, before.0);
+    let call = Call::ReadFile {
+        container: db,
+        path: "/var/lib/data/rows".to_owned(),
+    };
+    let read = engine.by_hand(|world| world.answer(&call, &aishell::progress::Progress::default()));
+    assert_eq!(read, Ok(aishell::call::Answer::Bytes(b"mine".to_vec())));
+    assert_eq!(
+        engine.world().volumes().count(),
+        volumes,
+        "and no other volume is left behind"
+    );
+}
+
+#[test]
 fn what_is_not_in_the_manifest_any_more_is_removed_but_for_its_data() {
     let engine = applied(&demo());
     let less = demo().without("web");
@@ -533,7 +559,7 @@ fn a_container_exchanged_between_plan_and_act_is_left_alone() {
         let _answer = now.answer(
             &Call::RemoveContainer {
                 container: aishell::label::OwnedId::made(&stranger),
-                volumes: true,
+                volumes: false,
             },
             &aishell::progress::Progress::default(),
         );
