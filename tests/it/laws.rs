@@ -105,7 +105,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
         Hand::Copy(which) => {
             let copied = engine.commit(&name(which), "backup:2");
             copied.map(|_| {
-                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")))
+                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")));
             })
         }
         Hand::RemoveReceipt => {
@@ -230,6 +230,9 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
         set(&mut fields, "labels", label.map(|label| json!({ "team": label })));
         set(&mut fields, "ports", ports);
         set(&mut fields, "network", network);
+        // What ends at once and is started for ever never settles.
+        let ends = fields.get("command") == Some(&json!(["once"]));
+        let restart = restart.filter(|restart| !ends || *restart != "always");
         set(&mut fields, "restart", restart.map(Value::from));
         set(
             &mut fields,
