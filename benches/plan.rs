@@ -2,6 +2,7 @@
 #![allow(
     missing_docs,
     clippy::expect_used,
+    clippy::disallowed_methods,
     reason = "a benchmark has no documentation and stops where it cannot run"
 )]
 
