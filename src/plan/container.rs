@@ -207,8 +207,9 @@ fn remove_leftover(
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
-        // Nobody consented to the loss of what a database wrote to a volume of its image.
-        volumes: false,
+        // Nobody consented to the loss of what a database wrote to a volume of its image; one that never ran wrote
+        // nothing.
+        volumes: container.started.is_none(),
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![
@@ -255,6 +256,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
             spec,
         },
         connect,
+        completes: container.completes,
     }
 }
 

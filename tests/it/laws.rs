@@ -230,6 +230,9 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
         set(&mut fields, "labels", label.map(|label| json!({ "team": label })));
         set(&mut fields, "ports", ports);
         set(&mut fields, "network", network);
+        // What ends at once and is started for ever never settles.
+        let ends = fields.get("command") == Some(&json!(["once"]));
+        let restart = restart.filter(|restart| !ends || *restart != "always");
         set(&mut fields, "restart", restart.map(Value::from));
         set(
             &mut fields,

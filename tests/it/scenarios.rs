@@ -459,28 +459,51 @@ fn a_replacement_that_cannot_start_is_taken_back() {
         "the old one is back under its name"
     );
     assert_eq!(state(&engine, &demo(), "web"), RunState::Running);
-    assert!(
-        engine
-            .world()
-            .containers()
-            .all(|one| !one.name().ends_with(".next") && !one.name().ends_with(".prev"))
-    );
+    assert!(engine.world().containers().all(|one| {
+        [".next", ".prev"]
+            .iter()
+            .all(|suffix| !one.name().ends_with(suffix))
+    }));
 }
 
 #[test]
-fn a_replacement_that_ends_at_once_does_not_count_as_converged() {
-    let engine = applied_in(world().with_fate("broken", Fate::Ends(1)), &demo());
-    let changed = demo().container("web", json!({ "command": ["broken"] }));
+fn a_replacement_that_ends_at_once_is_taken_back_with_its_last_words() {
+    let world = world().with_fate("broken", Fate::Ends(1));
+    let engine = applied_in(world, &demo());
+    let before = one(&engine, &demo(), "web");
+    let broken = json!({ "harness": "claude", "command": ["broken"] });
+    let changed = demo().container("web", broken.clone());
     let report = passed(&engine, &changed).expect("the engine answers");
-    assert!(!report.converged);
-    assert!(
-        report
-            .notes
-            .iter()
-            .any(|note| note.contains("container web still has to be done: start")),
-        "{:?}",
-        report.notes
+    assert_eq!(outcomes(&report, Outcome::Failed), ["replace web"]);
+    let error = report.steps[0].error.as_ref().expect("it failed");
+    assert_eq!(
+        error.message,
+        "the new container ended with code 1 as soon as it was started"
     );
+    assert_eq!(one(&engine, &demo(), "web").0, before.0);
+    assert_eq!(state(&engine, &demo(), "web"), RunState::Running);
+    assert!(!report.converged);
+    // One that its policy starts again and again is found out too.
+    let Value::Object(mut broken) = broken else {
+        unreachable!("a map")
+    };
+    broken.insert("restart".to_owned(), json!("always"));
+    let changed = demo().container("web", Value::Object(broken));
+    let report = passed(&engine, &changed).expect("the engine answers");
+    assert_eq!(
+        outcomes(&report, Outcome::Failed),
+        ["replace web"],
+        "{}",
+        told(&report)
+    );
+    assert_eq!(one(&engine, &demo(), "web").0, before.0);
+    converged(&engine, &demo());
+}
+
+#[test]
+fn a_replacement_by_a_command_that_completes_is_a_success() {
+    let engine = applied_in(world().with_fate("once", Fate::Ends(0)), &demo());
+    converged(&engine, &demo().container("web", json!({ "command": ["once"] })));
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Wish {
         std::fs::create_dir_all(&directory).expect("a directory");
         let dockerfile = directory.join("Dockerfile");
         if !dockerfile.exists() {
-            std::fs::write(dockerfile, "").expect("a file");
+            std::fs::File::create(dockerfile).expect("a file");
         }
         directory
     }
