@@ -280,9 +280,9 @@ fn resource(kind: ResourceKind, name: &str) -> Resource {
     }
 }
 
-/// Returns the labels of a job.
+/// Returns the labels of a job: its name is a mutex for everybody, and who started it takes care of it.
 fn job_labels(desired: &Desired, name: &str, key: &crate::key::Key) -> crate::label::Labels {
-    crate::label::shared(&desired.owner.manifest, Kind::Job, name, key)
+    desired.owner.labels(Kind::Job, name, key)
 }
 
 /// Returns the value of a pin, or notes that it is unknown.

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::job::{LOOK, is_abandoned};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::OwnedId;
+use crate::label::{self, Kind, Mark, OwnedId};
 use crate::observed::{Health, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
@@ -41,6 +42,9 @@ enum At {
     Look,
     Home,
     Create,
+    Taken,
+    TakenWait,
+    RemoveStale(OwnedId),
     Connect(usize),
     Unpause,
     Stop,
@@ -153,6 +157,14 @@ impl Protocol for Replace {
                 };
                 call(Call::CreateContainer(Box::new(create)))
             }
+            At::Taken => call(Call::InspectContainer {
+                container: self.next_name(),
+            }),
+            At::TakenWait => Next::Wait(LOOK),
+            At::RemoveStale(stale) => call(Call::RemoveContainer {
+                container: stale.clone(),
+                volumes: true,
+            }),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -205,12 +217,14 @@ impl Protocol for Replace {
     }
 
     fn waited(&mut self) {
-        if matches!(self.at, At::Settle) {
-            self.at = At::Settled;
+        match self.at {
+            At::Settle => self.at = At::Settled,
+            At::TakenWait => self.at = At::Taken,
+            _ => {}
         }
     }
 
-    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
@@ -221,11 +235,11 @@ impl Protocol for Replace {
                 self.new = id;
                 self.connect(0)
             }
-            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now.
-            (At::Create, Err(EngineError::Conflict { .. })) => At::Failed(Failure::new(format!(
-                "another container is called {}; it was left alone, and so was the old one",
-                self.next_name()
-            ))),
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
+            (At::Taken, Ok(Answer::Container(reply))) => self.taken(&reply, now),
+            // Whoever had the name may have replaced the old one.
+            (At::Taken | At::RemoveStale(_), Err(_)) if gone => At::Look,
+            (At::RemoveStale(_), Ok(_)) => At::Look,
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;
@@ -267,6 +281,31 @@ impl Protocol for Replace {
 }
 
 impl Replace {
+    /// Decides about the container that has the name of the new one. What a cut replacement left is removed before;
+    /// but a request that was under way when its sender was killed may have been carried out since.
+    fn taken(&self, reply: &ContainerReply, now: Timestamp) -> At {
+        let mark = Mark::read(&reply.labels);
+        let asked = &self.work.create.labels;
+        let ours = mark.filter(|mark| {
+            mark.kind == Kind::Container
+                // A container of a committed copy has every label of the original.
+                && mark.uid != self.old.uid()
+                && Some(&mark.name) == asked.get(label::NAME)
+                && mark.project.as_ref() == asked.get(label::PROJECT)
+                && reply.state == RunState::Created
+        });
+        match ours {
+            Some(mark) if is_abandoned(&reply.created, now) => {
+                At::RemoveStale(OwnedId::new(&reply.id, &mark))
+            }
+            Some(_) => At::TakenWait,
+            None => At::Failed(Failure::new(format!(
+                "another container is called {}; it was left alone, and so was the old one",
+                self.next_name()
+            ))),
+        }
+    }
+
     /// Says whether the new container has settled: neither its creation nor its start proves that it works.
     fn verdict(&self, reply: &ContainerReply) -> Result<(), Failure> {
         let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };
