@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Next, call, failure, unexpected};
 use crate::call::{Answer, Call, Create};
 use crate::engine::EngineError;
-use crate::label::{Kind, Mark, OwnedId};
+use crate::label::{self, Kind, Labels, Mark, OwnedId};
 use crate::observed::RunState;
 use crate::report::Failure;
 
@@ -141,6 +141,14 @@ impl Acquire {
             RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,
         }
     }
+}
+
+/// Returns the proof for a job of the same manifest that does not run, found where its work is done: whoever ran it was
+/// killed before the last request.
+pub(super) fn leftover(reply: &crate::call::ContainerReply, labels: &Labels) -> Option<OwnedId> {
+    let mark = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job)?;
+    let ours = Some(&mark.manifest) == labels.get(label::MANIFEST);
+    (ours && !reply.state.is_alive()).then(|| OwnedId::new(&reply.id, &mark))
 }
 
 fn is_abandoned(created: &str, now: Timestamp) -> bool {

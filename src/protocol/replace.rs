@@ -6,18 +6,27 @@
 //!
 //! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Next, Protocol, call, failure, is_still, unexpected};
-use crate::call::{Answer, Call, Create};
+use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::OwnedId;
-use crate::observed::RunState;
+use crate::label::{self, Mark, OwnedId};
+use crate::observed::{ImageReply, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
 
 #[cfg(test)]
 mod tests;
+
+/// How long the engine gives a container to stop unless it is told, in seconds.
+const STOP: u32 = 10;
+/// How long everything else of a replacement takes before the new one is started, in seconds.
+const MARGIN: u32 = 2;
+/// How long to wait between two looks at whoever has the name of the new one, in milliseconds.
+const LOOK_MILLIS: u32 = 200;
 
 /// Replaces a container.
 pub(super) struct Replace {
@@ -29,6 +38,8 @@ pub(super) struct Replace {
     /// What has been done to the old one.
     done: Touched,
     new: String,
+    /// How often whoever has the name of the new one was looked at.
+    looks: u32,
     at: At,
 }
 
@@ -36,6 +47,10 @@ enum At {
     Look,
     Home,
     Create,
+    Taken,
+    Judge(Box<ContainerReply>),
+    Wait,
+    Clear(OwnedId),
     Connect(usize),
     Unpause,
     Stop,
@@ -75,6 +90,7 @@ impl Replace {
             found,
             done: Touched::Nothing,
             new: String::new(),
+            looks: 0,
             at: At::Look,
         }
     }
@@ -125,6 +141,41 @@ impl Replace {
     }
 }
 
+impl Replace {
+    /// Returns the proof that whoever has the name of the new one was created for the same by another aishell, and
+    /// not started. A copy of ours has the same labels, so those of its image decide.
+    fn rival(&self, reply: &ContainerReply, image: &ImageReply) -> Option<OwnedId> {
+        let mark = Mark::read_container(&reply.labels, &image.image.labels)?;
+        let same = |label: &str| reply.labels.get(label) == self.work.create.labels.get(label);
+        let ours = [label::MANIFEST, label::PROJECT, label::KIND, label::NAME]
+            .into_iter()
+            .all(same);
+        let waits = reply.state == RunState::Created && mark.uid != self.old.uid();
+        (ours && waits).then(|| OwnedId::new(&reply.id, &mark))
+    }
+
+    fn judge(&self, reply: &ContainerReply, image: &ImageReply) -> At {
+        match self.rival(reply, image) {
+            // Whoever is at work stops the old one first; whoever was killed never comes to the end of that.
+            Some(rival) if self.looks > self.patience() => At::Clear(rival),
+            Some(_) => At::Wait,
+            None => self.taken(),
+        }
+    }
+
+    fn patience(&self) -> u32 {
+        let stop = self.work.create.spec.stop.timeout.unwrap_or(STOP);
+        stop.saturating_add(MARGIN).saturating_mul(1000 / LOOK_MILLIS)
+    }
+
+    fn taken(&self) -> At {
+        At::Failed(Failure::new(format!(
+            "another container is called {}; it was left alone, and so was the old one",
+            self.next_name()
+        )))
+    }
+}
+
 impl Protocol for Replace {
     fn next(&self) -> Next {
         let old = || self.old.clone();
@@ -144,6 +195,17 @@ impl Protocol for Replace {
                 };
                 call(Call::CreateContainer(Box::new(create)))
             }
+            At::Taken => call(Call::InspectContainer {
+                container: self.next_name(),
+            }),
+            At::Judge(reply) => call(Call::InspectImage {
+                image: reply.image_id.clone(),
+            }),
+            At::Wait => Next::Wait(Duration::from_millis(u64::from(LOOK_MILLIS))),
+            At::Clear(rival) => call(Call::RemoveContainer {
+                container: rival.clone(),
+                volumes: true,
+            }),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -198,11 +260,17 @@ impl Protocol for Replace {
                 self.new = id;
                 self.connect(0)
             }
-            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now.
-            (At::Create, Err(EngineError::Conflict { .. })) => At::Failed(Failure::new(format!(
-                "another container is called {}; it was left alone, and so was the old one",
-                self.next_name()
-            ))),
+            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now, or
+            // the engine was still making it when whoever asked for it was killed.
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
+            (At::Taken, Ok(Answer::Container(reply))) => At::Judge(reply),
+            // Its name is reserved before it can be seen, and free again before it is gone.
+            (At::Taken, Err(_)) if gone && self.looks <= self.patience() => At::Wait,
+            (At::Taken, Err(_)) if gone => self.taken(),
+            (At::Judge(reply), Ok(Answer::Image(image))) => self.judge(&reply, &image),
+            (At::Clear(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                At::Create
+            }
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;
@@ -215,7 +283,8 @@ impl Protocol for Replace {
             (At::Promote, Ok(_)) => At::Start,
             (At::Start, Ok(_)) => At::Commit,
             (At::Commit, Ok(_)) => At::Done,
-            (At::Commit, Err(_)) if gone => At::Done,
+            // Somebody else has removed it, or is about to.
+            (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
@@ -227,6 +296,11 @@ impl Protocol for Replace {
             (_, Err(error)) => At::Failed(failure(error)),
             (_, Ok(_)) => At::Failed(unexpected("replacing asked for")),
         };
+    }
+
+    fn waited(&mut self) {
+        self.looks += 1;
+        self.at = At::Create;
     }
 }
 
