@@ -86,14 +86,13 @@ impl Acquire {
     }
 
     pub(super) fn waited(&mut self) {
-        self.at = match self.at {
+        if matches!(self.at, At::WaitForGhost) {
             // Whatever it was may be gone by now.
-            At::WaitForGhost => At::Create,
-            _ => {
-                self.looks += 1;
-                At::Look
-            }
-        };
+            self.at = At::Create;
+        } else {
+            self.looks += 1;
+            self.at = At::Look;
+        }
     }
 
     pub(super) fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {

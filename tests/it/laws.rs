@@ -77,7 +77,8 @@ fn hand() -> impl Strategy<Value = Hand> {
 
 /// Does something by hand; where the engine refuses, nothing has happened.
 fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     let names: Vec<String> = wish.containers.keys().map(|name| owner.object(name)).collect();
     let name = |which: &usize| names.get(which % names.len().max(1)).cloned().unwrap_or_default();
     let network = owner.object(&owner.manifest);
@@ -104,7 +105,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
         Hand::Copy(which) => {
             let copied = engine.commit(&name(which), "backup:2");
             copied.map(|_| {
-                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")))
+                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")));
             })
         }
         Hand::RemoveReceipt => {
@@ -324,7 +325,8 @@ fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
 
 /// Returns the files of the data volumes of a manifest.
 fn data(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     world
         .volumes()
         .filter(|volume| {
@@ -509,7 +511,8 @@ proptest! {
 
     #[test]
     fn strangers_under_our_names_are_blocked_and_stay(wish in wishes(), world in worlds(), names in squatters()) {
-        let owner = wish.prepared().facts.owner;
+        let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
         let mut start = world;
         for (name, is_container) in names {
             let name = owner.object(name);
@@ -528,7 +531,8 @@ proptest! {
 
 #[test]
 fn a_world_of_strangers_with_our_ports_and_volumes_is_left_alone() {
-    let owner = wish().prepared().facts.owner;
+    let prepared = wish().prepared();
+    let owner = &prepared.facts.owner;
     let spec = ContainerSpec {
         image: SIDECAR.to_owned(),
         networks: [("bridge".to_owned(), Endpoint::default())].into(),

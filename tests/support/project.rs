@@ -66,7 +66,8 @@ impl Victim {
 pub fn word() -> String {
     let mut random = [0; 5];
     getrandom::fill(&mut random).expect("random numbers");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, e] = random;
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}")
 }
 
 /// Returns a project whose foundation is the tiny image.

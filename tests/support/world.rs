@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aishell::apply::{Silent, Stop};
 use aishell::desired::Desired;
 use aishell::engine::memory::{Container, MemoryEngine, World};
 use aishell::facts::Account;
 use aishell::host::Host;
-use aishell::label::{Kind, Mark, OwnedId};
+use aishell::label::{Kind, Mark};
 use aishell::manifest::load::parse;
 use aishell::plan::Consent;
 use aishell::prepare::Prepared;
@@ -138,8 +138,18 @@ impl Wish {
         directory
     }
 
-    /// Returns what can be reconciled, as if the project were at its path.
-    pub fn prepared(&self) -> Prepared {
+    /// Returns what can be reconciled, as if the project were at its path. Laws ask for the same many times.
+    pub fn prepared(&self) -> Arc<Prepared> {
+        static KNOWN: Mutex<BTreeMap<String, Arc<Prepared>>> = Mutex::new(BTreeMap::new());
+        let known = format!("{self:?}");
+        let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() > 64 {
+            all.clear();
+        }
+        Arc::clone(all.entry(known).or_insert_with(|| Arc::new(self.prepare())))
+    }
+
+    fn prepare(&self) -> Prepared {
         let project = &self.directory();
         let file = project.join("aishell.yaml");
         let host = Host {
@@ -192,7 +202,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 pub fn looked(engine: &MemoryEngine, wish: &Wish) -> Look {
     let prepared = wish.prepared();
     let subject = Subject {
-        intent: &prepared,
+        intent: &*prepared,
         consent: Consent::default(),
     };
     run(look(engine, &subject)).expect("the engine answers")
@@ -207,7 +217,7 @@ pub fn planned(engine: &MemoryEngine, wish: &Wish) -> Plan {
 pub fn passed(engine: &MemoryEngine, wish: &Wish) -> Option<Report> {
     let prepared = wish.prepared();
     let subject = Subject {
-        intent: &prepared,
+        intent: &*prepared,
         consent: Consent::default(),
     };
     run(reconcile(engine, &subject, &Arc::new(Silent), &Stop::never())).ok()
@@ -388,7 +398,8 @@ pub fn own_mark(world: &World, container: &Container) -> Option<Mark> {
 
 /// Returns everything that does not belong to a manifest, in full, for comparison.
 pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     let ours = |mark: Option<Mark>| {
         mark.is_some_and(|mark| {
             owner.owns(&mark) || (mark.project.is_none() && mark.manifest == owner.manifest)
@@ -407,11 +418,6 @@ pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
         .filter(|one| !ours(Mark::read(&one.reply.labels)))
         .map(|one| format!("{one:?}"));
     containers.chain(volumes).chain(networks).collect()
-}
-
-/// Returns an owned id for a call of a test.
-pub fn owned(id: &str) -> OwnedId {
-    OwnedId::made(id)
 }
 
 /// Returns a copy of the engine as it is now, without its history.
