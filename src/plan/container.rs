@@ -17,7 +17,7 @@ mod compare;
 mod room;
 
 pub use compare::inherit;
-use compare::{differences, explain, image_change};
+use compare::{differences, explain, image_change, is_replaced, obstacle};
 use room::{Move, given_up, make_room, order};
 
 /// The suffix of a new container that waits to take its place.
@@ -311,36 +311,6 @@ fn compare(
     if draft.steps.len() == before {
         draft.unchanged(ResourceKind::Container, name);
     }
-}
-
-/// Says whether a container has to be replaced.
-fn is_replaced(draft: &Draft<'_>, container: &Container, live: &observed::Container) -> bool {
-    image_change(draft, container, live, "").is_some()
-        || differences(container, live)
-            .iter()
-            .any(|difference| difference.class == Class::Create || obstacle(live, difference).is_some())
-}
-
-/// Returns why the engine cannot make a difference go away that could otherwise be changed in place.
-fn obstacle(live: &observed::Container, difference: &Difference) -> Option<String> {
-    let Difference { field, from, to, .. } = difference;
-    let limits = [
-        "resources.memory",
-        "resources.memorySwap",
-        "resources.reservation",
-        "resources.cpus",
-    ];
-    if to.is_null() && limits.contains(&field.as_str()) {
-        return Some(format!(
-            "the engine cannot unset {field} of a container that exists"
-        ));
-    }
-    let alone = live
-        .applied
-        .as_ref()
-        .is_some_and(|applied| applied.networks.is_empty());
-    (alone && from.is_null() && field.starts_with("network."))
-        .then(|| "a container that was made without a network cannot join one".to_owned())
 }
 
 fn rename(draft: &mut Draft<'_>, name: &str, live: &observed::Container, to: &str, needs: Vec<u32>) -> u32 {
