@@ -1,6 +1,6 @@
 //! What named containers need: created, changed in place, started, replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ mod room;
 
 pub use compare::inherit;
 use compare::{differences, explain, image_change, is_replaced, obstacle};
-use room::{Move, given_up, make_room, order};
+use room::{Move, given_up, holders, make_room, order, stop_holders};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
@@ -29,10 +29,13 @@ pub const PREVIOUS: &str = ".prev";
 pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
     let desired = draft.desired;
     let moves = make_room(draft);
-    for name in order(draft) {
+    let holders = holders(draft);
+    let mut planned = BTreeSet::new();
+    for name in order(draft, &holders) {
         let Some(container) = desired.containers.get(name) else {
             continue;
         };
+        stop_holders(draft, name, (&holders, &planned), &mut freed);
         let first = draft.steps.len();
         one(draft, name, container, &freed, &moves);
         let replaced = draft.steps[first..]
@@ -42,6 +45,7 @@ pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
         if let Some(step) = replaced {
             freed.extend(given_up(draft, name).map(|binding| (binding.clone(), step)));
         }
+        planned.insert(name);
     }
 }
 
@@ -52,7 +56,7 @@ fn one(
     freed: &BTreeMap<Binding, u32>,
     moves: &[Move],
 ) {
-    let (mut live, mut leftovers) = candidates(draft.observed, name, &container.engine_name);
+    let (mut live, mut leftovers) = candidates(draft, name, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];
@@ -151,15 +155,11 @@ fn dependencies(container: &Container) -> Vec<Made> {
 
 /// Picks the container that is the resource now, and what interrupted replacements left beside it.
 fn candidates<'o>(
-    observed: &'o observed::Observed,
+    draft: &Draft<'o>,
     name: &str,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found: Vec<_> = observed
-        .containers
-        .values()
-        .filter(|container| container.mark.kind == Kind::Container && container.mark.name == name)
-        .collect();
+    let mut found = draft.live.get(name).cloned().unwrap_or_default();
     let rank = |container: &&observed::Container| match container.name.strip_prefix(engine_name) {
         Some("") => 0,
         // The old one was a working container; the new one has proved nothing yet.
