@@ -28,7 +28,7 @@ const CONTAINERS: usize = 10_000;
 /// Returns a manifest of many containers that all have one variable.
 fn many(mode: &str) -> Wish {
     (0..CONTAINERS).fold(wish(), |wish, index| {
-        let fields = json!({ "env": { "MODE": mode }, "resources": { "memory": "1GiB" }, "home": "tmpfs" });
+        let fields = json!({ "env": { "MODE": mode }, "home": "tmpfs" });
         wish.container(&format!("c{index}"), fields)
     })
 }

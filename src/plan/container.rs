@@ -10,14 +10,16 @@ use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
 use crate::label::{self, Kind};
 use crate::observed::{self, RunState};
-use crate::spec::{Binding, Class, ContainerSpec, Difference};
+use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
+mod in_place;
 mod room;
 
 pub use compare::inherit;
 use compare::{differences, explain, image_change, is_replaced, obstacle};
+use in_place::{in_place, wake};
 use room::{Move, given_up, holders, make_room, order, stop_holders};
 
 /// The suffix of a new container that waits to take its place.
@@ -205,8 +207,9 @@ fn remove_leftover(
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
-        // Nobody consented to the loss of what a database wrote to a volume of its image.
-        volumes: false,
+        // Nobody consented to the loss of what a database wrote to a volume of its image; one that never ran wrote
+        // nothing.
+        volumes: container.started.is_none(),
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![
@@ -253,6 +256,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
             spec,
         },
         connect,
+        completes: container.completes,
     }
 }
 
@@ -330,166 +334,4 @@ fn rename(draft: &mut Draft<'_>, name: &str, live: &observed::Container, to: &st
             }],
         },
     })
-}
-
-/// Plans what the engine can change while the container runs, and returns the steps.
-fn in_place(
-    draft: &mut Draft<'_>,
-    name: &str,
-    container: &Container,
-    live: &observed::Container,
-    differences: &[Difference],
-    needs: &[u32],
-) -> Vec<u32> {
-    let mut steps = Vec::new();
-    let explained = |draft: &Draft<'_>, prefixes: &[&str]| -> Vec<Because> {
-        differences
-            .iter()
-            .filter(|difference| prefixes.iter().any(|prefix| difference.field.starts_with(prefix)))
-            .map(|difference| explain(draft, container, live, difference))
-            .collect()
-    };
-    let because = explained(draft, &["resources.", "restart"]);
-    if !because.is_empty() {
-        let changed = |prefix: &str| {
-            differences
-                .iter()
-                .any(|difference| difference.field.starts_with(prefix))
-        };
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Update,
-            impact: Impact::Live,
-            because,
-            needs: needs.to_vec(),
-            detail: None,
-            work: Work::Calls(vec![Call::UpdateContainer {
-                container: live.id.id().to_owned(),
-                resources: changed("resources.").then(|| container.spec.resources.clone()),
-                restart: changed("restart").then_some(container.spec.restart),
-            }]),
-        }));
-    }
-    for (network, endpoint) in &container.spec.networks {
-        let Some(id) = outdated(draft, live, network) else {
-            continue;
-        };
-        // By its name: the one it was attached to is gone.
-        let calls = vec![
-            Call::DisconnectNetwork {
-                network: network.clone(),
-                container: live.id.id().to_owned(),
-            },
-            Call::ConnectNetwork {
-                network: network.clone(),
-                container: live.id.id().to_owned(),
-                endpoint: endpoint.clone(),
-            },
-        ];
-        let field = format!("network.{network}");
-        let to = super::network::keeper(draft, network).map(|network| network.id.id().to_owned());
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Connect,
-            impact: Impact::Live,
-            because: vec![Because::field(Cause::Drift, &field, json!(id), json!(to))],
-            needs: needs.to_vec(),
-            detail: Some("its network was removed and is another one now".to_owned()),
-            work: Work::Calls(calls),
-        }));
-    }
-    for difference in differences {
-        let Some(network) = difference.field.strip_prefix("network.") else {
-            continue;
-        };
-        let wanted = container.spec.networks.get(network);
-        let disconnect = Call::DisconnectNetwork {
-            network: network.to_owned(),
-            container: live.id.id().to_owned(),
-        };
-        let connect = wanted.map(|endpoint| Call::ConnectNetwork {
-            network: network.to_owned(),
-            container: live.id.id().to_owned(),
-            endpoint: endpoint.clone(),
-        });
-        let (action, calls) = match connect {
-            None => (Action::Disconnect, vec![disconnect]),
-            Some(connect) if difference.from.is_null() => (Action::Connect, vec![connect]),
-            // Aliases cannot be changed while attached.
-            Some(connect) => (Action::Connect, vec![disconnect, connect]),
-        };
-        let because = vec![explain(draft, container, live, difference)];
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action,
-            impact: Impact::Live,
-            because,
-            needs: needs.to_vec(),
-            detail: None,
-            work: Work::Calls(calls),
-        }));
-    }
-    steps
-}
-
-/// Returns the id of the network that a container is attached to, if that one is gone and the name is, or will be,
-/// another one's: the container would not start.
-fn outdated(draft: &Draft<'_>, live: &observed::Container, network: &str) -> Option<String> {
-    let private = draft.desired.network.as_ref()?;
-    let id = live.network_ids.get(network)?;
-    let gone = private.name == network && !draft.observed.networks.contains_key(id);
-    gone.then(|| id.clone())
-}
-
-/// Plans what makes a container run that does not.
-fn wake(
-    draft: &mut Draft<'_>,
-    name: &str,
-    container: &Container,
-    live: &observed::Container,
-    needs: Vec<u32>,
-) {
-    let completed = container.completes && live.state == RunState::Exited { code: 0 };
-    let (action, impact, call) = match live.state {
-        RunState::Running => return,
-        RunState::Restarting => {
-            draft.notes.push(format!(
-                "container {name} ends again and again ({} restarts)",
-                live.restarts
-            ));
-            return;
-        }
-        RunState::Removing => {
-            return draft.unknown(ResourceKind::Container, name, "the engine is removing it");
-        }
-        RunState::Exited { .. } if completed => return,
-        RunState::Paused => (
-            Action::Unpause,
-            Impact::Live,
-            Call::UnpauseContainer {
-                container: live.id.id().to_owned(),
-            },
-        ),
-        RunState::Created | RunState::Exited { .. } | RunState::Dead => (
-            Action::Start,
-            Impact::Restart,
-            Call::StartContainer {
-                container: live.id.id().to_owned(),
-            },
-        ),
-    };
-    draft.push(NewStep {
-        resource: resource(ResourceKind::Container, name),
-        action,
-        impact,
-        because: vec![Because::field(
-            Cause::Drift,
-            "state",
-            json!(live.state.display()),
-            json!("running"),
-        )],
-        needs,
-        detail: live.error.clone(),
-        work: Work::Calls(vec![call]),
-    });
 }

@@ -99,7 +99,7 @@ fn with(containers: &str) -> Observed {
             applied: Some(spec.clone()),
             spec,
             created: String::new(),
-            started: None,
+            started: Some("2025-01-01T00:00:00Z".to_owned()),
             health: None,
             restarts: 0,
             error: None,

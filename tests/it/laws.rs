@@ -16,8 +16,8 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::world::{
-    BASE, LAN, SIDECAR, Wish, converge, converged, explained, fork, left_to_do, looked, not_of, passed,
-    planned, told, wish, world,
+    BASE, LAN, SIDECAR, Wish, converge, converged, explained, forgotten, fork, is_anonymous, left_to_do,
+    looked, not_of, passed, planned, told, wish, world,
 };
 
 /// What somebody does by hand to the containers of a manifest.
@@ -230,6 +230,9 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
         set(&mut fields, "labels", label.map(|label| json!({ "team": label })));
         set(&mut fields, "ports", ports);
         set(&mut fields, "network", network);
+        // What ends at once and is started for ever never settles.
+        let ends = fields.get("command") == Some(&json!(["once"]));
+        let restart = restart.filter(|restart| !ends || *restart != "always");
         set(&mut fields, "restart", restart.map(Value::from));
         set(
             &mut fields,
@@ -323,15 +326,16 @@ fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
     Ok(())
 }
 
-/// Returns the files of the data volumes of a manifest.
+/// Returns the files of the data volumes of a manifest, and of those that images declare.
 fn data(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
     let prepared = wish.prepared();
     let owner = &prepared.facts.owner;
     world
         .volumes()
         .filter(|volume| {
-            Mark::read(&volume.reply.labels)
-                .is_some_and(|mark| owner.owns(&mark) && mark.kind == Kind::Volume)
+            let mark = Mark::read(&volume.reply.labels);
+            is_anonymous(&volume.reply.name)
+                || mark.is_some_and(|mark| owner.owns(&mark) && mark.kind == Kind::Volume)
         })
         .map(|volume| (volume.reply.name.clone(), volume.files.keys().cloned().collect()))
         .collect()
@@ -468,6 +472,12 @@ fn cut_everywhere(start: &MemoryEngine, wish: &Wish) -> Law {
             }
             untouched(&before, &engine, wish)?;
             survived(&kept, &engine, wish)?;
+            let forgotten = forgotten(&engine.world());
+            prop_assert!(
+                forgotten.iter().all(|volume| kept.contains_key(volume)),
+                "cut {cut:?} call {at}: {:?} forgot volumes",
+                trial.calls()[at]
+            );
         }
     }
     Ok(())

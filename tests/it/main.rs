@@ -1,6 +1,7 @@
 //! Tests that need no engine.
 #![allow(
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::case_sensitive_file_extension_comparisons,
     reason = "a test stops where the world is not as expected"
 )]

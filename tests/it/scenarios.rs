@@ -294,6 +294,32 @@ fn a_changed_variable_replaces_only_that_container() {
 }
 
 #[test]
+fn what_a_sidecar_wrote_survives_its_replacement() {
+    let wish = demo();
+    let engine = applied(&wish);
+    let db = wish.object("db");
+    engine.write(&db, "/var/lib/data/rows", b"mine").expect("writes");
+    let (before, volumes) = (one(&engine, &wish, "db"), engine.world().volumes().count());
+    let changed = wish.container(
+        "db",
+        json!({ "image": SIDECAR, "user": "image", "workspace": "none", "env": { "MODE": "fast" } }),
+    );
+    converged(&engine, &changed);
+    assert_ne!(one(&engine, &changed, "db").0, before.0);
+    let call = Call::ReadFile {
+        container: db,
+        path: "/var/lib/data/rows".to_owned(),
+    };
+    let read = engine.by_hand(|world| world.answer(&call, &aishell::progress::Progress::default()));
+    assert_eq!(read, Ok(aishell::call::Answer::Bytes(b"mine".to_vec())));
+    assert_eq!(
+        engine.world().volumes().count(),
+        volumes,
+        "and no other volume is left behind"
+    );
+}
+
+#[test]
 fn what_is_not_in_the_manifest_any_more_is_removed_but_for_its_data() {
     let engine = applied(&demo());
     let less = demo().without("web");
@@ -433,28 +459,51 @@ fn a_replacement_that_cannot_start_is_taken_back() {
         "the old one is back under its name"
     );
     assert_eq!(state(&engine, &demo(), "web"), RunState::Running);
-    assert!(
-        engine
-            .world()
-            .containers()
-            .all(|one| !one.name().ends_with(".next") && !one.name().ends_with(".prev"))
-    );
+    assert!(engine.world().containers().all(|one| {
+        [".next", ".prev"]
+            .iter()
+            .all(|suffix| !one.name().ends_with(suffix))
+    }));
 }
 
 #[test]
-fn a_replacement_that_ends_at_once_does_not_count_as_converged() {
-    let engine = applied_in(world().with_fate("broken", Fate::Ends(1)), &demo());
-    let changed = demo().container("web", json!({ "command": ["broken"] }));
+fn a_replacement_that_ends_at_once_is_taken_back_with_its_last_words() {
+    let world = world().with_fate("broken", Fate::Ends(1));
+    let engine = applied_in(world, &demo());
+    let before = one(&engine, &demo(), "web");
+    let broken = json!({ "harness": "claude", "command": ["broken"] });
+    let changed = demo().container("web", broken.clone());
     let report = passed(&engine, &changed).expect("the engine answers");
-    assert!(!report.converged);
-    assert!(
-        report
-            .notes
-            .iter()
-            .any(|note| note.contains("container web still has to be done: start")),
-        "{:?}",
-        report.notes
+    assert_eq!(outcomes(&report, Outcome::Failed), ["replace web"]);
+    let error = report.steps[0].error.as_ref().expect("it failed");
+    assert_eq!(
+        error.message,
+        "the new container ended with code 1 as soon as it was started"
     );
+    assert_eq!(one(&engine, &demo(), "web").0, before.0);
+    assert_eq!(state(&engine, &demo(), "web"), RunState::Running);
+    assert!(!report.converged);
+    // One that its policy starts again and again is found out too.
+    let Value::Object(mut broken) = broken else {
+        unreachable!("a map")
+    };
+    broken.insert("restart".to_owned(), json!("always"));
+    let changed = demo().container("web", Value::Object(broken));
+    let report = passed(&engine, &changed).expect("the engine answers");
+    assert_eq!(
+        outcomes(&report, Outcome::Failed),
+        ["replace web"],
+        "{}",
+        told(&report)
+    );
+    assert_eq!(one(&engine, &demo(), "web").0, before.0);
+    converged(&engine, &demo());
+}
+
+#[test]
+fn a_replacement_by_a_command_that_completes_is_a_success() {
+    let engine = applied_in(world().with_fate("once", Fate::Ends(0)), &demo());
+    converged(&engine, &demo().container("web", json!({ "command": ["once"] })));
 }
 
 #[test]
@@ -533,7 +582,7 @@ fn a_container_exchanged_between_plan_and_act_is_left_alone() {
         let _answer = now.answer(
             &Call::RemoveContainer {
                 container: aishell::label::OwnedId::made(&stranger),
-                volumes: true,
+                volumes: false,
             },
             &aishell::progress::Progress::default(),
         );

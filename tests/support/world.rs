@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aishell::apply::{Silent, Stop};
 use aishell::desired::Desired;
-use aishell::engine::memory::{Container, MemoryEngine, World};
+use aishell::engine::memory::{Blueprint, Container, MemoryEngine, World};
 use aishell::facts::Account;
 use aishell::host::Host;
 use aishell::label::{Kind, Mark};
@@ -63,10 +63,11 @@ pub fn wish() -> Wish {
 
 /// Returns a world in which the images of tests can be pulled and the sidecars' is there.
 pub fn world() -> World {
+    let sidecar = Blueprint::new().volume("/var/lib/data");
     World::new()
-        .with_image(SIDECAR)
+        .with_image_of(SIDECAR, &sidecar)
         .with_published(BASE)
-        .with_published(SIDECAR)
+        .with_published_of(SIDECAR, &sidecar)
         .stranger_network(LAN)
 }
 
@@ -133,7 +134,7 @@ impl Wish {
         std::fs::create_dir_all(&directory).expect("a directory");
         let dockerfile = directory.join("Dockerfile");
         if !dockerfile.exists() {
-            std::fs::write(dockerfile, "").expect("a file");
+            std::fs::File::create(dockerfile).expect("a file");
         }
         directory
     }
@@ -388,6 +389,21 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     found
 }
 
+/// Returns the volumes that images declare and no container uses any more.
+pub fn forgotten(world: &World) -> Vec<String> {
+    let used: BTreeSet<&str> = world.containers().flat_map(Container::volumes).collect();
+    let names = world.volumes().map(|volume| volume.reply.name.as_str());
+    names
+        .filter(|name| is_anonymous(name) && !used.contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Says whether a volume is one that an image declares.
+pub fn is_anonymous(volume: &str) -> bool {
+    volume.len() == 64
+}
+
 /// Reads the labels of a container, unless they are its image's.
 pub fn own_mark(world: &World, container: &Container) -> Option<Mark> {
     let image = world
@@ -411,7 +427,7 @@ pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
         .map(|one| format!("{one:?}"));
     let volumes = world
         .volumes()
-        .filter(|one| !ours(Mark::read(&one.reply.labels)))
+        .filter(|one| !is_anonymous(&one.reply.name) && !ours(Mark::read(&one.reply.labels)))
         .map(|one| format!("{one:?}"));
     let networks = world
         .networks()
