@@ -19,7 +19,7 @@ const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
 /// Harnesses for P13, one small and one large.
 const HARNESSES: [(&str, &str, &str); 2] = [
     ("claude", "@anthropic-ai/claude-code", "2.1.111"),
-    ("codex", "@openai/codex", "0.168.0"),
+    ("codex", "@openai/codex", "0.166.0"),
 ];
 
 /// What is asked for on the command line, and what is there to measure with.
@@ -507,6 +507,7 @@ const VOLUME: &str = "aibenchfloor-tools";
 impl Drop for Bench {
     /// Leaves nothing behind, also when a case failed.
     fn drop(&mut self) {
+        eprintln!("cleaning up");
         let left: Vec<PathBuf> = fs::read_dir(self.scratch.path())
             .into_iter()
             .flatten()
@@ -528,6 +529,7 @@ impl Drop for Bench {
             }
         }
         floor::remove(&self.socket);
+        floor::remove_left_by_bench(&self.socket);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The floor: the same engine calls without anything around them.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::thread;
 
@@ -28,12 +29,12 @@ struct Labels {
 
 /// Asks for what a look at `manifest` needs: four listings at once, then every container, eight at a time.
 pub fn look(socket: &Path, manifest: &str) {
-    const OURS: &str = "%7B%22label%22%3A%5B%22aishell.uid%22%5D%7D";
+    let ours = filter("label", "aishell.uid");
     let paths = [
-        format!("/v1.41/containers/json?all=true&filters={OURS}"),
-        format!("/v1.41/volumes?filters={OURS}"),
-        format!("/v1.41/networks?filters={OURS}"),
-        format!("/v1.41/images/json?filters={OURS}"),
+        format!("/v1.41/containers/json?all=true&filters={ours}"),
+        format!("/v1.41/volumes?filters={ours}"),
+        format!("/v1.41/networks?filters={ours}"),
+        format!("/v1.41/images/json?filters={ours}"),
     ];
     let mut answers: Vec<(Connection, Vec<u8>)> = thread::scope(|scope| {
         let asked: Vec<_> = paths
@@ -92,10 +93,10 @@ pub fn create_and_start(socket: &Path, requests: &[Request], network: (&str, &st
 /// Removes what [`create_and_start`] made.
 pub fn remove(socket: &Path) {
     let mut connection = Connection::open(socket).expect("the engine listens");
-    let filter = format!("%7B%22name%22%3A%5B%22%5E%2F{PREFIX}%22%5D%7D");
+    let named = filter("name", &format!("^/{PREFIX}"));
     let listing = connection.ask(
         "GET",
-        &format!("/v1.41/containers/json?all=true&filters={filter}"),
+        &format!("/v1.41/containers/json?all=true&filters={named}"),
         None,
     );
     let found = ids(&listing);
@@ -106,13 +107,46 @@ pub fn remove(socket: &Path) {
     let (_, _) = connection
         .send("DELETE", &format!("/v1.41/networks/{PREFIX}net"), None)
         .expect("the engine answers");
-    let filter = format!("%7B%22name%22%3A%5B%22%5E{PREFIX}%22%5D%7D");
-    let answer = connection.ask("GET", &format!("/v1.41/volumes?filters={filter}"), None);
+    let named = filter("name", &format!("^{PREFIX}"));
+    let answer = connection.ask("GET", &format!("/v1.41/volumes?filters={named}"), None);
     let volumes: Value = serde_json::from_slice(&answer).expect("volumes");
     for volume in volumes["Volumes"].as_array().unwrap_or(&Vec::new()) {
         let name = volume["Name"].as_str().unwrap_or_default();
         connection.ask("DELETE", &format!("/v1.41/volumes/{name}"), None);
     }
+}
+
+/// Removes what `aishell delete` leaves on purpose: what was made for manifests of the bench and may be shared.
+pub fn remove_left_by_bench(socket: &Path) {
+    let mut connection = Connection::open(socket).expect("the engine listens");
+    let failed = filter("name", "^/aishell-failed-bench-p");
+    let listing = connection.ask(
+        "GET",
+        &format!("/v1.41/containers/json?all=true&filters={failed}"),
+        None,
+    );
+    for id in ids(&listing) {
+        let _ = connection.send("DELETE", &format!("/v1.41/containers/{id}?force=true"), None);
+    }
+    let images = filter("reference", "aishell-bench-p*");
+    let listing = connection.ask("GET", &format!("/v1.41/images/json?filters={images}"), None);
+    for id in ids(&listing) {
+        let _ = connection.send("DELETE", &format!("/v1.41/images/{id}?force=true"), None);
+    }
+}
+
+/// Returns a filter for a listing, as it stands in an address.
+fn filter(name: &str, value: &str) -> String {
+    let filter = format!(r#"{{"{name}":["{value}"]}}"#);
+    filter.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
 }
 
 /// How the names of what the floor makes begin.

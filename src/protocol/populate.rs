@@ -2,7 +2,8 @@
 //!
 //! 1. Create the volume. That is idempotent and its labels are immutable, so it proves nothing about content.
 //! 2. Look whether a receipt container vouches for it by now.
-//! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again.
+//! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again. With the name
+//!    in hand, look for the receipt once more: whoever had the name before may have made it.
 //! 4. The job removes an old receipt first, installs member by member in place, probes every program, swaps the farm
 //!    of links, and writes the receipt file last.
 //! 5. Create the receipt container with the digest of the receipt file and the volume's creation time, which is read
@@ -78,6 +79,8 @@ enum At {
     Leftover,
     Acquire(Box<Acquire>),
     FollowTheirs(String),
+    Restamp(OwnedId),
+    Recheck(OwnedId),
     Upload(OwnedId),
     Start(OwnedId),
     Follow(OwnedId),
@@ -219,7 +222,8 @@ impl Populate {
 
     fn acquired(acquire: Box<Acquire>) -> At {
         match acquire.state() {
-            Acquired::Mine(job) => At::Upload(job.clone()),
+            // Whoever had the name before may have finished since we looked: a receipt is made before a job goes.
+            Acquired::Mine(job) => At::Restamp(job.clone()),
             Acquired::Theirs(job) => At::FollowTheirs(job.to_owned()),
             Acquired::Gone => At::Volume,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
@@ -263,7 +267,7 @@ impl Protocol for Populate {
                 name: self.work.volume.clone(),
                 labels: self.work.labels.clone(),
             }),
-            At::Check | At::VouchTaken(_) => inspect(&self.work.receipt_name),
+            At::Check | At::Recheck(_) | At::VouchTaken(_) => inspect(&self.work.receipt_name),
             At::Leftover => inspect(&self.work.job_name),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
@@ -287,7 +291,7 @@ impl Protocol for Populate {
                 container: job.id().to_owned(),
                 path: RECEIPT_PATH.to_owned(),
             }),
-            At::Stamp(_) => call(Call::InspectVolume {
+            At::Restamp(_) | At::Stamp(_) => call(Call::InspectVolume {
                 volume: self.work.volume.clone(),
             }),
             At::Vouch(_) => call(Call::CreateContainer(Box::new(self.receipt()))),
@@ -322,6 +326,13 @@ impl Protocol for Populate {
             // However their job ended: look again from the start.
             (At::FollowTheirs(_), Ok(_)) => At::Volume,
             (At::FollowTheirs(_), Err(_)) if gone => At::Volume,
+            (At::Restamp(job), Ok(Answer::Volume(reply))) => {
+                self.volume_created = reply.created;
+                At::Recheck(job)
+            }
+            (At::Recheck(job), Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Sweep(job),
+            (At::Recheck(job), Ok(Answer::Container(_))) => At::Upload(job),
+            (At::Recheck(job), Err(_)) if gone => At::Upload(job),
             (At::Upload(job), Ok(_)) => At::Start(job),
             (At::Start(job), Ok(_)) => At::Follow(job),
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),

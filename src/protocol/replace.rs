@@ -1,8 +1,8 @@
 //! A new container in the place of an old one.
 //!
 //! The old one is looked at again, the new one created beside it under `<name>.next`; only then is the old one
-//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last; where the new
-//! one does not start, the old one gets its name back and runs again.
+//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last, when the new
+//! one has run for a while; where that does not come about, the old one gets its name back and runs again.
 //!
 //! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
 
@@ -14,7 +14,7 @@ use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
 use crate::label::{self, Mark, OwnedId};
-use crate::observed::{ImageReply, RunState};
+use crate::observed::{Health, ImageReply, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
 
@@ -27,6 +27,8 @@ const STOP: u32 = 10;
 const MARGIN: u32 = 2;
 /// How long to wait between two looks at whoever has the name of the new one, in milliseconds.
 const LOOK_MILLIS: u32 = 200;
+/// How long the new container must have run before the old one goes.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Replaces a container.
 pub(super) struct Replace {
@@ -57,6 +59,10 @@ enum At {
     Aside,
     Promote,
     Start,
+    Settle,
+    Settled,
+    Quiet(Failure),
+    Tell(Failure),
     Commit,
     RollBack(Back, Failure),
     Done,
@@ -229,6 +235,14 @@ impl Protocol for Replace {
             At::Start => call(Call::StartContainer {
                 container: self.new.clone(),
             }),
+            At::Settle => Next::Wait(SETTLE),
+            At::Settled => call(Call::InspectContainer {
+                container: self.new.clone(),
+            }),
+            At::Quiet(_) => call(Call::StopContainer { container: new() }),
+            At::Tell(_) => call(Call::FollowLog {
+                container: self.new.clone(),
+            }),
             At::Commit => call(Call::RemoveContainer {
                 container: old(),
                 volumes: false,
@@ -246,6 +260,15 @@ impl Protocol for Replace {
             }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
+        }
+    }
+
+    fn waited(&mut self) {
+        if matches!(self.at, At::Settle) {
+            self.at = At::Settled;
+        } else if matches!(self.at, At::Wait) {
+            self.looks += 1;
+            self.at = At::Create;
         }
     }
 
@@ -281,14 +304,27 @@ impl Protocol for Replace {
                 At::Promote
             }
             (At::Promote, Ok(_)) => At::Start,
-            (At::Start, Ok(_)) => At::Commit,
+            (At::Start, Ok(_)) => At::Settle,
+            (At::Settled, Ok(Answer::Container(reply))) => match self.verdict(&reply) {
+                Ok(()) => At::Commit,
+                // Between two runs it would have the last word never.
+                Err(reason) if reply.state.is_alive() => At::Quiet(reason),
+                Err(reason) => At::Tell(reason),
+            },
+            (At::Quiet(reason), _) => At::Tell(reason),
+            (At::Tell(mut reason), result) => {
+                if let Ok(Answer::Log(log)) = result {
+                    reason.log = log;
+                }
+                At::RollBack(Back::RemoveNew, reason)
+            }
             (At::Commit, Ok(_)) => At::Done,
             // Somebody else has removed it, or is about to.
             (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
-            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start, Err(error)) => {
+            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start | At::Settled, Err(error)) => {
                 At::RollBack(Back::RemoveNew, failure(error))
             }
             (At::Done, _) => At::Done,
@@ -297,14 +333,36 @@ impl Protocol for Replace {
             (_, Ok(_)) => At::Failed(unexpected("replacing asked for")),
         };
     }
-
-    fn waited(&mut self) {
-        self.looks += 1;
-        self.at = At::Create;
-    }
 }
 
 impl Replace {
+    /// Says whether the new container has settled: neither its creation nor its start proves that it works.
+    fn verdict(&self, reply: &ContainerReply) -> Result<(), Failure> {
+        let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };
+        if !worked {
+            // There is nothing to go back to that is any better.
+            return Ok(());
+        }
+        match reply.state {
+            RunState::Running | RunState::Paused if reply.health == Some(Health::Unhealthy) => {
+                Err(Failure::new("the health check of the new container fails"))
+            }
+            RunState::Running | RunState::Paused if reply.restarts == 0 => Ok(()),
+            RunState::Running | RunState::Paused | RunState::Restarting => Err(Failure::new(format!(
+                "the new container ends again and again ({} restarts)",
+                reply.restarts
+            ))),
+            RunState::Exited { code: 0 } if self.work.completes => Ok(()),
+            RunState::Exited { code } => Err(Failure::new(format!(
+                "the new container ended with code {code} as soon as it was started"
+            ))),
+            RunState::Created | RunState::Removing | RunState::Dead => Err(Failure::new(format!(
+                "the new container is {}",
+                reply.state.display()
+            ))),
+        }
+    }
+
     fn roll_back(&self, back: Back, reason: Failure, worked: bool) -> At {
         if !worked {
             return At::Failed(Failure {

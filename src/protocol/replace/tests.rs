@@ -43,12 +43,13 @@ async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Failur
     let work = CreateWork {
         create: create(NAME, "new", &new),
         connect: Vec::new(),
+        completes: false,
     };
     let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work);
     drive(&mut protocol, engine, &Progress::default()).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_has_the_name_of_the_new_one_is_left_alone_and_so_is_the_old_one() {
     let next = format!("{NAME}.next");
     let world = World::new()
@@ -63,7 +64,7 @@ async fn whoever_has_the_name_of_the_new_one_is_left_alone_and_so_is_the_old_one
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
     let volume = Mount::Volume {
         name: "0123456789abcdef".repeat(4),
