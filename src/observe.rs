@@ -134,9 +134,13 @@ pub async fn everyone(engine: &impl Engine) -> Result<(EngineInfo, Vec<Container
 /// As [`observe`].
 pub async fn strangers(
     engine: &impl Engine,
+    owner: &Owner,
     observed: &mut Observed,
     names: Vec<(ResourceKind, String)>,
 ) -> Result<(), EngineError> {
+    let images = &observed.images;
+    let no_labels = Labels::new();
+    let no_labels = &no_labels;
     let found: Vec<Option<Stranger>> = stream::iter(names)
         .map(|(kind, name)| async move {
             match kind {
@@ -147,12 +151,25 @@ pub async fn strangers(
                     let reply = found(ask(engine, call, inspected_container).await)?;
                     // An id that starts like the name would answer too.
                     let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| stranger("container", name, &reply.labels, &reply.spec.image)))
+                    Ok(reply.map(|reply| {
+                        let inherited = images
+                            .get(&reply.image_id)
+                            .map_or(no_labels, |image| &image.labels);
+                        let late = Mark::read_container(&reply.labels, inherited)
+                            .is_some_and(|mark| mark.kind == Kind::Receipt || owner.owns(&mark));
+                        Stranger {
+                            late,
+                            ..stranger("container", name, &reply.labels, &reply.spec.image)
+                        }
+                    }))
                 }
                 ResourceKind::Volume => {
                     let call = Call::InspectVolume { volume: name.clone() };
                     let reply = found(ask(engine, call, inspected_volume).await)?;
-                    Ok(reply.map(|reply| stranger("volume", name, &reply.labels, "")))
+                    Ok(reply.map(|reply| Stranger {
+                        late: volume(reply.clone(), owner).is_some(),
+                        ..stranger("volume", name, &reply.labels, "")
+                    }))
                 }
                 ResourceKind::Network => {
                     let call = Call::InspectNetwork {
@@ -160,7 +177,10 @@ pub async fn strangers(
                     };
                     let reply = found(ask(engine, call, inspected_network).await)?;
                     let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| stranger("network", name, &reply.labels, "")))
+                    Ok(reply.map(|reply| Stranger {
+                        late: network(reply.clone(), owner).is_some(),
+                        ..stranger("network", name, &reply.labels, "")
+                    }))
                 }
                 ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
             }
@@ -351,7 +371,12 @@ fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> S
         None if image.is_empty() => format!("a {kind} that aishell did not make"),
         None => format!("a {kind} that aishell did not make (image {image})"),
     };
-    Stranger { kind, name, who }
+    Stranger {
+        kind,
+        name,
+        who,
+        late: false,
+    }
 }
 
 fn engine_info(answer: Answer) -> Option<EngineInfo> {

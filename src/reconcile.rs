@@ -18,6 +18,9 @@ use crate::step::{ManifestInfo, Plan};
 /// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
 const ROUNDS: usize = 4;
 
+/// How often one look begins again because something of ours was made meanwhile.
+const LOOKS: usize = 3;
+
 /// What a pass is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -56,16 +59,15 @@ pub struct Look {
 /// # Errors
 /// The engine could not be asked. Nothing was touched.
 pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, EngineError> {
-    // Boxed: the many requests under way make it large.
-    let mut observed = Box::pin(observe(
-        engine,
-        subject.intent.owner(),
-        subject.intent.references(),
-    ))
-    .await?;
-    let desired = subject.intent.resolve(&observed);
-    let names = wanted_names(&desired, &observed);
-    Box::pin(strangers(engine, &mut observed, names)).await?;
+    let mut looks = 0;
+    let (desired, observed) = loop {
+        looks += 1;
+        let seen = glance(engine, subject).await?;
+        // Whatever of ours was made between the first request and the last will be in the next listing.
+        if looks == LOOKS || !seen.1.strangers.iter().any(|stranger| stranger.late) {
+            break seen;
+        }
+    };
     let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
     plan.locate(|path| subject.intent.place(path));
     Ok(Look {
@@ -73,6 +75,17 @@ pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, E
         observed,
         plan,
     })
+}
+
+/// Asks for everything once.
+async fn glance(engine: &impl Engine, subject: &Subject<'_>) -> Result<(Desired, Observed), EngineError> {
+    let owner = subject.intent.owner();
+    // Boxed: the many requests under way make it large.
+    let mut observed = Box::pin(observe(engine, owner, subject.intent.references())).await?;
+    let desired = subject.intent.resolve(&observed);
+    let names = wanted_names(&desired, &observed);
+    Box::pin(strangers(engine, owner, &mut observed, names)).await?;
+    Ok((desired, observed))
 }
 
 /// Makes the engine what the manifest wants, once.

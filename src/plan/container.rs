@@ -1,6 +1,6 @@
 //! What named containers need: created, changed in place, started, replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
 use crate::label::{self, Kind};
 use crate::observed::{self, RunState};
-use crate::spec::{Binding, Class, ContainerSpec, Difference};
+use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
@@ -18,9 +18,9 @@ mod in_place;
 mod room;
 
 pub use compare::inherit;
-use compare::{differences, explain, image_change};
+use compare::{differences, explain, image_change, is_replaced, obstacle};
 use in_place::{in_place, wake};
-use room::{Move, given_up, make_room, order};
+use room::{Move, given_up, holders, make_room, order, stop_holders};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
@@ -31,10 +31,13 @@ pub const PREVIOUS: &str = ".prev";
 pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
     let desired = draft.desired;
     let moves = make_room(draft);
-    for name in order(draft) {
+    let holders = holders(draft);
+    let mut planned = BTreeSet::new();
+    for name in order(draft, &holders) {
         let Some(container) = desired.containers.get(name) else {
             continue;
         };
+        stop_holders(draft, name, (&holders, &planned), &mut freed);
         let first = draft.steps.len();
         one(draft, name, container, &freed, &moves);
         let replaced = draft.steps[first..]
@@ -44,6 +47,7 @@ pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
         if let Some(step) = replaced {
             freed.extend(given_up(draft, name).map(|binding| (binding.clone(), step)));
         }
+        planned.insert(name);
     }
 }
 
@@ -54,7 +58,7 @@ fn one(
     freed: &BTreeMap<Binding, u32>,
     moves: &[Move],
 ) {
-    let (mut live, mut leftovers) = candidates(draft.observed, name, &container.engine_name);
+    let (mut live, mut leftovers) = candidates(draft, name, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];
@@ -153,15 +157,11 @@ fn dependencies(container: &Container) -> Vec<Made> {
 
 /// Picks the container that is the resource now, and what interrupted replacements left beside it.
 fn candidates<'o>(
-    observed: &'o observed::Observed,
+    draft: &Draft<'o>,
     name: &str,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found: Vec<_> = observed
-        .containers
-        .values()
-        .filter(|container| container.mark.kind == Kind::Container && container.mark.name == name)
-        .collect();
+    let mut found = draft.live.get(name).cloned().unwrap_or_default();
     let rank = |container: &&observed::Container| match container.name.strip_prefix(engine_name) {
         Some("") => 0,
         // The old one was a working container; the new one has proved nothing yet.
@@ -315,36 +315,6 @@ fn compare(
     if draft.steps.len() == before {
         draft.unchanged(ResourceKind::Container, name);
     }
-}
-
-/// Says whether a container has to be replaced.
-fn is_replaced(draft: &Draft<'_>, container: &Container, live: &observed::Container) -> bool {
-    image_change(draft, container, live, "").is_some()
-        || differences(container, live)
-            .iter()
-            .any(|difference| difference.class == Class::Create || obstacle(live, difference).is_some())
-}
-
-/// Returns why the engine cannot make a difference go away that could otherwise be changed in place.
-fn obstacle(live: &observed::Container, difference: &Difference) -> Option<String> {
-    let Difference { field, from, to, .. } = difference;
-    let limits = [
-        "resources.memory",
-        "resources.memorySwap",
-        "resources.reservation",
-        "resources.cpus",
-    ];
-    if to.is_null() && limits.contains(&field.as_str()) {
-        return Some(format!(
-            "the engine cannot unset {field} of a container that exists"
-        ));
-    }
-    let alone = live
-        .applied
-        .as_ref()
-        .is_some_and(|applied| applied.networks.is_empty());
-    (alone && from.is_null() && field.starts_with("network."))
-        .then(|| "a container that was made without a network cannot join one".to_owned())
 }
 
 fn rename(draft: &mut Draft<'_>, name: &str, live: &observed::Container, to: &str, needs: Vec<u32>) -> u32 {

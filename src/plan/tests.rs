@@ -299,6 +299,7 @@ fn a_stranger_under_our_name_is_blocked_and_named() {
         kind: "container",
         name: owner().object("a"),
         who: "a container that aishell did not make".to_owned(),
+        late: false,
     });
     let plan = planned(&format!("a: {ONE}"), &observed);
     assert!(plan.steps.is_empty());

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::{Next, call, failure, unexpected};
 use crate::call::{Answer, Call, Create};
 use crate::engine::EngineError;
-use crate::label::{Kind, Mark, OwnedId};
+use crate::label::{self, Kind, Labels, Mark, OwnedId};
 use crate::observed::RunState;
 use crate::report::Failure;
 
 /// How long a created job may wait for its start before it counts as abandoned, in seconds.
 const ABANDONED: i64 = 15;
 /// How long to wait between two looks at somebody else's job.
-pub(super) const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(200);
 /// How many looks an ended job is given: whoever started it may be about to read its result.
 const GRACE: u32 = 10;
 /// How often a name may be taken by something that cannot be seen, [`GHOST`] apart: the engine reserves a name
@@ -143,7 +143,16 @@ impl Acquire {
     }
 }
 
-pub(super) fn is_abandoned(created: &str, now: Timestamp) -> bool {
+/// Returns the proof for a job of the same owner that does not run, found where its work is done: whoever ran it was
+/// killed before the last request.
+pub(super) fn leftover(reply: &crate::call::ContainerReply, labels: &Labels) -> Option<OwnedId> {
+    let mark = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job)?;
+    let ours = Some(&mark.manifest) == labels.get(label::MANIFEST)
+        && mark.project.as_ref() == labels.get(label::PROJECT);
+    (ours && !reply.state.is_alive()).then(|| OwnedId::new(&reply.id, &mark))
+}
+
+fn is_abandoned(created: &str, now: Timestamp) -> bool {
     // A time that cannot be read is no reason to wait for ever.
     created
         .parse::<Timestamp>()

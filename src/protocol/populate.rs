@@ -15,7 +15,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::job::{Acquire, Acquired};
+use super::job::{self, Acquire, Acquired};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Content, Create, File};
 use crate::engine::EngineError;
@@ -76,6 +76,7 @@ pub(super) struct Populate {
 enum At {
     Volume,
     Check,
+    Leftover,
     Acquire(Box<Acquire>),
     FollowTheirs(String),
     Restamp(OwnedId),
@@ -267,6 +268,7 @@ impl Protocol for Populate {
                 labels: self.work.labels.clone(),
             }),
             At::Check | At::Recheck(_) | At::VouchTaken(_) => inspect(&self.work.receipt_name),
+            At::Leftover => inspect(&self.work.job_name),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
@@ -310,7 +312,11 @@ impl Protocol for Populate {
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
             (At::Volume, Ok(Answer::Volume(reply))) => self.judge_volume(&reply),
-            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Done,
+            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Leftover,
+            (At::Leftover, Ok(Answer::Container(reply))) => {
+                job::leftover(&reply, &self.work.job).map_or(At::Done, At::Sweep)
+            }
+            (At::Leftover, Err(_)) if gone => At::Done,
             (At::Check, Ok(Answer::Container(_))) => self.begin(),
             (At::Check, Err(_)) if gone => self.begin(),
             (At::Acquire(mut acquire), result) => {
@@ -380,7 +386,8 @@ impl Protocol for Populate {
             (At::Unvouch(job, _), Ok(_)) => At::Vouch(job),
             (At::Unvouch(job, _), Err(_)) if gone => At::Vouch(job),
             (At::Sweep(_), Ok(_)) => At::Done,
-            (At::Sweep(_), Err(_)) if gone => At::Done,
+            // Somebody else has removed it, or is about to.
+            (At::Sweep(_), Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::Exhibit(job, failure), Ok(Answer::Container(reply))) => {
                 match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job) {
                     Some(mark) => At::RemoveExhibit(job, OwnedId::new(&reply.id, &mark), failure),

@@ -10,18 +10,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::job::{LOOK, is_abandoned};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::{self, Kind, Mark, OwnedId};
-use crate::observed::{Health, RunState};
+use crate::label::{self, Mark, OwnedId};
+use crate::observed::{Health, ImageReply, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
 
 #[cfg(test)]
 mod tests;
 
+/// How long the engine gives a container to stop unless it is told, in seconds.
+const STOP: u32 = 10;
+/// How long everything else of a replacement takes before the new one is started, in seconds.
+const MARGIN: u32 = 2;
+/// How long to wait between two looks at whoever has the name of the new one, in milliseconds.
+const LOOK_MILLIS: u32 = 200;
 /// How long the new container must have run before the old one goes.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -35,6 +40,8 @@ pub(super) struct Replace {
     /// What has been done to the old one.
     done: Touched,
     new: String,
+    /// How often whoever has the name of the new one was looked at.
+    looks: u32,
     at: At,
 }
 
@@ -43,8 +50,9 @@ enum At {
     Home,
     Create,
     Taken,
-    TakenWait,
-    RemoveStale(OwnedId),
+    Judge(Box<ContainerReply>),
+    Wait,
+    Clear(OwnedId),
     Connect(usize),
     Unpause,
     Stop,
@@ -88,6 +96,7 @@ impl Replace {
             found,
             done: Touched::Nothing,
             new: String::new(),
+            looks: 0,
             at: At::Look,
         }
     }
@@ -138,6 +147,41 @@ impl Replace {
     }
 }
 
+impl Replace {
+    /// Returns the proof that whoever has the name of the new one was created for the same by another aishell, and
+    /// not started. A copy of ours has the same labels, so those of its image decide.
+    fn rival(&self, reply: &ContainerReply, image: &ImageReply) -> Option<OwnedId> {
+        let mark = Mark::read_container(&reply.labels, &image.image.labels)?;
+        let same = |label: &str| reply.labels.get(label) == self.work.create.labels.get(label);
+        let ours = [label::MANIFEST, label::PROJECT, label::KIND, label::NAME]
+            .into_iter()
+            .all(same);
+        let waits = reply.state == RunState::Created && mark.uid != self.old.uid();
+        (ours && waits).then(|| OwnedId::new(&reply.id, &mark))
+    }
+
+    fn judge(&self, reply: &ContainerReply, image: &ImageReply) -> At {
+        match self.rival(reply, image) {
+            // Whoever is at work stops the old one first; whoever was killed never comes to the end of that.
+            Some(rival) if self.looks > self.patience() => At::Clear(rival),
+            Some(_) => At::Wait,
+            None => self.taken(),
+        }
+    }
+
+    fn patience(&self) -> u32 {
+        let stop = self.work.create.spec.stop.timeout.unwrap_or(STOP);
+        stop.saturating_add(MARGIN).saturating_mul(1000 / LOOK_MILLIS)
+    }
+
+    fn taken(&self) -> At {
+        At::Failed(Failure::new(format!(
+            "another container is called {}; it was left alone, and so was the old one",
+            self.next_name()
+        )))
+    }
+}
+
 impl Protocol for Replace {
     fn next(&self) -> Next {
         let old = || self.old.clone();
@@ -160,9 +204,12 @@ impl Protocol for Replace {
             At::Taken => call(Call::InspectContainer {
                 container: self.next_name(),
             }),
-            At::TakenWait => Next::Wait(LOOK),
-            At::RemoveStale(stale) => call(Call::RemoveContainer {
-                container: stale.clone(),
+            At::Judge(reply) => call(Call::InspectImage {
+                image: reply.image_id.clone(),
+            }),
+            At::Wait => Next::Wait(Duration::from_millis(u64::from(LOOK_MILLIS))),
+            At::Clear(rival) => call(Call::RemoveContainer {
+                container: rival.clone(),
                 volumes: true,
             }),
             At::Connect(index) => match self.work.connect.get(*index) {
@@ -217,14 +264,15 @@ impl Protocol for Replace {
     }
 
     fn waited(&mut self) {
-        match self.at {
-            At::Settle => self.at = At::Settled,
-            At::TakenWait => self.at = At::Taken,
-            _ => {}
+        if matches!(self.at, At::Settle) {
+            self.at = At::Settled;
+        } else if matches!(self.at, At::Wait) {
+            self.looks += 1;
+            self.at = At::Create;
         }
     }
 
-    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
+    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
@@ -235,11 +283,17 @@ impl Protocol for Replace {
                 self.new = id;
                 self.connect(0)
             }
+            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now, or
+            // the engine was still making it when whoever asked for it was killed.
             (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
-            (At::Taken, Ok(Answer::Container(reply))) => self.taken(&reply, now),
-            // Whoever had the name may have replaced the old one.
-            (At::Taken | At::RemoveStale(_), Err(_)) if gone => At::Look,
-            (At::RemoveStale(_), Ok(_)) => At::Look,
+            (At::Taken, Ok(Answer::Container(reply))) => At::Judge(reply),
+            // Its name is reserved before it can be seen, and free again before it is gone.
+            (At::Taken, Err(_)) if gone && self.looks <= self.patience() => At::Wait,
+            (At::Taken, Err(_)) if gone => self.taken(),
+            (At::Judge(reply), Ok(Answer::Image(image))) => self.judge(&reply, &image),
+            (At::Clear(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                At::Create
+            }
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;
@@ -265,7 +319,8 @@ impl Protocol for Replace {
                 At::RollBack(Back::RemoveNew, reason)
             }
             (At::Commit, Ok(_)) => At::Done,
-            (At::Commit, Err(_)) if gone => At::Done,
+            // Somebody else has removed it, or is about to.
+            (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
@@ -281,31 +336,6 @@ impl Protocol for Replace {
 }
 
 impl Replace {
-    /// Decides about the container that has the name of the new one. What a cut replacement left is removed before;
-    /// but a request that was under way when its sender was killed may have been carried out since.
-    fn taken(&self, reply: &ContainerReply, now: Timestamp) -> At {
-        let mark = Mark::read(&reply.labels);
-        let asked = &self.work.create.labels;
-        let ours = mark.filter(|mark| {
-            mark.kind == Kind::Container
-                // A container of a committed copy has every label of the original.
-                && mark.uid != self.old.uid()
-                && Some(&mark.name) == asked.get(label::NAME)
-                && mark.project.as_ref() == asked.get(label::PROJECT)
-                && reply.state == RunState::Created
-        });
-        match ours {
-            Some(mark) if is_abandoned(&reply.created, now) => {
-                At::RemoveStale(OwnedId::new(&reply.id, &mark))
-            }
-            Some(_) => At::TakenWait,
-            None => At::Failed(Failure::new(format!(
-                "another container is called {}; it was left alone, and so was the old one",
-                self.next_name()
-            ))),
-        }
-    }
-
     /// Says whether the new container has settled: neither its creation nor its start proves that it works.
     fn verdict(&self, reply: &ContainerReply) -> Result<(), Failure> {
         let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };

@@ -83,3 +83,20 @@ async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
     let kept = |call: &Call| !matches!(call, Call::RemoveContainer { volumes: true, .. });
     assert!(engine.calls().iter().all(kept));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_one_that_appears_after_the_look_and_is_never_started_makes_room() {
+    let next = format!("{NAME}.next");
+    let world = World::new()
+        .with_container(&create(NAME, "old", &spec()))
+        .started(NAME)
+        .with_container(&create(&next, "of another", &spec()));
+    let engine = MemoryEngine::new(world);
+    replace(&engine, spec()).await.expect("a replacement");
+    let world = engine.world();
+    assert!(world.container(&next).is_none());
+    assert_eq!(
+        world.container(NAME).expect("the new container").state(),
+        RunState::Running
+    );
+}
