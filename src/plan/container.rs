@@ -25,13 +25,28 @@ pub const PREVIOUS: &str = ".prev";
 
 /// Plans every container of the manifest.
 pub(super) fn all(draft: &mut Draft<'_>, freed: &BTreeMap<Binding, u32>) {
-    for (name, container) in &draft.desired.containers {
-        one(draft, name, container, freed);
+    let (desired, observed) = (draft.desired, draft.observed);
+    // Gathered once: a look at all of them for each of them would be the square of their number.
+    let mut named: BTreeMap<&str, Vec<&observed::Container>> = BTreeMap::new();
+    for container in observed.containers.values() {
+        if container.mark.kind == Kind::Container {
+            named.entry(&container.mark.name).or_default().push(container);
+        }
+    }
+    for (name, container) in &desired.containers {
+        let found = named.remove(name.as_str()).unwrap_or_default();
+        one(draft, name, container, found, freed);
     }
 }
 
-fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMap<Binding, u32>) {
-    let (live, leftovers) = candidates(draft.observed, name, &container.engine_name);
+fn one(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    found: Vec<&observed::Container>,
+    freed: &BTreeMap<Binding, u32>,
+) {
+    let (live, leftovers) = candidates(found, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];
@@ -117,15 +132,9 @@ fn dependencies(container: &Container) -> Vec<Made> {
 
 /// Picks the container that is the resource now, and what interrupted replacements left beside it.
 fn candidates<'o>(
-    observed: &'o observed::Observed,
-    name: &str,
+    mut found: Vec<&'o observed::Container>,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found: Vec<_> = observed
-        .containers
-        .values()
-        .filter(|container| container.mark.kind == Kind::Container && container.mark.name == name)
-        .collect();
     let rank = |container: &&observed::Container| match container.name.strip_prefix(engine_name) {
         Some("") => 0,
         // The old one was a working container; the new one has proved nothing yet.
