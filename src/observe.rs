@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 
 use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::engine::{Engine, EngineError};
@@ -86,10 +87,15 @@ pub async fn observe(
     let replies = inspect_containers(engine, &ours).await?;
     let used: BTreeSet<String> = replies.iter().map(|(reply, _)| reply.image_id.clone()).collect();
     let images = inspect_images(engine, &used).await?;
-    for (reply, mark) in replies {
-        let container = container(reply, mark, &images);
-        observed.containers.insert(container.name.clone(), container);
-    }
+    let mut containers: Vec<Container> = replies
+        .into_iter()
+        .map(|(reply, mark)| container(reply, mark, &images))
+        .collect();
+    leave_out_copies(&mut containers);
+    observed.containers = containers
+        .into_iter()
+        .map(|container| (container.name.clone(), container))
+        .collect();
     Ok(observed)
 }
 
@@ -268,6 +274,24 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
     }
 }
 
+/// Leaves out what only has the labels of a container of ours: whoever made it copied them, or made it from a commit of
+/// ours and removed that image, which would tell.
+fn leave_out_copies(containers: &mut Vec<Container>) {
+    containers.retain(|container| {
+        container.image.is_some()
+            || container
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.image == container.spec.image)
+    });
+    containers.sort_by_cached_key(|container| {
+        let created = container.created.parse::<Timestamp>().ok();
+        (created, container.id.clone())
+    });
+    let mut seen = BTreeSet::new();
+    containers.retain(|container| seen.insert(container.mark.uid.clone()));
+}
+
 fn receipt(listed: &ListedContainer, mark: Mark) -> Option<Receipt> {
     // A receipt vouches for a volume only while it holds on to it.
     let volume = format!("aishell-harness-{}", mark.key.short());
@@ -399,5 +423,59 @@ pub(crate) fn inspected_network(answer: Answer) -> Option<NetworkReply> {
         Some(network)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Key, KeyKind};
+    use crate::observed::RunState;
+
+    fn container(id: &str, uid: &str, created: &str) -> Container {
+        let mut labels = label::shared("demo", Kind::Container, "api", &Key::of(KeyKind::Container, &1));
+        labels.insert(label::UID.to_owned(), uid.to_owned());
+        let mark = Mark::read(&labels).expect("complete labels");
+        Container {
+            id: OwnedId::new(id, &mark),
+            mark,
+            name: id.to_owned(),
+            state: RunState::Running,
+            image: Some(Arc::default()),
+            image_id: String::new(),
+            spec: ContainerSpec::default(),
+            applied: Some(ContainerSpec::default()),
+            created: created.to_owned(),
+            started: None,
+            health: None,
+            restarts: 0,
+            error: None,
+            network_ids: BTreeMap::new(),
+        }
+    }
+
+    fn left(mut containers: Vec<Container>) -> Vec<String> {
+        leave_out_copies(&mut containers);
+        containers.into_iter().map(|container| container.name).collect()
+    }
+
+    #[test]
+    fn of_containers_with_one_identifier_the_first_is_ours() {
+        let containers = vec![
+            container("copy", "u1", "2026-01-01T00:00:00.51Z"),
+            container("original", "u1", "2026-01-01T00:00:00.5Z"),
+            container("other", "u2", "2026-01-02T00:00:00Z"),
+        ];
+        assert_eq!(left(containers), ["original", "other"]);
+    }
+
+    #[test]
+    fn labels_that_an_image_gave_and_that_is_gone_are_not_the_containers_own() {
+        let mut ours = container("ours", "u1", "");
+        ours.image = None;
+        let mut backup = container("backup", "u2", "");
+        backup.image = None;
+        backup.spec.image = "backup:1".to_owned();
+        assert_eq!(left(vec![ours, backup]), ["ours"]);
     }
 }

@@ -92,14 +92,14 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
     let mut plan = first.plan;
     let mut done: Vec<Done> = Vec::new();
     for _ in 0..ROUNDS {
-        if plan.steps.is_empty() || stop.is_wished() {
+        let round = untried(&plan, &done);
+        if round.steps.is_empty() || stop.is_wished() {
             break;
         }
-        listener.planned(&plan);
-        let outcomes = apply(&plan, engine, listener, stop).await;
-        let failed = outcomes.iter().any(|done| done.outcome != Outcome::Done);
+        listener.planned(&round);
+        let outcomes = apply(&round, engine, listener, stop).await;
         append(&mut done, outcomes);
-        let more = !plan.unknown.is_empty() && !failed;
+        let more = !plan.unknown.is_empty();
         match look(engine, subject).await {
             Ok(look) => plan = look.plan,
             Err(error) => return Ok(report(plan, done, stop, Some(&error))),
@@ -109,6 +109,25 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
         }
     }
     Ok(report(plan, done, stop, None))
+}
+
+/// Returns a plan without what has failed in this pass, and without what needs that: once is enough.
+fn untried(plan: &Plan, done: &[Done]) -> Plan {
+    let mut left_out = BTreeSet::new();
+    let mut plan = plan.clone();
+    plan.steps.retain(|step| {
+        let failed = done.iter().any(|done| {
+            done.outcome != Outcome::Done
+                && done.step.resource == step.resource
+                && done.step.action == step.action
+        });
+        let out = failed || step.needs.iter().any(|need| left_out.contains(need));
+        if out {
+            left_out.insert(step.id);
+        }
+        !out
+    });
+    plan
 }
 
 /// Adds the outcomes of one more round; step numbers go on counting.
