@@ -20,6 +20,7 @@ mod drift;
 mod engine;
 mod failure;
 mod harness;
+mod memory;
 mod replace;
 mod strangers;
 

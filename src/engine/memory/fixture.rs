@@ -4,6 +4,7 @@ use super::nature::{Fate, Job, Nature};
 use super::world::{Image, World};
 use crate::call::{Content, Create};
 use crate::label::Labels;
+use crate::observed::ImageReply;
 
 use crate::spec::ContainerSpec;
 
@@ -20,6 +21,14 @@ impl Blueprint {
         Self::default()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .command(&["bash"])
+    }
+
+    /// Returns an image with the labels and the configuration of another one.
+    pub fn of(reply: &ImageReply) -> Self {
+        let mut image = Image::default();
+        image.reply.config.clone_from(&reply.config);
+        image.reply.image.labels.clone_from(&reply.image.labels);
+        Self(image)
     }
 
     /// Adds a variable.

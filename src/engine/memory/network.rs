@@ -78,8 +78,9 @@ impl World {
                 "network-scoped alias is supported only for containers in user defined networks",
             ));
         }
+        let recent = self.recent;
         let subject = self.at_mut(&id)?;
-        if subject.attachments.contains_key("none") && name != "none" {
+        if known.is_some() && subject.attachments.contains_key("none") && name != "none" {
             return Err(refused(PRIVATE));
         }
         let present = subject
@@ -95,10 +96,13 @@ impl World {
         if present {
             return Ok(());
         }
-        let attachment = Attachment {
-            network: known.filter(|_| alive),
+        let mut attachment = Attachment {
+            network: known.clone().filter(|_| alive),
             aliases: endpoint.aliases.clone(),
         };
+        if known.is_some() && !builtin && !recent {
+            attachment.answer_to(subject.reply.spec.hostname.as_deref());
+        }
         if let Some(known) = &attachment.network {
             self.network_users.add(known, &id);
             self.at_mut(&id)?.endpoints.insert(known.clone());
@@ -143,10 +147,14 @@ impl World {
                 None => self.network_id(&name)?,
             };
             self.network_users.add(&network, id);
+            let builtin = self.networks[&network].builtin || self.recent;
             let subject = self.at_mut(id)?;
             subject.endpoints.insert(network.clone());
             if let Some(attachment) = subject.attachments.get_mut(&name) {
                 attachment.network = Some(network);
+                if !builtin {
+                    attachment.answer_to(subject.reply.spec.hostname.as_deref());
+                }
             }
         }
         Ok(())
@@ -197,5 +205,17 @@ impl World {
             },
         )]
         .into()
+    }
+}
+
+impl Attachment {
+    /// Adds the host name to the aliases, as engines before 25 do with one that was asked for.
+    fn answer_to(&mut self, hostname: Option<&str>) {
+        if let Some(hostname) = hostname
+            && !self.aliases.iter().any(|alias| alias == hostname)
+        {
+            self.aliases.push(hostname.to_owned());
+            self.aliases.sort();
+        }
     }
 }

@@ -210,7 +210,10 @@ impl World {
                 Ok(Answer::Container(Box::new(self.at(&id)?.shown())))
             }
             Call::InspectImage { image } => {
-                Ok(Answer::Image(Box::new(self.find_image(image)?.reply.clone())))
+                let mut reply = self.find_image(image)?.reply.clone();
+                // An entrypoint that was cleared is kept as such, and shown as none.
+                reply.config.entrypoint = reply.config.entrypoint.filter(|words| !words.is_empty());
+                Ok(Answer::Image(Box::new(reply)))
             }
             Call::InspectVolume { volume } => Ok(Answer::Volume(self.find_volume(volume)?.reply.clone())),
             Call::InspectNetwork { network } => {
