@@ -1,6 +1,6 @@
 //! Carrying out a plan: walk it, gather outcomes, decide nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
@@ -10,7 +10,11 @@ use crate::engine::Engine;
 use crate::progress::{Event, Progress};
 use crate::protocol;
 use crate::report::{Done, Failure, Outcome};
-use crate::step::{Action, Plan, Step};
+use crate::step::{Action, Plan, Resource, Step};
+
+mod queue;
+
+use queue::Queue;
 
 /// How many pulls, builds and installs are under way at once.
 const HEAVY: usize = 2;
@@ -67,31 +71,27 @@ pub async fn apply<L: Listener + ?Sized + 'static>(
     listener: &std::sync::Arc<L>,
     stop: &Stop,
 ) -> Vec<Done> {
-    let mut waiting: BTreeMap<u32, &Step> = plan.steps.iter().map(|step| (step.id, step)).collect();
-    let mut succeeded = BTreeSet::new();
+    let steps: BTreeMap<u32, &Step> = plan.steps.iter().map(|step| (step.id, step)).collect();
+    let mut queue = Queue::new(&plan.steps, is_heavy);
     let mut ended: BTreeMap<u32, Done> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
     let (mut heavy, mut light) = (0, 0);
     loop {
-        skip(&mut waiting, &mut ended, stop.is_wished(), listener.as_ref());
-        let ready: Vec<u32> = waiting
-            .values()
-            .filter(|step| step.needs.iter().all(|need| succeeded.contains(need)))
-            .map(|step| step.id)
-            .collect();
-        for id in ready {
-            let (used, limit) = if waiting.get(&id).is_some_and(|step| is_heavy(step)) {
-                (&mut heavy, HEAVY)
-            } else {
-                (&mut light, LIGHT)
-            };
-            if *used == limit {
-                continue;
+        if stop.is_wished() {
+            for step in queue.clear() {
+                let done = skipped(step, "interrupted".to_owned());
+                listener.finished(&done);
+                ended.insert(step.id, done);
             }
-            let Some(step) = waiting.remove(&id) else { continue };
-            *used += 1;
-            listener.started(step);
-            running.push(carry_out(step, engine, listener));
+        }
+        for (is_heavy, used, limit) in [(true, &mut heavy, HEAVY), (false, &mut light, LIGHT)] {
+            while *used < limit
+                && let Some(step) = queue.take(is_heavy)
+            {
+                *used += 1;
+                listener.started(step);
+                running.push(carry_out(step, engine, listener));
+            }
         }
         let Some(done) = running.next().await else { break };
         if is_heavy(&done.step) {
@@ -99,53 +99,35 @@ pub async fn apply<L: Listener + ?Sized + 'static>(
         } else {
             light -= 1;
         }
-        if done.outcome == Outcome::Done {
-            succeeded.insert(done.step.id);
-        }
         listener.finished(&done);
+        if done.outcome == Outcome::Done {
+            queue.done(done.step.id);
+        } else if let Some(failed) = steps.get(&done.step.id) {
+            for (step, missing) in queue.abandon(failed) {
+                let how = if missing.id == failed.id {
+                    done.outcome
+                } else {
+                    Outcome::Skipped
+                };
+                let Resource { kind, name } = &missing.resource;
+                let why = format!("needs {} {name}, which {}", kind.as_str(), word(how));
+                let done = skipped(step, why);
+                listener.finished(&done);
+                ended.insert(step.id, done);
+            }
+        }
         ended.insert(done.step.id, done);
     }
     ended.into_values().collect()
 }
 
-/// Ends steps that cannot begin any more.
-fn skip(
-    waiting: &mut BTreeMap<u32, &Step>,
-    ended: &mut BTreeMap<u32, Done>,
-    stopping: bool,
-    listener: &(impl Listener + ?Sized),
-) {
-    loop {
-        let next = waiting.values().find_map(|step| {
-            if stopping {
-                return Some((step.id, "interrupted".to_owned()));
-            }
-            let failed = step
-                .needs
-                .iter()
-                .filter_map(|need| ended.get(need))
-                .find(|done| done.outcome != Outcome::Done)?;
-            let resource = &failed.step.resource;
-            Some((
-                step.id,
-                format!(
-                    "needs {} {}, which {}",
-                    resource.kind.as_str(),
-                    resource.name,
-                    word(failed.outcome)
-                ),
-            ))
-        });
-        let Some((id, message)) = next else { return };
-        let Some(step) = waiting.remove(&id) else { return };
-        let done = Done {
-            step: step.clone(),
-            outcome: Outcome::Skipped,
-            seconds: 0.0,
-            error: Some(Failure::new(message)),
-        };
-        listener.finished(&done);
-        ended.insert(id, done);
+/// Returns the outcome of a step that cannot begin any more.
+fn skipped(step: &Step, why: String) -> Done {
+    Done {
+        step: step.clone(),
+        outcome: Outcome::Skipped,
+        seconds: 0.0,
+        error: Some(Failure::new(why)),
     }
 }
 

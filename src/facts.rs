@@ -97,6 +97,15 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         Vec::new()
     });
     problems.extend(sensitive_binds(loaded, host, &project));
+    if project.to_str().is_none() {
+        problems.push(Problem {
+            place: source.place("project"),
+            ..Problem::new(format!(
+                "the path of the project, {}, is not UTF-8; labels and mounts cannot name it",
+                project.display()
+            ))
+        });
+    }
     if !problems.is_empty() {
         return Err(problems);
     }

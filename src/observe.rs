@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 
 use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::engine::{Engine, EngineError};
@@ -86,10 +87,15 @@ pub async fn observe(
     let replies = inspect_containers(engine, &ours).await?;
     let used: BTreeSet<String> = replies.iter().map(|(reply, _)| reply.image_id.clone()).collect();
     let images = inspect_images(engine, &used).await?;
-    for (reply, mark) in replies {
-        let container = container(reply, mark, &images);
-        observed.containers.insert(container.name.clone(), container);
-    }
+    let mut containers: Vec<Container> = replies
+        .into_iter()
+        .map(|(reply, mark)| container(reply, mark, &images))
+        .collect();
+    leave_out_copies(&mut containers);
+    observed.containers = containers
+        .into_iter()
+        .map(|container| (container.name.clone(), container))
+        .collect();
     Ok(observed)
 }
 
@@ -128,9 +134,13 @@ pub async fn everyone(engine: &impl Engine) -> Result<(EngineInfo, Vec<Container
 /// As [`observe`].
 pub async fn strangers(
     engine: &impl Engine,
+    owner: &Owner,
     observed: &mut Observed,
     names: Vec<(ResourceKind, String)>,
 ) -> Result<(), EngineError> {
+    let images = &observed.images;
+    let no_labels = Labels::new();
+    let no_labels = &no_labels;
     let found: Vec<Option<Stranger>> = stream::iter(names)
         .map(|(kind, name)| async move {
             match kind {
@@ -141,12 +151,25 @@ pub async fn strangers(
                     let reply = found(ask(engine, call, inspected_container).await)?;
                     // An id that starts like the name would answer too.
                     let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| stranger("container", name, &reply.labels, &reply.spec.image)))
+                    Ok(reply.map(|reply| {
+                        let inherited = images
+                            .get(&reply.image_id)
+                            .map_or(no_labels, |image| &image.labels);
+                        let late = Mark::read_container(&reply.labels, inherited)
+                            .is_some_and(|mark| mark.kind == Kind::Receipt || owner.owns(&mark));
+                        Stranger {
+                            late,
+                            ..stranger("container", name, &reply.labels, &reply.spec.image)
+                        }
+                    }))
                 }
                 ResourceKind::Volume => {
                     let call = Call::InspectVolume { volume: name.clone() };
                     let reply = found(ask(engine, call, inspected_volume).await)?;
-                    Ok(reply.map(|reply| stranger("volume", name, &reply.labels, "")))
+                    Ok(reply.map(|reply| Stranger {
+                        late: volume(reply.clone(), owner).is_some(),
+                        ..stranger("volume", name, &reply.labels, "")
+                    }))
                 }
                 ResourceKind::Network => {
                     let call = Call::InspectNetwork {
@@ -154,7 +177,10 @@ pub async fn strangers(
                     };
                     let reply = found(ask(engine, call, inspected_network).await)?;
                     let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| stranger("network", name, &reply.labels, "")))
+                    Ok(reply.map(|reply| Stranger {
+                        late: network(reply.clone(), owner).is_some(),
+                        ..stranger("network", name, &reply.labels, "")
+                    }))
                 }
                 ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
             }
@@ -268,6 +294,24 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
     }
 }
 
+/// Leaves out what only has the labels of a container of ours: whoever made it copied them, or made it from a commit of
+/// ours and removed that image, which would tell.
+fn leave_out_copies(containers: &mut Vec<Container>) {
+    containers.retain(|container| {
+        container.image.is_some()
+            || container
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.image == container.spec.image)
+    });
+    containers.sort_by_cached_key(|container| {
+        let created = container.created.parse::<Timestamp>().ok();
+        (created, container.id.clone())
+    });
+    let mut seen = BTreeSet::new();
+    containers.retain(|container| seen.insert(container.mark.uid.clone()));
+}
+
 fn receipt(listed: &ListedContainer, mark: Mark) -> Option<Receipt> {
     // A receipt vouches for a volume only while it holds on to it.
     let volume = format!("aishell-harness-{}", mark.key.short());
@@ -327,7 +371,12 @@ fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> S
         None if image.is_empty() => format!("a {kind} that aishell did not make"),
         None => format!("a {kind} that aishell did not make (image {image})"),
     };
-    Stranger { kind, name, who }
+    Stranger {
+        kind,
+        name,
+        who,
+        late: false,
+    }
 }
 
 fn engine_info(answer: Answer) -> Option<EngineInfo> {
@@ -399,5 +448,59 @@ pub(crate) fn inspected_network(answer: Answer) -> Option<NetworkReply> {
         Some(network)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Key, KeyKind};
+    use crate::observed::RunState;
+
+    fn container(id: &str, uid: &str, created: &str) -> Container {
+        let mut labels = label::shared("demo", Kind::Container, "api", &Key::of(KeyKind::Container, &1));
+        labels.insert(label::UID.to_owned(), uid.to_owned());
+        let mark = Mark::read(&labels).expect("complete labels");
+        Container {
+            id: OwnedId::new(id, &mark),
+            mark,
+            name: id.to_owned(),
+            state: RunState::Running,
+            image: Some(Arc::default()),
+            image_id: String::new(),
+            spec: ContainerSpec::default(),
+            applied: Some(ContainerSpec::default()),
+            created: created.to_owned(),
+            started: None,
+            health: None,
+            restarts: 0,
+            error: None,
+            network_ids: BTreeMap::new(),
+        }
+    }
+
+    fn left(mut containers: Vec<Container>) -> Vec<String> {
+        leave_out_copies(&mut containers);
+        containers.into_iter().map(|container| container.name).collect()
+    }
+
+    #[test]
+    fn of_containers_with_one_identifier_the_first_is_ours() {
+        let containers = vec![
+            container("copy", "u1", "2026-01-01T00:00:00.51Z"),
+            container("original", "u1", "2026-01-01T00:00:00.5Z"),
+            container("other", "u2", "2026-01-02T00:00:00Z"),
+        ];
+        assert_eq!(left(containers), ["original", "other"]);
+    }
+
+    #[test]
+    fn labels_that_an_image_gave_and_that_is_gone_are_not_the_containers_own() {
+        let mut ours = container("ours", "u1", "");
+        ours.image = None;
+        let mut backup = container("backup", "u2", "");
+        backup.image = None;
+        backup.spec.image = "backup:1".to_owned();
+        assert_eq!(left(vec![ours, backup]), ["ours"]);
     }
 }

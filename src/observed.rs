@@ -227,6 +227,8 @@ pub struct Stranger {
     pub name: String,
     /// Whose it is, in a person's words.
     pub who: String,
+    /// Whether it is the owner's after all, and was not listed: it was made between the listing and this look.
+    pub late: bool,
 }
 
 impl RunState {

@@ -60,7 +60,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     network::private(&mut draft);
     volume::data(&mut draft);
     let orphans = prune::containers(&mut draft);
-    container::all(&mut draft, &orphans);
+    container::all(&mut draft, orphans);
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
     draft.finish(manifest.clone())
@@ -108,6 +108,8 @@ struct Draft<'a> {
     notes: Vec<String>,
     /// What others wait for, by what it makes.
     makers: BTreeMap<Made, Maker>,
+    /// The containers of the owner by the resource they are, so that planning grows with their number and no faster.
+    live: BTreeMap<&'a str, Vec<&'a crate::observed::Container>>,
 }
 
 /// Something that other steps may need.
@@ -161,6 +163,7 @@ impl<'a> Draft<'a> {
             unchanged: Vec::new(),
             notes: desired.notes.clone(),
             makers: BTreeMap::new(),
+            live: by_resource(observed),
         }
     }
 
@@ -246,6 +249,7 @@ impl<'a> Draft<'a> {
             unchanged,
             notes,
             makers: _,
+            live: _,
         } = self;
         let manifest = ManifestInfo {
             key: desired.key.as_str().to_owned(),
@@ -261,6 +265,16 @@ impl<'a> Draft<'a> {
             notes,
         }
     }
+}
+
+fn by_resource(observed: &Observed) -> BTreeMap<&str, Vec<&crate::observed::Container>> {
+    let mut live: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for container in observed.containers.values() {
+        if container.mark.kind == Kind::Container {
+            live.entry(&container.mark.name).or_default().push(container);
+        }
+    }
+    live
 }
 
 /// What a resource has to wait for.
@@ -280,9 +294,9 @@ fn resource(kind: ResourceKind, name: &str) -> Resource {
     }
 }
 
-/// Returns the labels of a job.
+/// Returns the labels of a job: its name is a mutex for everybody, and who started it takes care of it.
 fn job_labels(desired: &Desired, name: &str, key: &crate::key::Key) -> crate::label::Labels {
-    crate::label::shared(&desired.owner.manifest, Kind::Job, name, key)
+    desired.owner.labels(Kind::Job, name, key)
 }
 
 /// Returns the value of a pin, or notes that it is unknown.

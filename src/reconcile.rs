@@ -18,6 +18,9 @@ use crate::step::{ManifestInfo, Plan};
 /// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
 const ROUNDS: usize = 4;
 
+/// How often one look begins again because something of ours was made meanwhile.
+const LOOKS: usize = 3;
+
 /// What a pass is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -56,16 +59,15 @@ pub struct Look {
 /// # Errors
 /// The engine could not be asked. Nothing was touched.
 pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, EngineError> {
-    // Boxed: the many requests under way make it large.
-    let mut observed = Box::pin(observe(
-        engine,
-        subject.intent.owner(),
-        subject.intent.references(),
-    ))
-    .await?;
-    let desired = subject.intent.resolve(&observed);
-    let names = wanted_names(&desired, &observed);
-    Box::pin(strangers(engine, &mut observed, names)).await?;
+    let mut looks = 0;
+    let (desired, observed) = loop {
+        looks += 1;
+        let seen = glance(engine, subject).await?;
+        // Whatever of ours was made between the first request and the last will be in the next listing.
+        if looks == LOOKS || !seen.1.strangers.iter().any(|stranger| stranger.late) {
+            break seen;
+        }
+    };
     let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
     plan.locate(|path| subject.intent.place(path));
     Ok(Look {
@@ -73,6 +75,17 @@ pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, E
         observed,
         plan,
     })
+}
+
+/// Asks for everything once.
+async fn glance(engine: &impl Engine, subject: &Subject<'_>) -> Result<(Desired, Observed), EngineError> {
+    let owner = subject.intent.owner();
+    // Boxed: the many requests under way make it large.
+    let mut observed = Box::pin(observe(engine, owner, subject.intent.references())).await?;
+    let desired = subject.intent.resolve(&observed);
+    let names = wanted_names(&desired, &observed);
+    Box::pin(strangers(engine, owner, &mut observed, names)).await?;
+    Ok((desired, observed))
 }
 
 /// Makes the engine what the manifest wants, once.
@@ -92,14 +105,14 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
     let mut plan = first.plan;
     let mut done: Vec<Done> = Vec::new();
     for _ in 0..ROUNDS {
-        if plan.steps.is_empty() || stop.is_wished() {
+        let round = untried(&plan, &done);
+        if round.steps.is_empty() || stop.is_wished() {
             break;
         }
-        listener.planned(&plan);
-        let outcomes = apply(&plan, engine, listener, stop).await;
-        let failed = outcomes.iter().any(|done| done.outcome != Outcome::Done);
+        listener.planned(&round);
+        let outcomes = apply(&round, engine, listener, stop).await;
         append(&mut done, outcomes);
-        let more = !plan.unknown.is_empty() && !failed;
+        let more = !plan.unknown.is_empty();
         match look(engine, subject).await {
             Ok(look) => plan = look.plan,
             Err(error) => return Ok(report(plan, done, stop, Some(&error))),
@@ -109,6 +122,25 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
         }
     }
     Ok(report(plan, done, stop, None))
+}
+
+/// Returns a plan without what has failed in this pass, and without what needs that: once is enough.
+fn untried(plan: &Plan, done: &[Done]) -> Plan {
+    let mut left_out = BTreeSet::new();
+    let mut plan = plan.clone();
+    plan.steps.retain(|step| {
+        let failed = done.iter().any(|done| {
+            done.outcome != Outcome::Done
+                && done.step.resource == step.resource
+                && done.step.action == step.action
+        });
+        let out = failed || step.needs.iter().any(|need| left_out.contains(need));
+        if out {
+            left_out.insert(step.id);
+        }
+        !out
+    });
+    plan
 }
 
 /// Adds the outcomes of one more round; step numbers go on counting.

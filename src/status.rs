@@ -87,6 +87,7 @@ fn live<'o>(observed: &'o Observed, name: &str, container: &Container) -> Option
     observed
         .containers
         .get(&container.engine_name)
+        .filter(|live| live.mark.name == name)
         .or_else(|| observed.containers.values().find(|live| live.mark.name == name))
 }
 

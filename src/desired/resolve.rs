@@ -15,9 +15,8 @@ use crate::manifest::load::Loaded;
 use crate::manifest::member::{self, Package};
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{Pull, Stage as WrittenStage};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Certificates, Manifest};
 use crate::observed::{ImageReply, Observed};
-use crate::spec::Binding;
 
 mod container;
 
@@ -51,10 +50,10 @@ struct Pinned {
 impl Pins {
     /// Takes what the engine knows.
     pub fn of(observed: &Observed) -> Self {
-        let pinned = |image: &ImageReply| {
-            let digest = image.image.digests.first();
+        let pinned = |reference: &str, image: &ImageReply| {
+            let digest = digest_of(reference, &image.image.digests);
             Pinned {
-                meaning: digest.unwrap_or(&image.image.id).clone(),
+                meaning: digest.unwrap_or(&image.image.id).to_owned(),
                 local: digest.is_none(),
             }
         };
@@ -63,10 +62,35 @@ impl Pins {
             images: observed
                 .references
                 .iter()
-                .map(|(name, image)| (name.clone(), pinned(image)))
+                .map(|(name, image)| (name.clone(), pinned(name, image)))
                 .collect(),
         }
     }
+}
+
+/// Returns the digest that an image has in the repository that a reference names. Those it has elsewhere come and go
+/// with every push, and say nothing about the image.
+fn digest_of<'d>(reference: &str, digests: &'d BTreeSet<String>) -> Option<&'d str> {
+    let wanted = repository(reference);
+    let found = |digest: &'d String| {
+        let (name, digest) = digest.split_once('@')?;
+        (repository(name) == wanted).then_some(digest)
+    };
+    digests.iter().find_map(found)
+}
+
+/// Returns the repository of a reference, without what is understood.
+fn repository(reference: &str) -> &str {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    let name = name
+        .strip_prefix("docker.io/")
+        .or_else(|| name.strip_prefix("index.docker.io/"))
+        .unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// Returns the references of images that the manifest names and aishell does not make.
@@ -88,28 +112,12 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
     let desired = resolve(loaded, facts, &Pins::default());
     let at = |path: &str| loaded.source.place(path);
     let mut problems = Vec::new();
-    let mut published: BTreeMap<Binding, &str> = BTreeMap::new();
     for (name, container) in &desired.containers {
-        for (port, bindings) in &container.spec.ports {
-            for binding in bindings.iter().filter(|binding| binding.port != 0) {
-                if let Some(other) = published.insert(binding.clone(), name) {
-                    let message = format!(
-                        "containers `{other}` and `{name}` publish the same port {} of {}",
-                        binding.port, binding.address
-                    );
-                    let place = at(&format!("containers.{name}.ports.{port}"));
-                    problems.push(Problem {
-                        place,
-                        ..Problem::new(message)
-                    });
-                }
-            }
-        }
         for label in container
             .spec
             .labels
             .keys()
-            .filter(|label| label.starts_with(label::PREFIX))
+            .filter(|label| label.starts_with(label::PREFIX) || *label == label::DEVCONTAINER)
         {
             let message = format!("label `{label}` is aishell's own");
             let place = at(&format!("containers.{name}.labels.{label}"));
@@ -120,11 +128,33 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
         }
     }
     for (name, container) in &loaded.manifest.containers {
+        let mut targets = BTreeSet::new();
         for mount in &container.mounts {
             let target = mount.target().in_home(std::path::Path::new(&facts.account.home));
+            if !targets.insert(target.clone()) {
+                let message = format!("two mounts of `{name}` have the target {}", target.display());
+                let place = at(&format!("containers.{name}.mounts"));
+                problems.push(Problem {
+                    place,
+                    ..Problem::new(message)
+                });
+            }
             if target == std::path::Path::new(TOOLS) || target.starts_with(TOOLS) {
                 let message = format!("{} is where the harness set is mounted", target.display());
                 let place = at(&format!("containers.{name}.mounts"));
+                problems.push(Problem {
+                    place,
+                    ..Problem::new(message)
+                });
+            }
+        }
+    }
+    let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, member) in &facts.members {
+        for program in &member.bin {
+            if let Some(other) = programs.insert(program, name.as_str()) {
+                let message = format!("harnesses `{other}` and `{name}` both bring the program `{program}`");
+                let place = at(&format!("harnesses.{name}"));
                 problems.push(Problem {
                     place,
                     ..Problem::new(message)
@@ -323,7 +353,9 @@ impl Resolver<'_> {
         account: &Account,
         stages: &BTreeMap<String, Stage>,
     ) -> (String, Identity) {
-        let name = format!("{stage} as {}", account.name);
+        // Users without an account on this host have one name and different numbers.
+        let Account { name, uid, gid, .. } = account;
+        let name = format!("{stage} as {name} ({uid}:{gid})");
         let parent = match stages.get(stage) {
             Some(stage) => stage.key.clone(),
             None => Pin::Unknown("its stage is not known".to_owned()),
@@ -335,7 +367,8 @@ impl Resolver<'_> {
                     "version": IDENTITY_VERSION,
                     "stage": parent,
                     "account": account,
-                    "certificates": self.facts.certificates.is_some(),
+                    // What the manifest says: what this host has is a fact of this host.
+                    "certificates": self.manifest.certificates != Certificates::None,
                 }),
             )
         });
@@ -375,4 +408,25 @@ fn member(name: &str, harness: &member::Member) -> Option<Member> {
         version: version.clone(),
         bin: harness.bin.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_an_image_is_that_of_the_repository_it_is_named_by() {
+        let digests: BTreeSet<String> = ["acme.io:5000/debian@sha256:a", "debian@sha256:b"]
+            .map(str::to_owned)
+            .into();
+        for (reference, digest) in [
+            ("debian:bookworm", Some("sha256:b")),
+            ("docker.io/library/debian", Some("sha256:b")),
+            ("acme.io:5000/debian", Some("sha256:a")),
+            ("acme.io:5000/debian:1@sha256:a", Some("sha256:a")),
+            ("ubuntu", None),
+        ] {
+            assert_eq!(digest_of(reference, &digests), digest, "{reference}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What named containers need: created, changed in place, started, replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -10,28 +10,55 @@ use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
 use crate::label::{self, Kind};
 use crate::observed::{self, RunState};
-use crate::spec::{Binding, Class, ContainerSpec, Difference};
+use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
+mod in_place;
+mod room;
 
 pub use compare::inherit;
-use compare::{differences, explain, image_change};
+use compare::{differences, explain, image_change, is_replaced, obstacle};
+use in_place::{in_place, wake};
+use room::{Move, given_up, holders, make_room, order, stop_holders};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
 /// The suffix of an old container that has made room.
 pub const PREVIOUS: &str = ".prev";
 
-/// Plans every container of the manifest.
-pub(super) fn all(draft: &mut Draft<'_>, freed: &BTreeMap<Binding, u32>) {
-    for (name, container) in &draft.desired.containers {
-        one(draft, name, container, freed);
+/// Plans every container of the manifest, given the steps that free host ports.
+pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
+    let desired = draft.desired;
+    let moves = make_room(draft);
+    let holders = holders(draft);
+    let mut planned = BTreeSet::new();
+    for name in order(draft, &holders) {
+        let Some(container) = desired.containers.get(name) else {
+            continue;
+        };
+        stop_holders(draft, name, (&holders, &planned), &mut freed);
+        let first = draft.steps.len();
+        one(draft, name, container, &freed, &moves);
+        let replaced = draft.steps[first..]
+            .iter()
+            .find(|step| step.action == Action::Replace)
+            .map(|step| step.id);
+        if let Some(step) = replaced {
+            freed.extend(given_up(draft, name).map(|binding| (binding.clone(), step)));
+        }
+        planned.insert(name);
     }
 }
 
-fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMap<Binding, u32>) {
-    let (live, leftovers) = candidates(draft.observed, name, &container.engine_name);
+fn one(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    freed: &BTreeMap<Binding, u32>,
+    moves: &[Move],
+) {
+    let (mut live, mut leftovers) = candidates(draft, name, &container.engine_name);
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];
@@ -50,15 +77,35 @@ fn one(draft: &mut Draft<'_>, name: &str, container: &Container, freed: &BTreeMa
             return draft.unknown(ResourceKind::Container, name, "something it needs is blocked");
         }
     };
+    let moved: Vec<u32> = moves
+        .iter()
+        .filter(|one| one.of == name || one.from == container.engine_name)
+        .map(|one| one.step)
+        .collect();
+    needs.extend(&moved);
+    needs.extend(
+        container
+            .published()
+            .into_iter()
+            .filter_map(|binding| freed.get(binding)),
+    );
+    let unwanted = live.is_some_and(|live| is_replaced(draft, container, live));
+    // A replacement was cut, and what it made is no longer wanted. If that has never run, the old one is still the
+    // container.
+    if let Some(new) = live.filter(|new| unwanted && new.state == RunState::Created)
+        && let Some(old) = leftovers.iter_mut().find(|one| one.name.ends_with(PREVIOUS))
+    {
+        live = Some(std::mem::replace(old, new));
+    }
     // What stands in the way goes first; the old container that made room goes last, when the new one runs.
     let (old, stale): (Vec<_>, Vec<_>) = leftovers
         .into_iter()
-        .partition(|leftover| leftover.name.ends_with(PREVIOUS));
+        .partition(|leftover| !unwanted && leftover.name.ends_with(PREVIOUS));
     for leftover in stale {
-        needs.push(remove_leftover(draft, name, leftover, Vec::new()));
+        needs.push(remove_leftover(draft, name, leftover, moved.clone()));
     }
     let first = draft.steps.len();
-    bring_about(draft, name, container, live, needs, freed);
+    bring_about(draft, name, container, live, needs);
     let after: Vec<u32> = draft.steps[first..].iter().map(|step| step.id).collect();
     for leftover in old {
         remove_leftover(draft, name, leftover, after.clone());
@@ -71,15 +118,8 @@ fn bring_about(
     name: &str,
     container: &Container,
     live: Option<&observed::Container>,
-    mut needs: Vec<u32>,
-    freed: &BTreeMap<Binding, u32>,
+    needs: Vec<u32>,
 ) {
-    needs.extend(
-        container
-            .published()
-            .into_iter()
-            .filter_map(|binding| freed.get(binding)),
-    );
     let Some(reference) = reference(draft, container) else {
         return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
     };
@@ -117,15 +157,11 @@ fn dependencies(container: &Container) -> Vec<Made> {
 
 /// Picks the container that is the resource now, and what interrupted replacements left beside it.
 fn candidates<'o>(
-    observed: &'o observed::Observed,
+    draft: &Draft<'o>,
     name: &str,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found: Vec<_> = observed
-        .containers
-        .values()
-        .filter(|container| container.mark.kind == Kind::Container && container.mark.name == name)
-        .collect();
+    let mut found = draft.live.get(name).cloned().unwrap_or_default();
     let rank = |container: &&observed::Container| match container.name.strip_prefix(engine_name) {
         Some("") => 0,
         // The old one was a working container; the new one has proved nothing yet.
@@ -171,8 +207,9 @@ fn remove_leftover(
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
-        // Nobody consented to the loss of what a database wrote to a volume of its image.
-        volumes: false,
+        // Nobody consented to the loss of what a database wrote to a volume of its image; one that never ran wrote
+        // nothing.
+        volumes: container.started.is_none(),
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![
@@ -219,6 +256,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
             spec,
         },
         connect,
+        completes: container.completes,
     }
 }
 
@@ -238,25 +276,21 @@ fn compare(
     for difference in &differences {
         if difference.class == Class::Create {
             because.push(explain(draft, container, live, difference));
-        } else if cannot_be_unset(difference) {
+        } else if let Some(obstacle) = obstacle(live, difference) {
             because.push(explain(draft, container, live, difference));
-            forced.push(difference.field.clone());
+            forced.push(obstacle);
         }
     }
     if !because.is_empty() {
         // A replacement brings everything else along, and says so.
         for difference in &differences {
-            if difference.class == Class::Live && !forced.contains(&difference.field) {
+            if difference.class == Class::Live && obstacle(live, difference).is_none() {
                 because.push(explain(draft, container, live, difference));
             }
         }
         let new = creation(draft, name, container, reference);
-        let detail = (!forced.is_empty()).then(|| {
-            format!(
-                "the engine cannot unset {} of a container that exists",
-                forced.join(", ")
-            )
-        });
+        forced.dedup();
+        let detail = (!forced.is_empty()).then(|| forced.join("; "));
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Replace,
@@ -273,27 +307,7 @@ fn compare(
     }
     let before = draft.steps.len();
     if live.name != container.engine_name {
-        let id = draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Rename,
-            impact: Impact::None,
-            because: vec![Because::field(
-                Cause::Drift,
-                "name",
-                json!(live.name),
-                json!(container.engine_name),
-            )],
-            needs: needs.clone(),
-            detail: None,
-            work: Work::Guarded {
-                object: live.id.clone(),
-                kind: ResourceKind::Container,
-                calls: vec![Call::RenameContainer {
-                    container: live.id.clone(),
-                    name: container.engine_name.clone(),
-                }],
-            },
-        });
+        let id = rename(draft, name, live, &container.engine_name, needs.clone());
         needs.push(id);
     }
     needs.extend(in_place(draft, name, container, live, &differences, &needs));
@@ -303,173 +317,21 @@ fn compare(
     }
 }
 
-/// Says whether a limit is to be removed that the engine can only ever change.
-fn cannot_be_unset(difference: &Difference) -> bool {
-    difference.to.is_null()
-        && matches!(
-            difference.field.as_str(),
-            "resources.memory" | "resources.memorySwap" | "resources.reservation" | "resources.cpus"
-        )
-}
-
-/// Plans what the engine can change while the container runs, and returns the steps.
-fn in_place(
-    draft: &mut Draft<'_>,
-    name: &str,
-    container: &Container,
-    live: &observed::Container,
-    differences: &[Difference],
-    needs: &[u32],
-) -> Vec<u32> {
-    let mut steps = Vec::new();
-    let explained = |draft: &Draft<'_>, prefixes: &[&str]| -> Vec<Because> {
-        differences
-            .iter()
-            .filter(|difference| prefixes.iter().any(|prefix| difference.field.starts_with(prefix)))
-            .map(|difference| explain(draft, container, live, difference))
-            .collect()
-    };
-    let because = explained(draft, &["resources.", "restart"]);
-    if !because.is_empty() {
-        let changed = |prefix: &str| {
-            differences
-                .iter()
-                .any(|difference| difference.field.starts_with(prefix))
-        };
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Update,
-            impact: Impact::Live,
-            because,
-            needs: needs.to_vec(),
-            detail: None,
-            work: Work::Calls(vec![Call::UpdateContainer {
-                container: live.id.id().to_owned(),
-                resources: changed("resources.").then(|| container.spec.resources.clone()),
-                restart: changed("restart").then_some(container.spec.restart),
-            }]),
-        }));
-    }
-    for (network, endpoint) in &container.spec.networks {
-        let Some(id) = outdated(draft, live, network) else {
-            continue;
-        };
-        // By its name: the one it was attached to is gone.
-        let calls = vec![
-            Call::DisconnectNetwork {
-                network: network.clone(),
-                container: live.id.id().to_owned(),
-            },
-            Call::ConnectNetwork {
-                network: network.clone(),
-                container: live.id.id().to_owned(),
-                endpoint: endpoint.clone(),
-            },
-        ];
-        let field = format!("network.{network}");
-        let to = super::network::keeper(draft, network).map(|network| network.id.id().to_owned());
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action: Action::Connect,
-            impact: Impact::Live,
-            because: vec![Because::field(Cause::Drift, &field, json!(id), json!(to))],
-            needs: needs.to_vec(),
-            detail: Some("its network was removed and is another one now".to_owned()),
-            work: Work::Calls(calls),
-        }));
-    }
-    for difference in differences {
-        let Some(network) = difference.field.strip_prefix("network.") else {
-            continue;
-        };
-        let wanted = container.spec.networks.get(network);
-        let disconnect = Call::DisconnectNetwork {
-            network: network.to_owned(),
-            container: live.id.id().to_owned(),
-        };
-        let connect = wanted.map(|endpoint| Call::ConnectNetwork {
-            network: network.to_owned(),
-            container: live.id.id().to_owned(),
-            endpoint: endpoint.clone(),
-        });
-        let (action, calls) = match connect {
-            None => (Action::Disconnect, vec![disconnect]),
-            Some(connect) if difference.from.is_null() => (Action::Connect, vec![connect]),
-            // Aliases cannot be changed while attached.
-            Some(connect) => (Action::Connect, vec![disconnect, connect]),
-        };
-        let because = vec![explain(draft, container, live, difference)];
-        steps.push(draft.push(NewStep {
-            resource: resource(ResourceKind::Container, name),
-            action,
-            impact: Impact::Live,
-            because,
-            needs: needs.to_vec(),
-            detail: None,
-            work: Work::Calls(calls),
-        }));
-    }
-    steps
-}
-
-/// Returns the id of the network that a container is attached to, if that one is gone and the name is, or will be,
-/// another one's: the container would not start.
-fn outdated(draft: &Draft<'_>, live: &observed::Container, network: &str) -> Option<String> {
-    let private = draft.desired.network.as_ref()?;
-    let id = live.network_ids.get(network)?;
-    let gone = private.name == network && !draft.observed.networks.contains_key(id);
-    gone.then(|| id.clone())
-}
-
-/// Plans what makes a container run that does not.
-fn wake(
-    draft: &mut Draft<'_>,
-    name: &str,
-    container: &Container,
-    live: &observed::Container,
-    needs: Vec<u32>,
-) {
-    let completed = container.completes && live.state == RunState::Exited { code: 0 };
-    let (action, impact, call) = match live.state {
-        RunState::Running => return,
-        RunState::Restarting => {
-            draft.notes.push(format!(
-                "container {name} ends again and again ({} restarts)",
-                live.restarts
-            ));
-            return;
-        }
-        RunState::Removing => {
-            return draft.unknown(ResourceKind::Container, name, "the engine is removing it");
-        }
-        RunState::Exited { .. } if completed => return,
-        RunState::Paused => (
-            Action::Unpause,
-            Impact::Live,
-            Call::UnpauseContainer {
-                container: live.id.id().to_owned(),
-            },
-        ),
-        RunState::Created | RunState::Exited { .. } | RunState::Dead => (
-            Action::Start,
-            Impact::Restart,
-            Call::StartContainer {
-                container: live.id.id().to_owned(),
-            },
-        ),
-    };
+fn rename(draft: &mut Draft<'_>, name: &str, live: &observed::Container, to: &str, needs: Vec<u32>) -> u32 {
     draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
-        action,
-        impact,
-        because: vec![Because::field(
-            Cause::Drift,
-            "state",
-            json!(live.state.display()),
-            json!("running"),
-        )],
+        action: Action::Rename,
+        impact: Impact::None,
+        because: vec![Because::field(Cause::Drift, "name", json!(live.name), json!(to))],
         needs,
-        detail: live.error.clone(),
-        work: Work::Calls(vec![call]),
-    });
+        detail: None,
+        work: Work::Guarded {
+            object: live.id.clone(),
+            kind: ResourceKind::Container,
+            calls: vec![Call::RenameContainer {
+                container: live.id.clone(),
+                name: to.to_owned(),
+            }],
+        },
+    })
 }

@@ -27,10 +27,15 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, pre
         draft.unchanged(ResourceKind::Image, reference);
         return Maker::Ready;
     }
+    let maker = Maker::Unknown(format!("{reference} is pulled first"));
+    let wanted = resource(ResourceKind::Image, reference);
+    if draft.steps.iter().any(|step| step.resource == wanted) {
+        return maker;
+    }
     let because = vec![Because::plain(Cause::Missing).at(stage.place.as_ref())];
     if !pull {
         draft.blocked.push(crate::step::Blocked {
-            resource: resource(ResourceKind::Image, reference),
+            resource: wanted,
             action: Action::Pull,
             impact: Impact::None,
             reason: crate::step::BlockedReason::Unsupported,
@@ -41,7 +46,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, pre
         return Maker::Blocked;
     }
     draft.push(NewStep {
-        resource: resource(ResourceKind::Image, reference),
+        resource: wanted,
         action: Action::Pull,
         impact: Impact::None,
         because,
@@ -51,7 +56,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, pre
             reference: reference.to_owned(),
         }]),
     });
-    Maker::Unknown(format!("{reference} is pulled first"))
+    maker
 }
 
 fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {

@@ -104,26 +104,26 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
 /// Whoever else had one left to remove does not mind that it is gone.
 pub(super) fn jobs(draft: &mut Draft<'_>) {
     for (name, job) in &draft.observed.jobs {
-        let Some(maker) = product(draft, &job.mark.key) else {
-            continue;
-        };
-        let needs = match maker {
-            Maker::Ready => Vec::new(),
-            // The step takes care of the job by itself, but not of the one that failed before it.
-            Maker::Step(id) if !name.starts_with("aishell-job-") => vec![*id],
-            Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked => continue,
-        };
-        // Another manifest's may be at work on the same: its own aishell removes it.
-        if job.running || job.mark.manifest != draft.desired.owner.manifest {
+        // Another owner's may be at work on the same: its own aishell removes it.
+        if job.running || !draft.desired.owner.owns(&job.mark) {
             continue;
         }
+        let exhibit = !name.starts_with("aishell-job-");
+        let (needs, detail) = match product(draft, &job.mark.key) {
+            Some(Maker::Ready) => (Vec::new(), "its work is done"),
+            // The step takes care of the job by itself, but not of the one that failed before it.
+            Some(Maker::Step(id)) if exhibit => (vec![*id], "its work is done"),
+            Some(Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked) => continue,
+            None if exhibit => (Vec::new(), "what it failed at is not wanted any more"),
+            None => continue,
+        };
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Remove,
             impact: Impact::None,
             because: vec![Because::plain(Cause::Orphan)],
             needs,
-            detail: Some("its work is done".to_owned()),
+            detail: Some(detail.to_owned()),
             work: Work::Guarded {
                 object: job.id.clone(),
                 kind: ResourceKind::Container,

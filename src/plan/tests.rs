@@ -99,7 +99,7 @@ fn with(containers: &str) -> Observed {
             applied: Some(spec.clone()),
             spec,
             created: String::new(),
-            started: None,
+            started: Some("2025-01-01T00:00:00Z".to_owned()),
             health: None,
             restarts: 0,
             error: None,
@@ -299,6 +299,7 @@ fn a_stranger_under_our_name_is_blocked_and_named() {
         kind: "container",
         name: owner().object("a"),
         who: "a container that aishell did not make".to_owned(),
+        late: false,
     });
     let plan = planned(&format!("a: {ONE}"), &observed);
     assert!(plan.steps.is_empty());

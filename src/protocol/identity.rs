@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::job::{Acquire, Acquired};
+use super::job::{self, Acquire, Acquired};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Commit, Content, Create, File};
 use crate::engine::EngineError;
@@ -50,6 +50,7 @@ pub(super) struct Identity {
 
 enum At {
     Check,
+    Leftover,
     From,
     Acquire(Box<Acquire>),
     Passwd(OwnedId),
@@ -196,6 +197,9 @@ impl Protocol for Identity {
             At::Check => call(Call::InspectImage {
                 image: self.work.tag.clone(),
             }),
+            At::Leftover => call(Call::InspectContainer {
+                container: self.create().name,
+            }),
             At::From => call(Call::InspectImage {
                 image: self.work.from.clone(),
             }),
@@ -226,12 +230,17 @@ impl Protocol for Identity {
             (At::Check, Ok(Answer::Image(image))) => {
                 let mark = Mark::read(&image.image.labels);
                 if mark.is_some_and(|mark| mark.key == self.work.key) {
-                    At::Done
+                    At::Leftover
                 } else {
                     At::From
                 }
             }
             (At::Check, Err(EngineError::NotFound { .. })) => At::From,
+            (At::Leftover, Ok(Answer::Container(reply))) => {
+                let leftover = job::leftover(&reply, &self.work.job);
+                leftover.map_or(At::Done, |container| At::Sweep(container, None))
+            }
+            (At::Leftover, Err(EngineError::NotFound { .. })) => At::Done,
             (At::From, Ok(Answer::Image(image))) => {
                 self.config = image.config;
                 At::Acquire(Box::new(Acquire::new(self.create())))
@@ -260,7 +269,11 @@ impl Protocol for Identity {
             (At::Shells(container), Err(EngineError::NotFound { .. })) => At::Upload(container),
             (At::Upload(container), Ok(_)) => At::Commit(container),
             (At::Commit(container), Ok(_)) => At::Sweep(container, None),
-            (At::Sweep(_, None), Ok(_) | Err(EngineError::NotFound { .. })) => At::Done,
+            // Somebody else has removed it, or is about to.
+            (
+                At::Sweep(_, None),
+                Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. }),
+            ) => At::Done,
             (At::Sweep(_, Some(failure)), _) => At::Failed(failure),
             (
                 At::Passwd(container)

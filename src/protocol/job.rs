@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Next, call, failure, unexpected};
 use crate::call::{Answer, Call, Create};
 use crate::engine::EngineError;
-use crate::label::{Kind, Mark, OwnedId};
+use crate::label::{self, Kind, Labels, Mark, OwnedId};
 use crate::observed::RunState;
 use crate::report::Failure;
 
@@ -86,14 +86,13 @@ impl Acquire {
     }
 
     pub(super) fn waited(&mut self) {
-        self.at = match self.at {
+        if matches!(self.at, At::WaitForGhost) {
             // Whatever it was may be gone by now.
-            At::WaitForGhost => At::Create,
-            _ => {
-                self.looks += 1;
-                At::Look
-            }
-        };
+            self.at = At::Create;
+        } else {
+            self.looks += 1;
+            self.at = At::Look;
+        }
     }
 
     pub(super) fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
@@ -142,6 +141,15 @@ impl Acquire {
             RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,
         }
     }
+}
+
+/// Returns the proof for a job of the same owner that does not run, found where its work is done: whoever ran it was
+/// killed before the last request.
+pub(super) fn leftover(reply: &crate::call::ContainerReply, labels: &Labels) -> Option<OwnedId> {
+    let mark = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job)?;
+    let ours = Some(&mark.manifest) == labels.get(label::MANIFEST)
+        && mark.project.as_ref() == labels.get(label::PROJECT);
+    (ours && !reply.state.is_alive()).then(|| OwnedId::new(&reply.id, &mark))
 }
 
 fn is_abandoned(created: &str, now: Timestamp) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! 1. Create the volume. That is idempotent and its labels are immutable, so it proves nothing about content.
 //! 2. Look whether a receipt container vouches for it by now.
-//! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again.
+//! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again. With the name
+//!    in hand, look for the receipt once more: whoever had the name before may have made it.
 //! 4. The job removes an old receipt first, installs member by member in place, probes every program, swaps the farm
 //!    of links, and writes the receipt file last.
 //! 5. Create the receipt container with the digest of the receipt file and the volume's creation time, which is read
@@ -14,7 +15,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::job::{Acquire, Acquired};
+use super::job::{self, Acquire, Acquired};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Content, Create, File};
 use crate::engine::EngineError;
@@ -75,8 +76,11 @@ pub(super) struct Populate {
 enum At {
     Volume,
     Check,
+    Leftover,
     Acquire(Box<Acquire>),
     FollowTheirs(String),
+    Restamp(OwnedId),
+    Recheck(OwnedId),
     Upload(OwnedId),
     Start(OwnedId),
     Follow(OwnedId),
@@ -218,7 +222,8 @@ impl Populate {
 
     fn acquired(acquire: Box<Acquire>) -> At {
         match acquire.state() {
-            Acquired::Mine(job) => At::Upload(job.clone()),
+            // Whoever had the name before may have finished since we looked: a receipt is made before a job goes.
+            Acquired::Mine(job) => At::Restamp(job.clone()),
             Acquired::Theirs(job) => At::FollowTheirs(job.to_owned()),
             Acquired::Gone => At::Volume,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
@@ -262,7 +267,8 @@ impl Protocol for Populate {
                 name: self.work.volume.clone(),
                 labels: self.work.labels.clone(),
             }),
-            At::Check | At::VouchTaken(_) => inspect(&self.work.receipt_name),
+            At::Check | At::Recheck(_) | At::VouchTaken(_) => inspect(&self.work.receipt_name),
+            At::Leftover => inspect(&self.work.job_name),
             At::Acquire(acquire) => match acquire.state() {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
@@ -285,7 +291,7 @@ impl Protocol for Populate {
                 container: job.id().to_owned(),
                 path: RECEIPT_PATH.to_owned(),
             }),
-            At::Stamp(_) => call(Call::InspectVolume {
+            At::Restamp(_) | At::Stamp(_) => call(Call::InspectVolume {
                 volume: self.work.volume.clone(),
             }),
             At::Vouch(_) => call(Call::CreateContainer(Box::new(self.receipt()))),
@@ -306,7 +312,11 @@ impl Protocol for Populate {
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
             (At::Volume, Ok(Answer::Volume(reply))) => self.judge_volume(&reply),
-            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Done,
+            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Leftover,
+            (At::Leftover, Ok(Answer::Container(reply))) => {
+                job::leftover(&reply, &self.work.job).map_or(At::Done, At::Sweep)
+            }
+            (At::Leftover, Err(_)) if gone => At::Done,
             (At::Check, Ok(Answer::Container(_))) => self.begin(),
             (At::Check, Err(_)) if gone => self.begin(),
             (At::Acquire(mut acquire), result) => {
@@ -316,6 +326,13 @@ impl Protocol for Populate {
             // However their job ended: look again from the start.
             (At::FollowTheirs(_), Ok(_)) => At::Volume,
             (At::FollowTheirs(_), Err(_)) if gone => At::Volume,
+            (At::Restamp(job), Ok(Answer::Volume(reply))) => {
+                self.volume_created = reply.created;
+                At::Recheck(job)
+            }
+            (At::Recheck(job), Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Sweep(job),
+            (At::Recheck(job), Ok(Answer::Container(_))) => At::Upload(job),
+            (At::Recheck(job), Err(_)) if gone => At::Upload(job),
             (At::Upload(job), Ok(_)) => At::Start(job),
             (At::Start(job), Ok(_)) => At::Follow(job),
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
@@ -369,7 +386,8 @@ impl Protocol for Populate {
             (At::Unvouch(job, _), Ok(_)) => At::Vouch(job),
             (At::Unvouch(job, _), Err(_)) if gone => At::Vouch(job),
             (At::Sweep(_), Ok(_)) => At::Done,
-            (At::Sweep(_), Err(_)) if gone => At::Done,
+            // Somebody else has removed it, or is about to.
+            (At::Sweep(_), Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::Exhibit(job, failure), Ok(Answer::Container(reply))) => {
                 match Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job) {
                     Some(mark) => At::RemoveExhibit(job, OwnedId::new(&reply.id, &mark), failure),

@@ -1,23 +1,34 @@
 //! A new container in the place of an old one.
 //!
 //! The old one is looked at again, the new one created beside it under `<name>.next`; only then is the old one
-//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last; where the new
-//! one does not start, the old one gets its name back and runs again.
+//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last, when the new
+//! one has run for a while; where that does not come about, the old one gets its name back and runs again.
 //!
 //! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Next, Protocol, call, failure, is_still, unexpected};
-use crate::call::{Answer, Call, Create};
+use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::OwnedId;
-use crate::observed::RunState;
+use crate::label::{self, Mark, OwnedId};
+use crate::observed::{Health, ImageReply, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
 
 #[cfg(test)]
 mod tests;
+
+/// How long the engine gives a container to stop unless it is told, in seconds.
+const STOP: u32 = 10;
+/// How long everything else of a replacement takes before the new one is started, in seconds.
+const MARGIN: u32 = 2;
+/// How long to wait between two looks at whoever has the name of the new one, in milliseconds.
+const LOOK_MILLIS: u32 = 200;
+/// How long the new container must have run before the old one goes.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Replaces a container.
 pub(super) struct Replace {
@@ -29,6 +40,8 @@ pub(super) struct Replace {
     /// What has been done to the old one.
     done: Touched,
     new: String,
+    /// How often whoever has the name of the new one was looked at.
+    looks: u32,
     at: At,
 }
 
@@ -36,12 +49,20 @@ enum At {
     Look,
     Home,
     Create,
+    Taken,
+    Judge(Box<ContainerReply>),
+    Wait,
+    Clear(OwnedId),
     Connect(usize),
     Unpause,
     Stop,
     Aside,
     Promote,
     Start,
+    Settle,
+    Settled,
+    Quiet(Failure),
+    Tell(Failure),
     Commit,
     RollBack(Back, Failure),
     Done,
@@ -75,6 +96,7 @@ impl Replace {
             found,
             done: Touched::Nothing,
             new: String::new(),
+            looks: 0,
             at: At::Look,
         }
     }
@@ -125,6 +147,41 @@ impl Replace {
     }
 }
 
+impl Replace {
+    /// Returns the proof that whoever has the name of the new one was created for the same by another aishell, and
+    /// not started. A copy of ours has the same labels, so those of its image decide.
+    fn rival(&self, reply: &ContainerReply, image: &ImageReply) -> Option<OwnedId> {
+        let mark = Mark::read_container(&reply.labels, &image.image.labels)?;
+        let same = |label: &str| reply.labels.get(label) == self.work.create.labels.get(label);
+        let ours = [label::MANIFEST, label::PROJECT, label::KIND, label::NAME]
+            .into_iter()
+            .all(same);
+        let waits = reply.state == RunState::Created && mark.uid != self.old.uid();
+        (ours && waits).then(|| OwnedId::new(&reply.id, &mark))
+    }
+
+    fn judge(&self, reply: &ContainerReply, image: &ImageReply) -> At {
+        match self.rival(reply, image) {
+            // Whoever is at work stops the old one first; whoever was killed never comes to the end of that.
+            Some(rival) if self.looks > self.patience() => At::Clear(rival),
+            Some(_) => At::Wait,
+            None => self.taken(),
+        }
+    }
+
+    fn patience(&self) -> u32 {
+        let stop = self.work.create.spec.stop.timeout.unwrap_or(STOP);
+        stop.saturating_add(MARGIN).saturating_mul(1000 / LOOK_MILLIS)
+    }
+
+    fn taken(&self) -> At {
+        At::Failed(Failure::new(format!(
+            "another container is called {}; it was left alone, and so was the old one",
+            self.next_name()
+        )))
+    }
+}
+
 impl Protocol for Replace {
     fn next(&self) -> Next {
         let old = || self.old.clone();
@@ -144,6 +201,17 @@ impl Protocol for Replace {
                 };
                 call(Call::CreateContainer(Box::new(create)))
             }
+            At::Taken => call(Call::InspectContainer {
+                container: self.next_name(),
+            }),
+            At::Judge(reply) => call(Call::InspectImage {
+                image: reply.image_id.clone(),
+            }),
+            At::Wait => Next::Wait(Duration::from_millis(u64::from(LOOK_MILLIS))),
+            At::Clear(rival) => call(Call::RemoveContainer {
+                container: rival.clone(),
+                volumes: true,
+            }),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -167,6 +235,14 @@ impl Protocol for Replace {
             At::Start => call(Call::StartContainer {
                 container: self.new.clone(),
             }),
+            At::Settle => Next::Wait(SETTLE),
+            At::Settled => call(Call::InspectContainer {
+                container: self.new.clone(),
+            }),
+            At::Quiet(_) => call(Call::StopContainer { container: new() }),
+            At::Tell(_) => call(Call::FollowLog {
+                container: self.new.clone(),
+            }),
             At::Commit => call(Call::RemoveContainer {
                 container: old(),
                 volumes: false,
@@ -187,6 +263,15 @@ impl Protocol for Replace {
         }
     }
 
+    fn waited(&mut self) {
+        if matches!(self.at, At::Settle) {
+            self.at = At::Settled;
+        } else if matches!(self.at, At::Wait) {
+            self.looks += 1;
+            self.at = At::Create;
+        }
+    }
+
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
@@ -198,11 +283,17 @@ impl Protocol for Replace {
                 self.new = id;
                 self.connect(0)
             }
-            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now.
-            (At::Create, Err(EngineError::Conflict { .. })) => At::Failed(Failure::new(format!(
-                "another container is called {}; it was left alone, and so was the old one",
-                self.next_name()
-            ))),
+            // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now, or
+            // the engine was still making it when whoever asked for it was killed.
+            (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
+            (At::Taken, Ok(Answer::Container(reply))) => At::Judge(reply),
+            // Its name is reserved before it can be seen, and free again before it is gone.
+            (At::Taken, Err(_)) if gone && self.looks <= self.patience() => At::Wait,
+            (At::Taken, Err(_)) if gone => self.taken(),
+            (At::Judge(reply), Ok(Answer::Image(image))) => self.judge(&reply, &image),
+            (At::Clear(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                At::Create
+            }
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;
@@ -213,13 +304,27 @@ impl Protocol for Replace {
                 At::Promote
             }
             (At::Promote, Ok(_)) => At::Start,
-            (At::Start, Ok(_)) => At::Commit,
+            (At::Start, Ok(_)) => At::Settle,
+            (At::Settled, Ok(Answer::Container(reply))) => match self.verdict(&reply) {
+                Ok(()) => At::Commit,
+                // Between two runs it would have the last word never.
+                Err(reason) if reply.state.is_alive() => At::Quiet(reason),
+                Err(reason) => At::Tell(reason),
+            },
+            (At::Quiet(reason), _) => At::Tell(reason),
+            (At::Tell(mut reason), result) => {
+                if let Ok(Answer::Log(log)) = result {
+                    reason.log = log;
+                }
+                At::RollBack(Back::RemoveNew, reason)
+            }
             (At::Commit, Ok(_)) => At::Done,
-            (At::Commit, Err(_)) if gone => At::Done,
+            // Somebody else has removed it, or is about to.
+            (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
-            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start, Err(error)) => {
+            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start | At::Settled, Err(error)) => {
                 At::RollBack(Back::RemoveNew, failure(error))
             }
             (At::Done, _) => At::Done,
@@ -231,6 +336,33 @@ impl Protocol for Replace {
 }
 
 impl Replace {
+    /// Says whether the new container has settled: neither its creation nor its start proves that it works.
+    fn verdict(&self, reply: &ContainerReply) -> Result<(), Failure> {
+        let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };
+        if !worked {
+            // There is nothing to go back to that is any better.
+            return Ok(());
+        }
+        match reply.state {
+            RunState::Running | RunState::Paused if reply.health == Some(Health::Unhealthy) => {
+                Err(Failure::new("the health check of the new container fails"))
+            }
+            RunState::Running | RunState::Paused if reply.restarts == 0 => Ok(()),
+            RunState::Running | RunState::Paused | RunState::Restarting => Err(Failure::new(format!(
+                "the new container ends again and again ({} restarts)",
+                reply.restarts
+            ))),
+            RunState::Exited { code: 0 } if self.work.completes => Ok(()),
+            RunState::Exited { code } => Err(Failure::new(format!(
+                "the new container ended with code {code} as soon as it was started"
+            ))),
+            RunState::Created | RunState::Removing | RunState::Dead => Err(Failure::new(format!(
+                "the new container is {}",
+                reply.state.display()
+            ))),
+        }
+    }
+
     fn roll_back(&self, back: Back, reason: Failure, worked: bool) -> At {
         if !worked {
             return At::Failed(Failure {

@@ -96,6 +96,10 @@ impl Protocol for Sequence {
             }
             Ok(_) => self.at += 1,
             Err(EngineError::NotFound { .. }) if is_ending(current) => self.at += 1,
+            // Removal is by force, so the only conflict is that somebody's is under way already.
+            Err(EngineError::Conflict { .. }) if matches!(current, Call::RemoveContainer { .. }) => {
+                self.at += 1;
+            }
             Err(error) => self.failed = Some(failure(error)),
         }
     }

@@ -108,4 +108,6 @@ pub struct CreateWork {
     pub create: Create,
     /// The networks to connect after the first, with their endpoints.
     pub connect: Vec<(String, Endpoint)>,
+    /// Whether an end with code 0 is its success.
+    pub completes: bool,
 }

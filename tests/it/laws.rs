@@ -16,8 +16,8 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::world::{
-    BASE, LAN, SIDECAR, Wish, converge, converged, explained, fork, left_to_do, looked, not_of, passed,
-    planned, told, wish, world,
+    BASE, LAN, SIDECAR, Wish, converge, converged, explained, forgotten, fork, is_anonymous, left_to_do,
+    looked, not_of, passed, planned, told, wish, world,
 };
 
 /// What somebody does by hand to the containers of a manifest.
@@ -77,7 +77,8 @@ fn hand() -> impl Strategy<Value = Hand> {
 
 /// Does something by hand; where the engine refuses, nothing has happened.
 fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     let names: Vec<String> = wish.containers.keys().map(|name| owner.object(name)).collect();
     let name = |which: &usize| names.get(which % names.len().max(1)).cloned().unwrap_or_default();
     let network = owner.object(&owner.manifest);
@@ -104,7 +105,7 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
         Hand::Copy(which) => {
             let copied = engine.commit(&name(which), "backup:2");
             copied.map(|_| {
-                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")))
+                engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy("backup:2")));
             })
         }
         Hand::RemoveReceipt => {
@@ -229,6 +230,9 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
         set(&mut fields, "labels", label.map(|label| json!({ "team": label })));
         set(&mut fields, "ports", ports);
         set(&mut fields, "network", network);
+        // What ends at once and is started for ever never settles.
+        let ends = fields.get("command") == Some(&json!(["once"]));
+        let restart = restart.filter(|restart| !ends || *restart != "always");
         set(&mut fields, "restart", restart.map(Value::from));
         set(
             &mut fields,
@@ -322,14 +326,16 @@ fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
     Ok(())
 }
 
-/// Returns the files of the data volumes of a manifest.
+/// Returns the files of the data volumes of a manifest, and of those that images declare.
 fn data(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     world
         .volumes()
         .filter(|volume| {
-            Mark::read(&volume.reply.labels)
-                .is_some_and(|mark| owner.owns(&mark) && mark.kind == Kind::Volume)
+            let mark = Mark::read(&volume.reply.labels);
+            is_anonymous(&volume.reply.name)
+                || mark.is_some_and(|mark| owner.owns(&mark) && mark.kind == Kind::Volume)
         })
         .map(|volume| (volume.reply.name.clone(), volume.files.keys().cloned().collect()))
         .collect()
@@ -466,6 +472,12 @@ fn cut_everywhere(start: &MemoryEngine, wish: &Wish) -> Law {
             }
             untouched(&before, &engine, wish)?;
             survived(&kept, &engine, wish)?;
+            let forgotten = forgotten(&engine.world());
+            prop_assert!(
+                forgotten.iter().all(|volume| kept.contains_key(volume)),
+                "cut {cut:?} call {at}: {:?} forgot volumes",
+                trial.calls()[at]
+            );
         }
     }
     Ok(())
@@ -509,7 +521,8 @@ proptest! {
 
     #[test]
     fn strangers_under_our_names_are_blocked_and_stay(wish in wishes(), world in worlds(), names in squatters()) {
-        let owner = wish.prepared().facts.owner;
+        let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
         let mut start = world;
         for (name, is_container) in names {
             let name = owner.object(name);
@@ -528,7 +541,8 @@ proptest! {
 
 #[test]
 fn a_world_of_strangers_with_our_ports_and_volumes_is_left_alone() {
-    let owner = wish().prepared().facts.owner;
+    let prepared = wish().prepared();
+    let owner = &prepared.facts.owner;
     let spec = ContainerSpec {
         image: SIDECAR.to_owned(),
         networks: [("bridge".to_owned(), Endpoint::default())].into(),

@@ -1,10 +1,13 @@
 //! Tests that need no engine.
 #![allow(
     clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::case_sensitive_file_extension_comparisons,
     reason = "a test stops where the world is not as expected"
 )]
 
 mod cli;
+mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;

@@ -259,8 +259,8 @@ fn a_harness_set_half_installed_when_everything_died_is_installed_again() {
     let volume = killed_while_populating(&project);
     // As after a power cut: the installer died too, in the middle of it.
     let id = text(&job(&project).expect("the job")["Id"]).to_owned();
-    raw::put(&id, "/tools", "go", b"");
     raw::post(&format!("/containers/{id}/kill"), &Value::Null);
+    raw::put(&id, "/tools", "go", b"");
     let run = project.apply();
     assert_eq!(run.code, Some(0), "{run:#?}");
     project.settled();

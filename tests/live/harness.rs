@@ -118,6 +118,27 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     );
     raw::same(&project.container("reviewer"), &before);
 
+    // More memory, at once and unnoticed.
+    write(
+        &project,
+        Edit {
+            version: OLD,
+            memory: "384MiB",
+            mode: "fast",
+            third: true,
+        },
+    );
+    let run = project.converge();
+    assert_eq!(
+        changes(&run.json),
+        ["update container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"]
+    );
+    let after = project.container("reviewer");
+    assert_eq!(
+        (&after["Id"], &after["State"]["StartedAt"]),
+        (&before["Id"], &before["State"]["StartedAt"])
+    );
+
     // The edit of the day.
     write(
         &project,
@@ -131,23 +152,20 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     let diff = project.diff();
     assert_eq!(diff.code, Some(1));
     let volume = text(&diff.json["steps"][0]["name"]);
-    let (old, new) = (
-        format!("claude {OLD}, {marker} 1.6.0"),
-        format!("claude {NEW}, {marker} 1.6.0"),
+    let because = format!(
+        "harness \"claude {OLD}, {marker} 1.6.0\" -> \"claude {NEW}, {marker} 1.6.0\" (dependency, aishell.yaml:"
     );
     let planned = changes(&diff.json);
     let expected = [
-        format!("populate volume {volume}: harnesses \"{old}\" -> \"{new}\" (manifest, aishell.yaml:5)"),
+        format!(
+            "populate volume {volume}: harnesses.claude \"{OLD}\" -> \"{NEW}\" (manifest, aishell.yaml:6)"
+        ),
         "remove container watcher (orphan)".to_owned(),
-        format!("replace container builder: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
         "replace container builder: env.MODE \"fast\" -> \"safe\" (manifest, aishell.yaml:14)".to_owned(),
-        format!("replace container reviewer: harness \"{old}\" -> \"{new}\" (dependency, aishell.yaml:5)"),
-        "replace container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"
-            .to_owned(),
+        format!("replace container builder: {because}12)"),
+        format!("replace container reviewer: {because}10)"),
     ];
-    for line in &expected {
-        assert!(planned.contains(line), "{line} is not in {planned:#?}");
-    }
+    assert_eq!(planned, expected);
     let run = project.converge();
     assert_eq!(changes(&run.json), planned);
     project.only(&["builder", "reviewer"]);

@@ -3,7 +3,9 @@
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::expect_used,
+    clippy::format_collect,
     clippy::format_push_string,
+    clippy::many_single_char_names,
     clippy::print_stderr,
     clippy::similar_names,
     reason = "a test examines the world, and stops where it is not as expected"

@@ -136,7 +136,7 @@ fn a_changed_image_recreates_only_the_container_on_it() {
         project.write(
             "Dockerfile",
             &format!("FROM {}\nENV STAGE={text}\n", project.image),
-        )
+        );
     };
     let manifest = format!(
         "containers:\n  a: {{ }}\n  b: {{ image: {}, command: [sleep, \"1000\"] }}\n",

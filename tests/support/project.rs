@@ -64,9 +64,9 @@ impl Victim {
 
 /// Returns a word that nobody else has.
 pub fn word() -> String {
-    let mut random = [0; 5];
+    let mut random = [0; 8];
     getrandom::fill(&mut random).expect("random numbers");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:010x}", u64::from_be_bytes(random) >> 24)
 }
 
 /// Returns a project whose foundation is the tiny image.

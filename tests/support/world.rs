@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aishell::apply::{Silent, Stop};
 use aishell::desired::Desired;
-use aishell::engine::memory::{Container, MemoryEngine, World};
+use aishell::engine::memory::{Blueprint, Container, MemoryEngine, World};
 use aishell::facts::Account;
 use aishell::host::Host;
-use aishell::label::{Kind, Mark, OwnedId};
+use aishell::label::{Kind, Mark};
 use aishell::manifest::load::parse;
 use aishell::plan::Consent;
 use aishell::prepare::Prepared;
@@ -63,10 +63,11 @@ pub fn wish() -> Wish {
 
 /// Returns a world in which the images of tests can be pulled and the sidecars' is there.
 pub fn world() -> World {
+    let sidecar = Blueprint::new().volume("/var/lib/data");
     World::new()
-        .with_image(SIDECAR)
+        .with_image_of(SIDECAR, &sidecar)
         .with_published(BASE)
-        .with_published(SIDECAR)
+        .with_published_of(SIDECAR, &sidecar)
         .stranger_network(LAN)
 }
 
@@ -133,13 +134,23 @@ impl Wish {
         std::fs::create_dir_all(&directory).expect("a directory");
         let dockerfile = directory.join("Dockerfile");
         if !dockerfile.exists() {
-            std::fs::write(dockerfile, "").expect("a file");
+            std::fs::File::create(dockerfile).expect("a file");
         }
         directory
     }
 
-    /// Returns what can be reconciled, as if the project were at its path.
-    pub fn prepared(&self) -> Prepared {
+    /// Returns what can be reconciled, as if the project were at its path. Laws ask for the same many times.
+    pub fn prepared(&self) -> Arc<Prepared> {
+        static KNOWN: Mutex<BTreeMap<String, Arc<Prepared>>> = Mutex::new(BTreeMap::new());
+        let known = format!("{self:?}");
+        let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() > 64 {
+            all.clear();
+        }
+        Arc::clone(all.entry(known).or_insert_with(|| Arc::new(self.prepare())))
+    }
+
+    fn prepare(&self) -> Prepared {
         let project = &self.directory();
         let file = project.join("aishell.yaml");
         let host = Host {
@@ -192,7 +203,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 pub fn looked(engine: &MemoryEngine, wish: &Wish) -> Look {
     let prepared = wish.prepared();
     let subject = Subject {
-        intent: &prepared,
+        intent: &*prepared,
         consent: Consent::default(),
     };
     run(look(engine, &subject)).expect("the engine answers")
@@ -207,7 +218,7 @@ pub fn planned(engine: &MemoryEngine, wish: &Wish) -> Plan {
 pub fn passed(engine: &MemoryEngine, wish: &Wish) -> Option<Report> {
     let prepared = wish.prepared();
     let subject = Subject {
-        intent: &prepared,
+        intent: &*prepared,
         consent: Consent::default(),
     };
     run(reconcile(engine, &subject, &Arc::new(Silent), &Stop::never())).ok()
@@ -378,6 +389,21 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     found
 }
 
+/// Returns the volumes that images declare and no container uses any more.
+pub fn forgotten(world: &World) -> Vec<String> {
+    let used: BTreeSet<&str> = world.containers().flat_map(Container::volumes).collect();
+    let names = world.volumes().map(|volume| volume.reply.name.as_str());
+    names
+        .filter(|name| is_anonymous(name) && !used.contains(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Says whether a volume is one that an image declares.
+pub fn is_anonymous(volume: &str) -> bool {
+    volume.len() == 64
+}
+
 /// Reads the labels of a container, unless they are its image's.
 pub fn own_mark(world: &World, container: &Container) -> Option<Mark> {
     let image = world
@@ -388,7 +414,8 @@ pub fn own_mark(world: &World, container: &Container) -> Option<Mark> {
 
 /// Returns everything that does not belong to a manifest, in full, for comparison.
 pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
-    let owner = wish.prepared().facts.owner;
+    let prepared = wish.prepared();
+    let owner = &prepared.facts.owner;
     let ours = |mark: Option<Mark>| {
         mark.is_some_and(|mark| {
             owner.owns(&mark) || (mark.project.is_none() && mark.manifest == owner.manifest)
@@ -400,18 +427,13 @@ pub fn not_of(world: &World, wish: &Wish) -> Vec<String> {
         .map(|one| format!("{one:?}"));
     let volumes = world
         .volumes()
-        .filter(|one| !ours(Mark::read(&one.reply.labels)))
+        .filter(|one| !is_anonymous(&one.reply.name) && !ours(Mark::read(&one.reply.labels)))
         .map(|one| format!("{one:?}"));
     let networks = world
         .networks()
         .filter(|one| !ours(Mark::read(&one.reply.labels)))
         .map(|one| format!("{one:?}"));
     containers.chain(volumes).chain(networks).collect()
-}
-
-/// Returns an owned id for a call of a test.
-pub fn owned(id: &str) -> OwnedId {
-    OwnedId::made(id)
 }
 
 /// Returns a copy of the engine as it is now, without its history.

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::file::Files;
-use super::world::World;
+use super::world::{Image, World};
 use crate::call::Build;
 use crate::engine::EngineError;
-use crate::label::Labels;
-use crate::observed::ImageConfig;
 use crate::progress::Progress;
 
 /// What a stage of a Dockerfile has become so far.
 #[derive(Clone, Default)]
 struct Stage {
     name: Option<String>,
-    parent: Option<String>,
-    labels: Labels,
-    config: ImageConfig,
-    files: Files,
+    image: Image,
 }
 
 impl World {
@@ -66,19 +60,12 @@ impl World {
         }
         let found = stages.pop();
         let wanted = |stage: &Stage| target.is_none() || stage.name == *target;
-        let Some(Stage {
-            parent,
-            labels: mut all,
-            config,
-            files,
-            ..
-        }) = found.filter(wanted)
-        else {
+        let Some(Stage { mut image, .. }) = found.filter(wanted) else {
             let target = target.as_deref().unwrap_or_default();
             return Err(failure(format!("target stage {target} could not be found"), &log));
         };
-        all.extend(labels);
-        Ok(self.new_image(tag, parent, all, config, files))
+        image.reply.image.labels.extend(labels);
+        Ok(self.new_image(tag, image))
     }
 
     /// Opens a stage; its base is an earlier stage, a local tag, or pulled. An image id is no base.
@@ -105,14 +92,9 @@ impl World {
         if self.find_image(base).is_err() {
             self.pull_image(base).map_err(|_| missing())?;
         }
-        let image = self.find_image(base).map_err(|_| missing())?;
-        Ok(Stage {
-            name,
-            parent: Some(image.reply.image.id.clone()),
-            labels: image.reply.image.labels.clone(),
-            config: image.reply.config.clone(),
-            files: image.files.clone(),
-        })
+        let mut image = self.find_image(base).map_err(|_| missing())?.clone();
+        image.parent = Some(image.reply.image.id.clone());
+        Ok(Stage { name, image })
     }
 }
 
@@ -123,16 +105,18 @@ impl Stage {
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(name, value)| (name.to_owned(), unquote(value)))
         };
+        let Image { reply, volumes, .. } = &mut self.image;
         match word {
-            "LABEL" => self.labels.extend(pairs()),
-            "ENV" => self.config.env.extend(pairs()),
-            "USER" => self.config.user = Some(rest.to_owned()),
-            "WORKDIR" => self.config.workdir = Some(rest.to_owned()),
-            "STOPSIGNAL" => self.config.stop_signal = Some(rest.to_owned()),
-            "CMD" => self.config.command = Some(words(rest)),
+            "LABEL" => reply.image.labels.extend(pairs()),
+            "VOLUME" => volumes.extend(rest.split_whitespace().map(str::to_owned)),
+            "ENV" => reply.config.env.extend(pairs()),
+            "USER" => reply.config.user = Some(rest.to_owned()),
+            "WORKDIR" => reply.config.workdir = Some(rest.to_owned()),
+            "STOPSIGNAL" => reply.config.stop_signal = Some(rest.to_owned()),
+            "CMD" => reply.config.command = Some(words(rest)),
             "ENTRYPOINT" => {
-                self.config.entrypoint = Some(words(rest)).filter(|words| !words.is_empty());
-                self.config.command = None;
+                reply.config.entrypoint = Some(words(rest)).filter(|words| !words.is_empty());
+                reply.config.command = None;
             }
             _ => {}
         }

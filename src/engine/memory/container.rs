@@ -1,5 +1,6 @@
 //! Containers: their lives, and what they take from their images.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Files;
@@ -38,6 +39,7 @@ impl World {
             .find_image(&spec.image)
             .map_err(|_| not_found(format!("No such image: {}", spec.image)))?;
         let (image_id, files) = (image.reply.image.id.clone(), image.files.clone());
+        let declared = image.volumes.clone();
         let inherited = image.reply.image.labels.clone();
         let mut merged = merge(spec, &image.reply.config)?;
         if let Some(user) = self.names.get(name) {
@@ -60,6 +62,17 @@ impl World {
             .collect();
         merged.networks.clear();
         let id = self.id();
+        let mut anonymous = BTreeSet::new();
+        for target in declared {
+            if let Entry::Vacant(vacant) = merged.mounts.entry(target) {
+                let name = self.id();
+                anonymous.insert(name.clone());
+                vacant.insert(Mount::Volume {
+                    name,
+                    read_only: false,
+                });
+            }
+        }
         for (target, mount) in &merged.mounts {
             if let Mount::Volume { name, .. } = mount {
                 self.create_volume(name, Labels::new())?;
@@ -86,6 +99,7 @@ impl World {
         let container = Container {
             reply,
             attachments: self.attachments(&spec.networks),
+            anonymous,
             endpoints: BTreeSet::new(),
             files: Files::new(),
             log: Vec::new(),
@@ -259,7 +273,8 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn remove_container(&mut self, container: &str) -> Result<(), EngineError> {
+    /// Only volumes that nobody named go with a container, and only where nothing else uses them.
+    pub(super) fn remove_container(&mut self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let id = self.container_id(container)?;
         self.let_go(&id);
         let Some(container) = self.containers.remove(&id) else {
@@ -269,6 +284,10 @@ impl World {
         self.image_users.remove(&container.reply.image_id, &id);
         for volume in container.volumes() {
             self.volume_users.remove(volume, &id);
+        }
+        for volume in container.anonymous.iter().filter(|_| volumes) {
+            // One that something else uses stays.
+            let _removed = self.remove_volume(volume);
         }
         Ok(())
     }

@@ -1,12 +1,10 @@
 //! Worlds, said in adjectives: `World::new().with_image("debian").stranger_container("db")`.
 
-use std::collections::BTreeMap;
-
 use super::nature::{Fate, Job, Nature};
 use super::world::{Image, World};
 use crate::call::{Content, Create};
 use crate::label::Labels;
-use crate::observed::ImageConfig;
+
 use crate::spec::ContainerSpec;
 
 /// The image that strangers run.
@@ -14,11 +12,7 @@ const STRANGER: &str = "stranger:latest";
 
 /// What an image is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Blueprint {
-    config: ImageConfig,
-    labels: Labels,
-    files: BTreeMap<String, Vec<u8>>,
-}
+pub struct Blueprint(Image);
 
 impl Blueprint {
     /// Returns an ordinary image: a path to search, a shell to run.
@@ -31,54 +25,55 @@ impl Blueprint {
     /// Adds a variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.config.env.insert(name.to_owned(), value.to_owned());
+        self.0.reply.config.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Adds a label.
     #[must_use]
     pub fn label(mut self, name: &str, value: &str) -> Self {
-        self.labels.insert(name.to_owned(), value.to_owned());
+        self.0
+            .reply
+            .image
+            .labels
+            .insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Sets the command.
     #[must_use]
     pub fn command(mut self, words: &[&str]) -> Self {
-        self.config.command = Some(words.iter().map(|word| (*word).to_owned()).collect());
+        self.0.reply.config.command = Some(words.iter().map(|word| (*word).to_owned()).collect());
         self
     }
 
     /// Sets the entrypoint.
     #[must_use]
     pub fn entrypoint(mut self, words: &[&str]) -> Self {
-        self.config.entrypoint = Some(words.iter().map(|word| (*word).to_owned()).collect());
+        self.0.reply.config.entrypoint = Some(words.iter().map(|word| (*word).to_owned()).collect());
         self
     }
 
     /// Sets the user.
     #[must_use]
     pub fn user(mut self, user: &str) -> Self {
-        self.config.user = Some(user.to_owned());
+        self.0.reply.config.user = Some(user.to_owned());
         self
     }
 
     /// Adds a file.
     #[must_use]
     pub fn file(mut self, path: &str, bytes: &[u8]) -> Self {
-        self.files.insert(path.to_owned(), bytes.to_vec());
+        let content = Content::Bytes(bytes.to_vec());
+        self.0.files.insert(path.to_owned(), content);
         self
     }
 
-    fn image(&self) -> Image {
-        let mut image = Image::default();
-        image.reply.image.labels.clone_from(&self.labels);
-        image.files = self
-            .files
-            .iter()
-            .map(|(path, bytes)| (path.clone(), Content::Bytes(bytes.clone())))
-            .collect();
-        image
+    /// Declares a volume.
+    #[must_use]
+    pub fn volume(mut self, target: &str) -> Self {
+        self.0.volumes.insert(target.to_owned());
+        self
     }
 }
 
@@ -101,9 +96,7 @@ impl World {
     /// Has an image of a blueprint under a tag.
     #[must_use]
     pub fn with_image_of(mut self, tag: &str, blueprint: &Blueprint) -> Self {
-        let Blueprint { config, labels, .. } = blueprint.clone();
-        let files = blueprint.image().files;
-        self.new_image(tag, None, labels, config, files);
+        self.new_image(tag, blueprint.0.clone());
         self
     }
 
@@ -117,7 +110,7 @@ impl World {
     /// only.
     #[must_use]
     pub fn with_published_of(mut self, reference: &str, blueprint: &Blueprint) -> Self {
-        self.publish(reference, blueprint.config.clone(), blueprint.image());
+        self.publish(reference, blueprint.0.clone());
         self
     }
 

@@ -48,7 +48,7 @@ impl MemoryEngine {
 
     /// `docker rm -f`.
     pub fn rm(&self, container: &str) -> Said {
-        self.hand(|world| world.remove_container(container))
+        self.hand(|world| world.remove_container(container, false))
     }
 
     /// `docker rename`.

@@ -7,7 +7,7 @@ use super::{conflict, failed, not_found};
 use crate::call::Commit;
 use crate::engine::EngineError;
 use crate::key::digest;
-use crate::observed::{self, ImageConfig, ImageReply};
+use crate::observed::{self, ImageConfig};
 
 impl World {
     /// An image without a tag is listed only while nothing was made from it.
@@ -99,14 +99,17 @@ impl World {
         );
         let mut all = subject.reply.labels.clone();
         all.extend(labels);
-        let parent = subject.reply.image_id.clone();
-        let mut files = self
+        // Where an image of it declares volumes, this one does too.
+        let mut image = self
             .images
-            .get(&parent)
-            .map(|image| image.files.clone())
+            .get(&subject.reply.image_id)
+            .cloned()
             .unwrap_or_default();
-        files.extend(subject.files.clone());
-        Ok(self.new_image(tag, Some(parent), all, config, files))
+        image.parent = Some(subject.reply.image_id.clone());
+        image.files.extend(subject.files.clone());
+        image.reply.image.labels = all;
+        image.reply.config = config;
+        Ok(self.new_image(tag, image))
     }
 
     pub(super) fn tag_image(&mut self, image: &str, tag: &str) -> Result<(), EngineError> {
@@ -183,26 +186,12 @@ impl World {
         }
     }
 
-    pub(super) fn new_image(
-        &mut self,
-        tag: &str,
-        parent: Option<String>,
-        labels: crate::label::Labels,
-        config: ImageConfig,
-        files: super::file::Files,
-    ) -> String {
+    /// Gives an image an id and a tag.
+    pub(super) fn new_image(&mut self, tag: &str, mut image: Image) -> String {
         let id = format!("sha256:{}", self.id());
-        let image = observed::Image {
-            id: id.clone(),
-            labels,
-            ..observed::Image::default()
-        };
-        let reply = ImageReply {
-            image,
-            platform: self.engine.platform.clone(),
-            config,
-        };
-        self.insert_image(Image { reply, parent, files });
+        image.reply.image.id.clone_from(&id);
+        image.reply.platform.clone_from(&self.engine.platform);
+        self.insert_image(image);
         self.move_tag(&normal(tag), &id);
         id
     }
@@ -239,7 +228,7 @@ impl World {
     }
 
     /// Publishes an image under a tag, which moves there, and under its digest, which stays.
-    pub(super) fn publish(&mut self, reference: &str, config: ImageConfig, mut image: Image) {
+    pub(super) fn publish(&mut self, reference: &str, mut image: Image) {
         let reference = normal(reference);
         let id = format!("sha256:{}", self.id());
         let repository = reference
@@ -247,7 +236,6 @@ impl World {
             .map_or(reference.as_str(), |(repository, _)| repository);
         let by_digest = format!("{repository}@sha256:{}", digest(id.as_bytes()));
         image.reply.platform.clone_from(&self.engine.platform);
-        image.reply.config = config;
         image.reply.image.id = id;
         image.reply.image.digests = [by_digest.clone()].into();
         self.registry.insert(reference, image.clone());

@@ -1100,3 +1100,39 @@ fn a_hundred_thousand_containers_are_nothing() {
     };
     assert_eq!(listed.len(), 90_000);
 }
+
+#[test]
+fn a_volume_that_only_the_image_declares_may_go_with_its_container_and_a_named_one_never() {
+    let declared = Blueprint::new().volume("/data").file("/data/f", b"x");
+    let engine = MemoryEngine::new(World::new().with_image_of("db:1", &declared));
+    let image = |spec: ContainerSpec| ContainerSpec {
+        image: "db:1".to_owned(),
+        ..spec
+    };
+    engine.id(create("one", image(spec())));
+    let Mount::Volume { name, .. } = engine.inspect("one").spec.mounts["/data"].clone() else {
+        panic!("none")
+    };
+    assert!(
+        engine
+            .world()
+            .volume(&name)
+            .expect("made")
+            .files
+            .contains_key("/f")
+    );
+    // Whoever names it keeps it.
+    let mut carried = image(spec());
+    carried.mounts.insert("/data".to_owned(), mount(&name, false));
+    engine.id(create("two", carried));
+    for (container, there) in [("one", true), ("two", true)] {
+        engine.say(remove(container)).expect("goes");
+        assert_eq!(engine.world().volume(&name).is_some(), there, "after {container}");
+    }
+    engine.id(create("three", image(spec())));
+    let Mount::Volume { name, .. } = engine.inspect("three").spec.mounts["/data"].clone() else {
+        panic!("none")
+    };
+    engine.say(remove("three")).expect("goes");
+    assert!(engine.world().volume(&name).is_none());
+}

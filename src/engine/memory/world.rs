@@ -50,6 +50,8 @@ pub struct Container {
     pub reply: ContainerReply,
     /// Its attachments, by network name.
     pub attachments: BTreeMap<String, Attachment>,
+    /// The volumes that were made because its image declares them; they may go with it.
+    pub(super) anonymous: BTreeSet<String>,
     /// The networks on which it has an address now.
     pub(super) endpoints: BTreeSet<String>,
     /// What it wrote to its own layer.
@@ -95,6 +97,8 @@ pub struct Volume {
 pub struct Image {
     /// What inspect shows.
     pub reply: ImageReply,
+    /// Where it declares volumes.
+    pub volumes: BTreeSet<String>,
     /// The image it was built or committed from.
     pub parent: Option<String>,
     /// Its content.
@@ -265,7 +269,9 @@ impl World {
             } => self
                 .update_container(container, resources.as_ref(), *restart)
                 .map(done),
-            Call::RemoveContainer { container, .. } => self.remove_container(container.id()).map(done),
+            Call::RemoveContainer { container, volumes } => {
+                self.remove_container(container.id(), *volumes).map(done)
+            }
             Call::Upload { container, files } => self.upload(container, files).map(done),
         }
     }

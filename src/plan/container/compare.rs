@@ -59,12 +59,12 @@ pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
             merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    // An entrypoint of one's own drops the image's command.
-    if merged.entrypoint.is_none() {
-        merged.entrypoint.clone_from(&image.config.entrypoint);
-        if merged.command.is_none() {
+    // An entrypoint of one's own drops the image's command; an empty one is none of one's own, and not the image's.
+    if merged.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if merged.command.as_ref().is_none_or(Vec::is_empty) {
             merged.command.clone_from(&image.config.command);
         }
+        merged.entrypoint = merged.entrypoint.or_else(|| image.config.entrypoint.clone());
     }
     merged.entrypoint = merged.entrypoint.filter(|words| !words.is_empty());
     merged.command = merged.command.filter(|words| !words.is_empty());
@@ -113,6 +113,36 @@ pub(super) fn image_change(
         }
     };
     (!same).then(|| Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)))
+}
+
+/// Says whether a container has to be replaced.
+pub(super) fn is_replaced(draft: &Draft<'_>, container: &Container, live: &observed::Container) -> bool {
+    image_change(draft, container, live, "").is_some()
+        || differences(container, live)
+            .iter()
+            .any(|difference| difference.class == Class::Create || obstacle(live, difference).is_some())
+}
+
+/// Returns why the engine cannot make a difference go away that could otherwise be changed in place.
+pub(super) fn obstacle(live: &observed::Container, difference: &Difference) -> Option<String> {
+    let Difference { field, from, to, .. } = difference;
+    let limits = [
+        "resources.memory",
+        "resources.memorySwap",
+        "resources.reservation",
+        "resources.cpus",
+    ];
+    if to.is_null() && limits.contains(&field.as_str()) {
+        return Some(format!(
+            "the engine cannot unset {field} of a container that exists"
+        ));
+    }
+    let alone = live
+        .applied
+        .as_ref()
+        .is_some_and(|applied| applied.networks.is_empty());
+    (alone && from.is_null() && field.starts_with("network."))
+        .then(|| "a container that was made without a network cannot join one".to_owned())
 }
 
 /// Returns why a field differs: what was asked for at creation tells a changed manifest from drift.

@@ -43,12 +43,13 @@ async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Failur
     let work = CreateWork {
         create: create(NAME, "new", &new),
         connect: Vec::new(),
+        completes: false,
     };
     let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work);
     drive(&mut protocol, engine, &Progress::default()).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_has_the_name_of_the_new_one_is_left_alone_and_so_is_the_old_one() {
     let next = format!("{NAME}.next");
     let world = World::new()
@@ -63,7 +64,7 @@ async fn whoever_has_the_name_of_the_new_one_is_left_alone_and_so_is_the_old_one
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
     let volume = Mount::Volume {
         name: "0123456789abcdef".repeat(4),
@@ -81,4 +82,21 @@ async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
     assert_eq!(new.spec.mounts.get("/var/lib/data"), Some(&volume));
     let kept = |call: &Call| !matches!(call, Call::RemoveContainer { volumes: true, .. });
     assert!(engine.calls().iter().all(kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_one_that_appears_after_the_look_and_is_never_started_makes_room() {
+    let next = format!("{NAME}.next");
+    let world = World::new()
+        .with_container(&create(NAME, "old", &spec()))
+        .started(NAME)
+        .with_container(&create(&next, "of another", &spec()));
+    let engine = MemoryEngine::new(world);
+    replace(&engine, spec()).await.expect("a replacement");
+    let world = engine.world();
+    assert!(world.container(&next).is_none());
+    assert_eq!(
+        world.container(NAME).expect("the new container").state(),
+        RunState::Running
+    );
 }

@@ -1,0 +1,173 @@
+//! What the engine can change while a container exists: limits, restart policy, networks, whether it runs.
+
+use serde_json::json;
+
+use super::super::{Draft, NewStep, resource};
+use super::explain;
+use crate::call::Call;
+use crate::desired::Container;
+use crate::observed::{self, RunState};
+use crate::spec::Difference;
+use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+
+/// Plans what the engine can change while the container runs, and returns the steps.
+pub(super) fn in_place(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    differences: &[Difference],
+    needs: &[u32],
+) -> Vec<u32> {
+    let mut steps = Vec::new();
+    let explained = |draft: &Draft<'_>, prefixes: &[&str]| -> Vec<Because> {
+        differences
+            .iter()
+            .filter(|difference| prefixes.iter().any(|prefix| difference.field.starts_with(prefix)))
+            .map(|difference| explain(draft, container, live, difference))
+            .collect()
+    };
+    let because = explained(draft, &["resources.", "restart"]);
+    if !because.is_empty() {
+        let changed = |prefix: &str| {
+            differences
+                .iter()
+                .any(|difference| difference.field.starts_with(prefix))
+        };
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Update,
+            impact: Impact::Live,
+            because,
+            needs: needs.to_vec(),
+            detail: None,
+            work: Work::Calls(vec![Call::UpdateContainer {
+                container: live.id.id().to_owned(),
+                resources: changed("resources.").then(|| container.spec.resources.clone()),
+                restart: changed("restart").then_some(container.spec.restart),
+            }]),
+        }));
+    }
+    for (network, endpoint) in &container.spec.networks {
+        let Some(id) = outdated(draft, live, network) else {
+            continue;
+        };
+        // By its name: the one it was attached to is gone.
+        let calls = vec![
+            Call::DisconnectNetwork {
+                network: network.clone(),
+                container: live.id.id().to_owned(),
+            },
+            Call::ConnectNetwork {
+                network: network.clone(),
+                container: live.id.id().to_owned(),
+                endpoint: endpoint.clone(),
+            },
+        ];
+        let field = format!("network.{network}");
+        let to = super::super::network::keeper(draft, network).map(|network| network.id.id().to_owned());
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action: Action::Connect,
+            impact: Impact::Live,
+            because: vec![Because::field(Cause::Drift, &field, json!(id), json!(to))],
+            needs: needs.to_vec(),
+            detail: Some("its network was removed and is another one now".to_owned()),
+            work: Work::Calls(calls),
+        }));
+    }
+    for difference in differences {
+        let Some(network) = difference.field.strip_prefix("network.") else {
+            continue;
+        };
+        let wanted = container.spec.networks.get(network);
+        let disconnect = Call::DisconnectNetwork {
+            network: network.to_owned(),
+            container: live.id.id().to_owned(),
+        };
+        let connect = wanted.map(|endpoint| Call::ConnectNetwork {
+            network: network.to_owned(),
+            container: live.id.id().to_owned(),
+            endpoint: endpoint.clone(),
+        });
+        let (action, calls) = match connect {
+            None => (Action::Disconnect, vec![disconnect]),
+            Some(connect) if difference.from.is_null() => (Action::Connect, vec![connect]),
+            // Aliases cannot be changed while attached.
+            Some(connect) => (Action::Connect, vec![disconnect, connect]),
+        };
+        let because = vec![explain(draft, container, live, difference)];
+        steps.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Container, name),
+            action,
+            impact: Impact::Live,
+            because,
+            needs: needs.to_vec(),
+            detail: None,
+            work: Work::Calls(calls),
+        }));
+    }
+    steps
+}
+
+/// Returns the id of the network that a container is attached to, if that one is gone and the name is, or will be,
+/// another one's: the container would not start.
+fn outdated(draft: &Draft<'_>, live: &observed::Container, network: &str) -> Option<String> {
+    let private = draft.desired.network.as_ref()?;
+    let id = live.network_ids.get(network)?;
+    let gone = private.name == network && !draft.observed.networks.contains_key(id);
+    gone.then(|| id.clone())
+}
+
+/// Plans what makes a container run that does not.
+pub(super) fn wake(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    live: &observed::Container,
+    needs: Vec<u32>,
+) {
+    let completed = container.completes && live.state == RunState::Exited { code: 0 };
+    let (action, impact, call) = match live.state {
+        RunState::Running => return,
+        RunState::Restarting => {
+            draft.notes.push(format!(
+                "container {name} ends again and again ({} restarts)",
+                live.restarts
+            ));
+            return;
+        }
+        RunState::Removing => {
+            return draft.unknown(ResourceKind::Container, name, "the engine is removing it");
+        }
+        RunState::Exited { .. } if completed => return,
+        RunState::Paused => (
+            Action::Unpause,
+            Impact::Live,
+            Call::UnpauseContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
+        RunState::Created | RunState::Exited { .. } | RunState::Dead => (
+            Action::Start,
+            Impact::Restart,
+            Call::StartContainer {
+                container: live.id.id().to_owned(),
+            },
+        ),
+    };
+    draft.push(NewStep {
+        resource: resource(ResourceKind::Container, name),
+        action,
+        impact,
+        because: vec![Because::field(
+            Cause::Drift,
+            "state",
+            json!(live.state.display()),
+            json!("running"),
+        )],
+        needs,
+        detail: live.error.clone(),
+        work: Work::Calls(vec![call]),
+    });
+}

@@ -1,0 +1,184 @@
+//! Corners of the world that a random walk seldom finds.
+
+use aishell::call::Create;
+use aishell::engine::memory::{Cut, MemoryEngine};
+use aishell::report::Outcome;
+use serde_json::{Value, json};
+
+use crate::world::{SIDECAR, Wish, converged, fork, left_to_do, passed, planned, steps, told, wish, world};
+
+/// Returns the fields of a container that needs nothing but its image.
+fn plain() -> Value {
+    json!({ "image": SIDECAR, "user": "image", "workspace": "none" })
+}
+
+/// Returns the fields of such a container with one more.
+fn with(name: &str, value: Value) -> Value {
+    let mut fields = plain();
+    fields[name] = value;
+    fields
+}
+
+fn made(wish: &Wish) -> MemoryEngine {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, wish);
+    engine
+}
+
+#[test]
+fn containers_that_swapped_names_get_them_back() {
+    let wish = wish().container("api", plain()).container("web", plain());
+    let engine = made(&wish);
+    let (api, web) = (wish.object("api"), wish.object("web"));
+    let ids = |engine: &MemoryEngine| {
+        let id = |name: &str| engine.world().container(name).map(|one| one.reply.id.clone());
+        (id(&api), id(&web))
+    };
+    let before = ids(&engine);
+    engine.rename(&api, "between").expect("a rename");
+    engine.rename(&web, &api).expect("a rename");
+    engine.rename("between", &web).expect("a rename");
+    converged(&engine, &wish);
+    assert_eq!(ids(&engine), before);
+}
+
+#[test]
+fn a_container_under_the_name_of_a_missing_one_makes_room() {
+    let wish = wish().container("api", plain()).container("web", plain());
+    let engine = made(&wish);
+    engine.rm(&wish.object("api")).expect("a removal");
+    engine
+        .rename(&wish.object("web"), &wish.object("api"))
+        .expect("a rename");
+    converged(&engine, &wish);
+}
+
+#[test]
+fn an_orphan_under_the_name_of_a_wanted_container_makes_room() {
+    let before = wish().container("api", plain()).container("web", plain());
+    let engine = made(&before);
+    engine.rm(&before.object("api")).expect("a removal");
+    engine
+        .rename(&before.object("web"), &before.object("api"))
+        .expect("a rename");
+    converged(&engine, &before.without("web"));
+}
+
+#[test]
+fn a_container_made_without_network_can_join_one_later() {
+    let engine = made(&wish().container("api", with("network", json!("none"))));
+    converged(&engine, &wish().container("api", plain()));
+    converged(&engine, &wish().container("api", with("network", json!("none"))));
+    converged(&engine, &wish().container("api", plain()));
+}
+
+#[test]
+fn one_image_that_cannot_be_pulled_keeps_no_other_container_from_being_made() {
+    let wish = wish()
+        .container("api", plain())
+        .container("bad", json!({ "image": "nowhere:1", "user": "image" }))
+        .container(
+            "good",
+            json!({ "image": crate::world::BASE, "user": "image", "workspace": "none" }),
+        );
+    let engine = MemoryEngine::new(world());
+    let report = passed(&engine, &wish).expect("a report");
+    for name in ["api", "good"] {
+        assert!(
+            engine.world().container(&wish.object(name)).is_some(),
+            "{name}: {}",
+            told(&report)
+        );
+    }
+    let failed = report.steps.iter().filter(|done| done.outcome == Outcome::Failed);
+    assert_eq!(
+        failed.count(),
+        1,
+        "nothing that failed is tried twice: {}",
+        told(&report)
+    );
+}
+
+#[test]
+fn an_image_that_two_want_is_pulled_once() {
+    let fields = json!({ "image": crate::world::BASE, "user": "image", "workspace": "none" });
+    let engine = MemoryEngine::new(world());
+    let wish = wish().container("one", fields).container("two", json!({}));
+    let pull = format!("pull image {}", crate::world::BASE);
+    let found = steps(&planned(&engine, &wish));
+    assert_eq!(found.iter().filter(|step| **step == pull).count(), 1, "{found:?}");
+    converged(&engine, &wish);
+}
+
+#[test]
+fn an_entrypoint_cleared_by_the_manifest_is_no_difference_for_ever() {
+    made(&wish().container("api", with("entrypoint", json!([]))));
+}
+
+#[test]
+fn a_manifest_edited_after_a_cut_replacement_is_what_the_next_pass_makes() {
+    let mode = |mode: &str| wish().container("api", with("env", json!({ "MODE": mode })));
+    let start = made(&mode("one"));
+    let trial = fork(&start);
+    trial.forget();
+    converged(&trial, &mode("two"));
+    for at in 0..trial.calls().len() {
+        for cut in [Cut::Before, Cut::After] {
+            let engine = fork(&start);
+            engine.cut(at, cut);
+            let _ = passed(&engine, &mode("two"));
+            let engine = fork(&engine);
+            let report = passed(&engine, &mode("three")).expect("a report");
+            let left = left_to_do(&engine, &mode("three"));
+            assert_eq!(left, None, "cut {cut:?} {at}:\n{}", told(&report));
+        }
+    }
+}
+
+#[test]
+fn users_with_numbers_only_have_images_of_their_own() {
+    let user = |uid: u32| json!({ "user": uid, "workspace": "none" });
+    let wish = wish().container("one", user(2001)).container("two", user(2002));
+    let engine = made(&wish);
+    let world = engine.world();
+    let image = |name: &str| {
+        world
+            .container(&wish.object(name))
+            .map(|one| one.reply.image_id.clone())
+    };
+    assert_ne!(image("one"), image("two"));
+}
+
+#[test]
+fn a_copy_with_every_label_of_a_container_is_nobodys_to_remove() {
+    let wish = wish().container("api", plain());
+    let engine = made(&wish);
+    let original = engine
+        .world()
+        .container(&wish.object("api"))
+        .expect("api")
+        .shown();
+    let copy = Create {
+        name: "rescue".to_owned(),
+        labels: original.labels.clone(),
+        spec: original.spec.clone(),
+    };
+    engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy));
+    assert_eq!(steps(&planned(&engine, &wish)), [""; 0]);
+}
+
+#[test]
+fn a_port_goes_from_one_container_to_another_in_one_pass() {
+    let port = |host: u16| with("ports", json!([format!("{host}:80")]));
+    let engine = made(&wish().container("api", port(3000)).container("web", port(3001)));
+    converged(
+        &engine,
+        &wish().container("api", port(3001)).container("web", port(3002)),
+    );
+    let plan = planned(
+        &engine,
+        &wish().container("api", port(3002)).container("web", port(3003)),
+    );
+    assert_eq!(steps(&plan), ["replace container web", "replace container api"]);
+    assert_eq!(plan.steps[1].needs, [1]);
+}
