@@ -181,8 +181,12 @@ impl Bench {
     }
 
     fn delete(&self, project: &Project) {
-        self.aishell(project, &["delete", "--yes", "--allow", "data-loss"])
-            .run();
+        let mut delete = self.aishell(project, &["delete", "--yes", "--allow", "data-loss"]);
+        // Engine 20.10 at times loses count of a network's endpoints, and then keeps the network until it restarts.
+        delete.codes = vec![0, 5];
+        if delete.run().status.code() == Some(5) {
+            eprintln!("the engine did not remove everything of {}", project.name);
+        }
     }
 
     /// P1 and P2: a diff that finds nothing, its time and its requests.
@@ -261,8 +265,9 @@ impl Bench {
         let mut found = BTreeMap::new();
         gather(Path::new(&estimates), &mut Vec::new(), &mut found);
         for (what, seconds) in found {
+            // Goals are for planning alone; what else is measured there is shown beside it.
             let limit = match what.as_str() {
-                what if !what.contains("10000") => None,
+                what if !what.starts_with("plan 10,000") => None,
                 what if what.contains("nothing") => Some(50.0),
                 _ => Some(200.0),
             };
@@ -271,7 +276,7 @@ impl Bench {
                 what,
                 value: 1000.0 * seconds,
                 unit: "ms",
-                goal: limit.map_or("linear".to_owned(), |limit| format!("≤ {limit} ms")),
+                goal: limit.map_or("–".to_owned(), |limit| format!("≤ {limit} ms")),
                 reached: limit.is_none_or(|limit| 1000.0 * seconds <= limit),
                 ..Row::default()
             });
@@ -516,16 +521,13 @@ impl Drop for Bench {
             .collect();
         for directory in left {
             let words = ["delete", "--yes", "--allow", "data-loss"];
-            let mut delete = Job::new(&self.aishell, &words, &directory);
-            delete.codes = (0..=255).collect();
-            delete.run();
+            Job::new(&self.aishell, &words, &directory).try_run();
             if directory.join("compose.yaml").exists()
                 && let Some(program) = &self.compose
             {
                 let mut down = Peer::new(program, &directory, &self.image, 0).down();
                 down.arguments.push("--remove-orphans".to_owned());
-                down.codes = (0..=255).collect();
-                down.run();
+                down.try_run();
             }
         }
         floor::remove(&self.socket);

@@ -49,6 +49,13 @@ impl Job {
         output
     }
 
+    /// Runs it whatever comes of it: for cleaning up.
+    pub fn try_run(&self) {
+        if let Err(error) = self.command().output() {
+            eprintln!("{}: {error}", self.program.display());
+        }
+    }
+
     /// Runs it and returns how long that took, from before it started until it was gone.
     pub fn time(&self) -> Duration {
         let began = Instant::now();

@@ -58,7 +58,20 @@ fn one(
     freed: &BTreeMap<Binding, u32>,
     moves: &[Move],
 ) {
-    let (mut live, mut leftovers) = candidates(draft, name, &container.engine_name);
+    let (mut live, leftovers) = candidates(draft, name, &container.engine_name);
+    // Only a replacement leaves something, and under these names. Whatever else has the labels was named by a person,
+    // who may have copied them.
+    let by_us = |leftover: &&observed::Container| {
+        let suffix = leftover.name.strip_prefix(container.engine_name.as_str());
+        suffix.is_some_and(|suffix| [NEXT, PREVIOUS].contains(&suffix))
+    };
+    let (mut leftovers, copies): (Vec<_>, Vec<_>) = leftovers.into_iter().partition(by_us);
+    for copy in copies {
+        draft.notes.push(format!(
+            "container {} has the labels of container {name} and another name; it is left alone",
+            copy.name
+        ));
+    }
     if let Some(stranger) = draft.observed.stranger("container", &container.engine_name) {
         let who = stranger.who.clone();
         let because = vec![Because::plain(Cause::Missing)];

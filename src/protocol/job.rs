@@ -14,7 +14,7 @@ use crate::report::Failure;
 /// How long a created job may wait for its start before it counts as abandoned, in seconds.
 const ABANDONED: i64 = 15;
 /// How long to wait between two looks at somebody else's job.
-const LOOK: Duration = Duration::from_millis(200);
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// How many looks an ended job is given: whoever started it may be about to read its result.
 const GRACE: u32 = 10;
 /// How often a name may be taken by something that cannot be seen, [`GHOST`] apart: the engine reserves a name

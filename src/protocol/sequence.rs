@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::job::LOOK;
 use super::{Next, Protocol, call, failure, is_still};
 use crate::call::{Answer, Call};
 use crate::engine::EngineError;
@@ -9,12 +10,18 @@ use crate::label::{Mark, OwnedId};
 use crate::report::Failure;
 use crate::step::ResourceKind;
 
+/// How often somebody else's removal is looked for: 20 seconds in all.
+const PATIENCE: u32 = 100;
+
 /// Calls in order. The first that fails ends the sequence.
 pub(super) struct Sequence {
     guard: Option<(OwnedId, ResourceKind)>,
     calls: Vec<Call>,
     at: usize,
     failed: Option<Failure>,
+    /// Whether somebody else's removal is waited for, and how often it was looked for.
+    waiting: bool,
+    looks: u32,
 }
 
 impl Sequence {
@@ -24,6 +31,8 @@ impl Sequence {
             calls,
             at: 0,
             failed: None,
+            waiting: false,
+            looks: 0,
         }
     }
 
@@ -41,6 +50,9 @@ impl Protocol for Sequence {
         if let Some(failure) = &self.failed {
             return Next::Failed(failure.clone());
         }
+        if self.waiting {
+            return Next::Wait(LOOK);
+        }
         if let Some((object, kind)) = &self.guard {
             let id = object.id().to_owned();
             return call(match kind {
@@ -54,6 +66,11 @@ impl Protocol for Sequence {
         self.calls
             .get(self.at)
             .map_or(Next::Done, |next| call(next.clone()))
+    }
+
+    fn waited(&mut self) {
+        self.waiting = false;
+        self.looks += 1;
     }
 
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
@@ -96,9 +113,12 @@ impl Protocol for Sequence {
             }
             Ok(_) => self.at += 1,
             Err(EngineError::NotFound { .. }) if is_ending(current) => self.at += 1,
-            // Removal is by force, so the only conflict is that somebody's is under way already.
-            Err(EngineError::Conflict { .. }) if matches!(current, Call::RemoveContainer { .. }) => {
-                self.at += 1;
+            // Removal is by force, so the only conflict is that somebody's is under way already: it is over when
+            // there is nothing left to remove.
+            Err(EngineError::Conflict { .. })
+                if matches!(current, Call::RemoveContainer { .. }) && self.looks < PATIENCE =>
+            {
+                self.waiting = true;
             }
             Err(error) => self.failed = Some(failure(error)),
         }

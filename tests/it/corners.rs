@@ -165,6 +165,12 @@ fn a_copy_with_every_label_of_a_container_is_nobodys_to_remove() {
     };
     engine.by_hand(|world| *world = std::mem::take(world).with_container(&copy));
     assert_eq!(steps(&planned(&engine, &wish)), [""; 0]);
+    // Nor when the original has made room for another one, and nothing tells the copy from it any more.
+    let other = wish.container("api", with("env", json!({ "MODE": "two" })));
+    let report = passed(&engine, &other).expect("a report");
+    assert!(report.converged, "{}", told(&report));
+    assert!(engine.world().container("rescue").is_some());
+    assert!(report.notes.iter().any(|note| note.contains("rescue")));
 }
 
 #[test]

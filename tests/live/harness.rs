@@ -131,7 +131,15 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     let run = project.converge();
     assert_eq!(
         changes(&run.json),
-        ["update container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"]
+        [
+            "update container reviewer: resources.memory 268435456 -> 402653184 (manifest, aishell.yaml:11)"
+                .to_owned(),
+            // What showed why the installation failed has served.
+            format!(
+                "remove container aishell-failed-{}-populate (orphan)",
+                project.name
+            ),
+        ]
     );
     let after = project.container("reviewer");
     assert_eq!(

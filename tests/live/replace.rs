@@ -85,13 +85,12 @@ fn containers_can_exchange_their_ports() {
     project.manifest(&manifest(one, two));
     project.converge();
     project.manifest(&manifest(two, one));
-    let run = project.apply();
-    // It may take a second apply; it may not lose anything.
-    if run.code != Some(0) {
-        for name in ["a", "b"] {
-            assert_eq!(project.container(name)["State"]["Status"], "running", "{run:#?}");
-        }
+    project.converge();
+    for (name, port) in [("a", two), ("b", one)] {
+        let ports = &project.container(name)["NetworkSettings"]["Ports"]["80/tcp"];
+        assert_eq!(ports[0]["HostPort"], port.to_string(), "{name}");
     }
+    project.only(&["a", "b"]);
 }
 
 #[test]
@@ -166,4 +165,37 @@ fn a_changed_image_recreates_only_the_container_on_it() {
         "two"
     );
     raw::same(&project.container("b"), &b);
+}
+
+#[test]
+fn a_replacement_that_ends_at_once_gives_way_and_its_last_words_are_told() {
+    let project = project();
+    let manifest = |command: &str| {
+        format!("containers:\n  a: {{ command: [sh, -c, \"{command}\"], restart: always }}\n  b: {{ }}\n")
+    };
+    project.manifest(&manifest("sleep 1000"));
+    project.converge();
+    let before = project.container("a");
+    for (command, words) in [
+        (
+            "echo these were the last words; exit 3",
+            "these were the last words",
+        ),
+        ("no-such-program", "not found"),
+    ] {
+        project.manifest(&manifest(command));
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{run:#?}");
+        assert_eq!(failures(&run.json), ["failed replace container a"]);
+        let error = &step(&run.json, "container", "a")["error"];
+        assert!(error["log"].to_string().contains(words), "{error:#}");
+        let now = project.container("a");
+        assert_eq!(
+            (&now["Id"], &now["State"]["Status"], &now["HostConfig"]),
+            (&before["Id"], &Value::from("running"), &before["HostConfig"])
+        );
+        project.only(&["a", "b"]);
+    }
+    project.manifest(&manifest("sleep 1000"));
+    project.settled();
 }

@@ -173,8 +173,20 @@ fn array(value: Value) -> Vec<Value> {
     }
 }
 
-/// Removes whatever carries a label: containers before what they use.
+/// Removes whatever carries a label, again while the engine is still busy with some of it.
 pub fn sweep(label: &str) {
+    for _ in 0..50 {
+        sweep_once(label);
+        if containers(label).is_empty() && networks(label).is_empty() && volumes(label).is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("left behind: {label}");
+}
+
+/// Removes whatever carries a label: containers before what they use.
+fn sweep_once(label: &str) {
     for container in containers(label) {
         let id = container["Id"].as_str().unwrap_or_default();
         ask("DELETE", &format!("/containers/{id}?force=1&v=1"), &Value::Null);
