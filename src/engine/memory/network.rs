@@ -57,7 +57,7 @@ impl World {
     }
 
     /// A running container is attached at once; any other only notes the attachment, even to a network that does not
-    /// exist, and one that it has already stays as it is, aliases included.
+    /// exist; one to a network that does and that it has already stays as it is, aliases included.
     pub(super) fn connect_network(
         &mut self,
         network: &str,
@@ -93,7 +93,7 @@ impl World {
                 "endpoint with name {name_of_container} already exists in network {name}"
             )));
         }
-        if present {
+        if present && known.is_some() {
             return Ok(());
         }
         let mut attachment = Attachment {
