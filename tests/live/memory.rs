@@ -20,6 +20,8 @@ use crate::support::{BASE, world};
 
 /// How long the real engine may take until it shows what the other one shows at once.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// How long the real engine may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
 /// Calls of one program.
 const LENGTH: usize = 60;
 
@@ -402,7 +404,7 @@ impl<E: Engine> View<'_, E> {
                 .collect();
             seen.insert("networks".to_owned(), format!("{ours:?}"));
         }
-        for name in names.networks.iter() {
+        for name in &names.networks {
             let result = self
                 .call(Call::InspectNetwork {
                     network: name.clone(),
@@ -563,7 +565,10 @@ async fn play(seed: u64) {
                 told.join("\n")
             );
         }
-        let (expected, said) = (real.act(&call).await, copy.act(&call).await);
+        let said = copy.act(&call).await;
+        let expected = tokio::time::timeout(ANSWER, real.act(&call))
+            .await
+            .unwrap_or_else(|_| panic!("seed {seed}: no answer to {}\n{}", brief(&call), told.join("\n")));
         told.push(format!("{}\n    -> {expected}", brief(&call)));
         if matches!(call, Call::CreateNetwork { .. }) && expected == "not found" {
             eprintln!(
