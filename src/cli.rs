@@ -49,7 +49,7 @@ pub mod viewpoint;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, \
-                  5 steps failed, 6 a person is needed, 130 interrupted."
+                  5 steps failed, 6 a person is needed, 7 another apply is at work, 130 interrupted."
 )]
 pub struct Arguments {
     #[command(flatten)]

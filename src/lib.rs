@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod call;
 pub mod catalogue;
+pub mod claim;
 pub mod cli;
 pub mod context;
 pub mod desired;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::apply::{Listener, Stop, apply};
+use crate::claim::{ClaimError, Turn};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
@@ -102,7 +103,52 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
     stop: &Stop,
 ) -> Result<Report, EngineError> {
     let first = look(engine, subject).await?;
-    let mut plan = first.plan;
+    Ok(carry_out(engine, subject, first.plan, (listener, stop)).await)
+}
+
+/// Why a pass did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The engine could not be asked.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Somebody else is writing.
+    #[error(transparent)]
+    Claimed(#[from] ClaimError),
+}
+
+/// Makes the engine what the manifest wants, once, and alone: where there is something to do, it waits for its turn
+/// and looks once more.
+///
+/// # Guarantees
+/// As [`reconcile`]. A pass that has nothing to do waits for nobody.
+///
+/// # Errors
+/// The engine could not be asked before anything was done, or somebody else is writing.
+pub async fn reconcile_alone<L: Listener + ?Sized + 'static>(
+    engine: &impl Engine,
+    subject: &Subject<'_>,
+    turn: Turn<'_>,
+    (listener, stop): (&Arc<L>, &Stop),
+) -> Result<Report, PassError> {
+    let mut seen = look(engine, subject).await?;
+    let mut claim = None;
+    if !seen.plan.steps.is_empty() {
+        claim = turn.take(subject.intent.owner()).await?;
+        seen = look(engine, subject).await?;
+    }
+    let report = carry_out(engine, subject, seen.plan, (listener, stop)).await;
+    drop(claim);
+    Ok(report)
+}
+
+/// Carries out a plan, and what turns out to be left while that may change anything.
+async fn carry_out<L: Listener + ?Sized + 'static>(
+    engine: &impl Engine,
+    subject: &Subject<'_>,
+    mut plan: Plan,
+    (listener, stop): (&Arc<L>, &Stop),
+) -> Report {
     let mut done: Vec<Done> = Vec::new();
     for _ in 0..ROUNDS {
         let round = untried(&plan, &done);
@@ -115,13 +161,13 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
         let more = !plan.unknown.is_empty();
         match look(engine, subject).await {
             Ok(look) => plan = look.plan,
-            Err(error) => return Ok(report(plan, done, stop, Some(&error))),
+            Err(error) => return report(plan, done, stop, Some(&error)),
         }
         if !more {
             break;
         }
     }
-    Ok(report(plan, done, stop, None))
+    report(plan, done, stop, None)
 }
 
 /// Returns a plan without what has failed in this pass, and without what needs that: once is enough.

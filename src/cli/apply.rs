@@ -13,8 +13,10 @@ use super::progress::Watcher;
 use super::session::Session;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::Stop;
-use crate::reconcile::{Subject, reconcile};
+use crate::claim::{Claims, Turn};
+use crate::reconcile::{Subject, reconcile_alone};
 use crate::report::{Outcome, Report};
+use crate::units::Duration;
 
 /// Make Docker match the manifest
 ///
@@ -27,6 +29,9 @@ pub struct Apply {
     manifest: Option<PathBuf>,
     #[command(flatten)]
     options: PlanOptions,
+    /// Wait so long for another apply to the same objects to end, such as 60s
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    lock_timeout: Duration,
     /// Only show what would be done, as `diff`
     #[arg(long)]
     dry_run: bool,
@@ -50,7 +55,14 @@ impl Apply {
         };
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
-        let work = Box::pin(reconcile(&engine, &subject, &watcher, &stop));
+        let claims = Claims::of(&session.host);
+        let turn = Turn {
+            claims: &claims,
+            engine: engine.host(),
+            command: "apply",
+            patience: self.lock_timeout.into(),
+        };
+        let work = Box::pin(reconcile_alone(&engine, &subject, turn, (&watcher, &stop)));
         let again = session.again("apply", self.manifest.as_deref());
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
         let (report, signal) = match ended {

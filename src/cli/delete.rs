@@ -15,6 +15,7 @@ use super::render::{count, notes};
 use super::session::Session;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::{Listener as _, Stop, apply};
+use crate::claim::{Claims, Turn};
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::label::Owner;
@@ -23,6 +24,7 @@ use crate::plan::deletion;
 use crate::reconcile::Intent as _;
 use crate::report::{Condition, ConditionKind, Outcome, Report};
 use crate::step::Plan;
+use crate::units::Duration;
 
 /// Remove the containers and the network of the manifest
 ///
@@ -33,6 +35,9 @@ pub struct Delete {
     /// The manifest, if it is not to be searched for
     #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
     manifest: Option<PathBuf>,
+    /// Wait so long for another apply to the same objects to end, such as 60s
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    lock_timeout: Duration,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -69,6 +74,14 @@ impl Delete {
             session.output.talk("nothing was touched\n");
             return Ok(Exit::Blocked);
         }
+        let claims = Claims::of(&session.host);
+        let turn = Turn {
+            claims: &claims,
+            engine: engine.host(),
+            command: "delete",
+            patience: self.lock_timeout.into(),
+        };
+        let _claim = turn.take(owner).await?;
         let (wish, stop) = Stop::new();
         let work = Box::pin(remove(&engine, owner, plan, &watcher, &stop));
         let again = session.again("delete", self.manifest.as_deref());

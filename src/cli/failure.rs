@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 use super::exit::Exit;
 use super::output::Layout;
+use crate::claim::ClaimError;
 use crate::context::ContextError;
 use crate::engine::EngineError;
 use crate::engine::docker::ConnectError;
@@ -16,6 +17,7 @@ use crate::host::HostError;
 use crate::manifest::load::LoadError;
 use crate::manifest::place::{Place, Problem, Texts};
 use crate::prepare::PrepareError;
+use crate::reconcile::PassError;
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -230,6 +232,31 @@ impl From<EngineError> for Failure {
             | EngineError::Unexpected { .. } => problem,
         };
         Self::new(Exit::Engine, problem)
+    }
+}
+
+impl From<ClaimError> for Failure {
+    fn from(error: ClaimError) -> Self {
+        let problem = Problem::new(chain(&error));
+        match error {
+            ClaimError::Held { .. } => Self::new(
+                Exit::Claimed,
+                problem.hint("nothing was touched; wait for it with --lock-timeout 60s"),
+            ),
+            ClaimError::Unusable { .. } => Self::new(
+                Exit::Claimed,
+                problem.hint("check who may write to the directory, or set XDG_RUNTIME_DIR to another one"),
+            ),
+        }
+    }
+}
+
+impl From<PassError> for Failure {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Engine(error) => error.into(),
+            PassError::Claimed(error) => error.into(),
+        }
     }
 }
 

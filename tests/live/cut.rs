@@ -270,15 +270,35 @@ fn a_harness_set_half_installed_when_everything_died_is_installed_again() {
 }
 
 #[test]
-fn two_applies_at_once_make_one_of_everything() {
+fn many_applies_at_once_make_one_of_everything() {
     let project = with_a_harness();
-    let runs = thread::scope(|scope| {
-        let one = scope.spawn(|| project.apply());
-        let two = scope.spawn(|| project.apply());
-        [one.join().expect("a run"), two.join().expect("a run")]
+    let runs: Vec<_> = thread::scope(|scope| {
+        let begun: Vec<_> = (0..5).map(|_| scope.spawn(|| project.apply())).collect();
+        begun.into_iter().map(|run| run.join().expect("a run")).collect()
     });
-    // One of them may find that the other was faster; neither may break what the other made.
+    // Whoever finds another at work says who, and touches nothing.
+    for run in &runs {
+        let told = run.code == Some(7) && run.stdout.contains("`aishell apply` (process ");
+        assert!(run.code == Some(0) || told, "{runs:#?}");
+    }
     assert!(runs.iter().any(|run| run.code == Some(0)), "{runs:#?}");
-    project.converge();
+    project.settled();
+    project.only(&["a"]);
+}
+
+#[test]
+fn whoever_is_patient_applies_after_the_other() {
+    let project = with_a_harness();
+    let runs: Vec<_> = thread::scope(|scope| {
+        let patient = || project.run(&["apply", "--lock-timeout", "5m"]);
+        let begun: Vec<_> = (0..3).map(|_| scope.spawn(patient)).collect();
+        begun.into_iter().map(|run| run.join().expect("a run")).collect()
+    });
+    for run in &runs {
+        assert_eq!(run.code, Some(0), "{runs:#?}");
+    }
+    // One has written; the others found its work done when it was their turn.
+    let writers = runs.iter().filter(|run| run.json["steps"] != serde_json::json!([]));
+    assert_eq!(writers.count(), 1, "{runs:#?}");
     project.only(&["a"]);
 }

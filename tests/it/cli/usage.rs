@@ -38,7 +38,7 @@ fn help_lists_commands_and_options() {
           --no-input         Never ask; a question counts as answered with no
 
     Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, 5 steps
-    failed, 6 a person is needed, 130 interrupted.
+    failed, 6 a person is needed, 7 another apply is at work, 130 interrupted.
     ");
 }
 
@@ -57,6 +57,11 @@ fn help_of_a_command_says_what_it_does_and_what_it_does_not() {
               The manifest, if it is not to be searched for
 
     Options:
+          --lock-timeout <DURATION>
+              Wait so long for another apply to the same objects to end, such as 60s
+              
+              [default: 0]
+
       -y, --yes
               Do not ask
 
