@@ -298,7 +298,9 @@ fn whoever_is_patient_applies_after_the_other() {
         assert_eq!(run.code, Some(0), "{runs:#?}");
     }
     // One has written; the others found its work done when it was their turn.
-    let writers = runs.iter().filter(|run| run.json["steps"] != serde_json::json!([]));
+    let writers = runs
+        .iter()
+        .filter(|run| run.json["steps"] != serde_json::json!([]));
     assert_eq!(writers.count(), 1, "{runs:#?}");
     project.only(&["a"]);
 }
