@@ -61,14 +61,35 @@ pub struct Look {
 /// The engine could not be asked. Nothing was touched.
 pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, EngineError> {
     let mut looks = 0;
-    let (desired, observed) = loop {
+    loop {
         looks += 1;
-        let seen = glance(engine, subject).await?;
+        // Boxed: the many requests under way make it large.
+        let seen = Box::pin(observe(
+            engine,
+            subject.intent.owner(),
+            subject.intent.references(),
+        ));
+        let look = judge(engine, subject, seen.await?).await?;
         // Whatever of ours was made between the first request and the last will be in the next listing.
-        if looks == LOOKS || !seen.1.strangers.iter().any(|stranger| stranger.late) {
-            break seen;
+        if looks == LOOKS || !look.observed.strangers.iter().any(|stranger| stranger.late) {
+            return Ok(look);
         }
-    };
+    }
+}
+
+/// Plans for what was observed. Asks only what no listing shows: whose the names are that nothing of ours has.
+///
+/// # Errors
+/// The engine could not be asked. Nothing was touched.
+pub async fn judge(
+    engine: &impl Engine,
+    subject: &Subject<'_>,
+    mut observed: Observed,
+) -> Result<Look, EngineError> {
+    let desired = subject.intent.resolve(&observed);
+    let names = wanted_names(&desired, &observed);
+    observed.strangers.clear();
+    Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
     let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
     plan.locate(|path| subject.intent.place(path));
     Ok(Look {
@@ -76,17 +97,6 @@ pub async fn look(engine: &impl Engine, subject: &Subject<'_>) -> Result<Look, E
         observed,
         plan,
     })
-}
-
-/// Asks for everything once.
-async fn glance(engine: &impl Engine, subject: &Subject<'_>) -> Result<(Desired, Observed), EngineError> {
-    let owner = subject.intent.owner();
-    // Boxed: the many requests under way make it large.
-    let mut observed = Box::pin(observe(engine, owner, subject.intent.references())).await?;
-    let desired = subject.intent.resolve(&observed);
-    let names = wanted_names(&desired, &observed);
-    Box::pin(strangers(engine, owner, &mut observed, names)).await?;
-    Ok((desired, observed))
 }
 
 /// Makes the engine what the manifest wants, once.
