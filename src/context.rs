@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::dockerfile::{Reads, reads};
-use crate::key::Hasher;
+use crate::key::{Hasher, canonical as canonical_json};
 
 /// A build context, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,15 @@ pub enum ContextError {
         path: PathBuf,
         /// The pattern.
         pattern: String,
+    },
+    /// A seccomp profile is not one.
+    #[error("{} is not a seccomp profile", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: serde_json::Error,
     },
 }
 
@@ -230,6 +239,20 @@ pub fn certificates(files: &[PathBuf]) -> Result<Vec<u8>, ContextError> {
         }
     }
     Ok(bundle)
+}
+
+/// Reads a seccomp profile, and returns it in canonical form: how it is laid out is nobody's difference.
+///
+/// # Errors
+/// It cannot be read, or is no map in JSON.
+pub fn profile(path: &Path) -> Result<String, ContextError> {
+    let bytes = fs::read(path).map_err(unreadable(path))?;
+    let profile: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&bytes).map_err(|cause| ContextError::Profile {
+            path: path.to_path_buf(),
+            cause,
+        })?;
+    Ok(canonical_json(&profile.into()))
 }
 
 /// Returns a path with every link resolved.

@@ -213,6 +213,8 @@ pub struct Container {
     pub opens: Option<String>,
     /// Whether it is a command that may end: an exit with 0 is its success.
     pub completes: bool,
+    /// The containers that come before it, by name.
+    pub depends_on: BTreeSet<String>,
     /// Data volumes it mounts, by the engine's name.
     pub volumes: BTreeSet<String>,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::context::{Context, ContextError, canonical, certificates};
+use crate::context::{Context, ContextError, canonical, certificates, profile};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
@@ -34,6 +34,8 @@ pub struct Facts {
     pub members: BTreeMap<HarnessName, Member>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
+    /// Seccomp profiles by file, as canonical JSON.
+    pub profiles: BTreeMap<PathBuf, String>,
 }
 
 /// Who a sandbox's processes are.
@@ -96,6 +98,8 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         note("certificates", &error);
         Vec::new()
     });
+    let (profiles, wrong) = profiles(loaded);
+    problems.extend(wrong);
     problems.extend(sensitive_binds(loaded, host, &project));
     if project.to_str().is_none() {
         problems.push(Problem {
@@ -119,6 +123,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             file: source.path().display().to_string(),
         },
         foundation,
+        profiles,
         certificates: (!bundle.is_empty()).then_some(bundle),
         proxies: proxies(&manifest.proxy, host),
         members: manifest
@@ -131,6 +136,29 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))
             .collect(),
     })
+}
+
+/// Reads the seccomp profiles that are files.
+fn profiles(loaded: &Loaded) -> (BTreeMap<PathBuf, String>, Vec<Problem>) {
+    let mut profiles = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, container) in &loaded.manifest.containers {
+        let Some(file) = container.security.profile_file() else {
+            continue;
+        };
+        match profile(file) {
+            Ok(text) => {
+                profiles.insert(file.to_path_buf(), text);
+            }
+            Err(error) => problems.push(Problem {
+                place: loaded
+                    .source
+                    .place(&format!("containers.{name}.security.seccomp")),
+                ..problem(&error)
+            }),
+        }
+    }
+    (profiles, problems)
 }
 
 /// Directories of a home that hold credentials.
@@ -155,9 +183,12 @@ fn sensitive_binds(loaded: &Loaded, host: &Host, project: &Path) -> Vec<Problem>
         });
         for source in workspace.into_iter().chain(sources) {
             let resolved = canonical(source).unwrap_or_else(|_| source.to_path_buf());
-            let Some(what) = sensitive(&resolved, &host.home) else {
+            let Some((danger, what)) = sensitive(&resolved, &host.home) else {
                 continue;
             };
+            if container.security.allow.iter().any(|allowed| allowed == danger) {
+                continue;
+            }
             let message = format!(
                 "container `{name}` would get {}, which is {what}",
                 source.display()
@@ -167,25 +198,26 @@ fn sensitive_binds(loaded: &Loaded, host: &Host, project: &Path) -> Vec<Problem>
                 .place(&format!("containers.{name}.mounts.{}", source.display()));
             problems.push(Problem {
                 place,
-                ..Problem::new(message)
-                    .hint("mount a directory below it; consent by `security.allow` is not available yet")
+                ..Problem::new(message).hint(format!(
+                    "mount a directory below it, or consent with `security: {{ allow: [{danger}] }}`"
+                ))
             });
         }
     }
     problems
 }
 
-/// Says what makes a path too much for a sandbox.
-fn sensitive(path: &Path, home: &Path) -> Option<&'static str> {
+/// Says what makes a path too much for a sandbox: the name that consent needs, and for people.
+fn sensitive(path: &Path, home: &Path) -> Option<(&'static str, &'static str)> {
     let socket = ["docker.sock", "podman.sock", "containerd.sock"];
     if path == Path::new("/") {
-        return Some("the whole host");
+        return Some(("host", "the whole host"));
     }
     if path
         .file_name()
         .is_some_and(|name| socket.iter().any(|socket| name == *socket))
     {
-        return Some("the engine's socket");
+        return Some(("engine-socket", "the engine's socket"));
     }
     if [
         "/etc",
@@ -200,15 +232,15 @@ fn sensitive(path: &Path, home: &Path) -> Option<&'static str> {
     .iter()
     .any(|system| path == Path::new(system))
     {
-        return Some("a system directory");
+        return Some(("system", "a system directory"));
     }
     if home.starts_with(path) {
-        return Some("the home directory, or holds it");
+        return Some(("home", "the home directory, or holds it"));
     }
     CREDENTIALS
         .iter()
         .any(|name| path.starts_with(home.join(name)))
-        .then_some("a place of credentials")
+        .then_some(("credentials", "a place of credentials"))
 }
 
 fn problem(error: &ContextError) -> Problem {

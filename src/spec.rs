@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::key::digest;
+
 /// What a change of a field costs a running container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -54,6 +56,21 @@ pub struct ContainerSpec {
     pub init: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm: u64,
+    /// Groups of the user besides its own, by number or by a name of the image, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Name servers in the order they are asked; none is the engine's choice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Addresses of host names besides those that are looked up; `host-gateway` is the host's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_hosts: BTreeMap<String, String>,
+    /// The engine's runtime; `None` is the engine's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Limits of processes by name; those that are not here are the engine's choice.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
     /// Limits that the engine can change while the container runs.
     pub resources: Resources,
     /// When the engine restarts the container.
@@ -113,6 +130,21 @@ pub struct Security {
     pub read_only: bool,
     /// Whether the container has every privilege of the host.
     pub privileged: bool,
+    /// The system calls it may make: `None` is the engine's choice, else `unconfined` or a profile as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<String>,
+    /// Devices of the host, sorted, as `HOST:CONTAINER:PERMISSIONS`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+}
+
+/// A limit of processes; -1 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// What processes start with.
+    pub soft: i64,
+    /// What they may raise it to.
+    pub hard: i64,
 }
 
 /// How a container is stopped.
@@ -215,6 +247,11 @@ impl ContainerSpec {
             stop,
             init,
             shm,
+            groups,
+            dns,
+            extra_hosts,
+            runtime,
+            ulimits,
             resources,
             restart,
             networks,
@@ -243,12 +280,27 @@ impl ContainerSpec {
             cap_add,
             read_only,
             privileged,
+            seccomp,
+            devices,
         } = security;
         fields.set("security.noNewPrivileges", Some(no_new_privileges), Class::Create);
         fields.set("security.capDrop", Some(cap_drop), Class::Create);
         fields.set("security.capAdd", Some(cap_add), Class::Create);
         fields.set("security.readOnly", Some(read_only), Class::Create);
         fields.set("security.privileged", Some(privileged), Class::Create);
+        fields.set(
+            "security.seccomp",
+            seccomp.as_deref().map(shown_profile),
+            Class::Create,
+        );
+        fields.list("security.devices", devices);
+        fields.list("groups", groups);
+        fields.list("dns", dns);
+        fields.each("extraHosts", extra_hosts, Class::Create);
+        fields.set("runtime", runtime.as_ref(), Class::Create);
+        for (name, limit) in ulimits {
+            fields.set(&format!("resources.ulimits.{name}"), Some(limit), Class::Create);
+        }
         let Stop { signal, timeout } = stop;
         fields.set("stop.signal", signal.as_ref(), Class::Create);
         fields.set("stop.timeout", timeout.as_ref(), Class::Create);
@@ -331,6 +383,15 @@ impl Mount {
     }
 }
 
+/// Returns a seccomp profile as it is told: its text is long, and nobody compares it by eye.
+fn shown_profile(profile: &str) -> String {
+    if profile.starts_with('{') {
+        format!("a profile ({})", &digest(profile.as_bytes())[..12])
+    } else {
+        profile.to_owned()
+    }
+}
+
 /// Gathers fields by path; an absent value is no field.
 #[derive(Default)]
 struct Fields(BTreeMap<String, (Value, Class)>);
@@ -341,6 +402,11 @@ impl Fields {
         if let Some(Ok(value)) = value.map(serde_json::to_value) {
             self.0.insert(path.to_owned(), (value, class));
         }
+    }
+
+    /// Sets a list; an empty one is no field.
+    fn list(&mut self, path: &str, values: &[String]) {
+        self.set(path, (!values.is_empty()).then_some(values), Class::Create);
     }
 
     fn each(&mut self, section: &str, values: &BTreeMap<String, String>, class: Class) {

@@ -1,10 +1,10 @@
 //! From what a person wrote to what is wanted: every default filled, every reference resolved, every key computed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::json;
 
-use super::{Account, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
+use super::{Account, Container, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
 use crate::call::Build;
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
@@ -16,9 +16,11 @@ use crate::manifest::member::{self, Package};
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{Pull, Stage as WrittenStage};
 use crate::manifest::{self, Certificates, Manifest};
+use crate::name::ContainerName;
 use crate::observed::{ImageReply, Observed};
 
 mod container;
+mod isolation;
 
 /// The name of the stage everything starts from.
 const FOUNDATION: &str = "foundation";
@@ -149,6 +151,7 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
             }
         }
     }
+    problems.extend(circles(loaded));
     let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, member) in &facts.members {
         for program in &member.bin {
@@ -159,6 +162,40 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
                     place,
                     ..Problem::new(message)
                 });
+            }
+        }
+    }
+    problems
+}
+
+/// Returns a problem for every container that waits for itself.
+fn circles(loaded: &Loaded) -> Vec<Problem> {
+    let containers = &loaded.manifest.containers;
+    let mut problems = Vec::new();
+    let mut told: BTreeSet<&ContainerName> = BTreeSet::new();
+    for name in containers.keys() {
+        // The way from the container to itself, if there is one: breadth first, so that the shortest is told.
+        let mut ways = VecDeque::from([vec![name]]);
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop_front() {
+            let last = way.last().and_then(|last| containers.get(*last));
+            for next in last.into_iter().flat_map(|container| &container.depends_on) {
+                if next == name {
+                    if told.insert(name) && !way.iter().skip(1).any(|other| told.contains(other)) {
+                        let way: Vec<&str> = way.iter().map(|name| name.as_str()).collect();
+                        let message = format!("containers wait for each other: {} → {name}", way.join(" → "));
+                        let place = loaded.source.place(&format!("containers.{name}.dependsOn"));
+                        problems.push(Problem {
+                            place,
+                            ..Problem::new(message)
+                        });
+                    }
+                    ways.clear();
+                    break;
+                }
+                if seen.insert(next) {
+                    ways.push_back([way.clone(), vec![next]].concat());
+                }
             }
         }
     }
@@ -204,13 +241,20 @@ impl Resolver<'_> {
             name: owner.object(&owner.manifest),
             key: Key::of(KeyKind::Network, &json!({})),
         });
-        let notes = self
+        let unpinned = self
             .pins
             .images
             .iter()
             .filter(|(_, pinned)| pinned.local)
-            .map(|(reference, _)| format!("image {reference} is not pinned (local image)"))
-            .collect();
+            .map(|(reference, _)| format!("image {reference} is not pinned (local image)"));
+        let weaker = containers
+            .iter()
+            .filter_map(|(name, container): (_, &Container)| {
+                let weak = isolation::weakenings(&container.spec.security);
+                (!weak.is_empty())
+                    .then(|| format!("container {name} is weaker than strict: {}", weak.join(", ")))
+            });
+        let notes = unpinned.chain(weaker).collect();
         let key = Key::of(
             KeyKind::Manifest,
             &json!({

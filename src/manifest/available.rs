@@ -75,13 +75,6 @@ const CONTAINERS: &[Refusal] = in_containers![
         |node| node.text() != Some("when-idle"),
         "anything but `when-idle` is"
     ),
-    ("security", |node| !is_strict(node), "anything but `strict` is"),
-    ("dependsOn", written, "an order of containers is"),
-    ("groups", written, "setting additional groups is"),
-    ("dns", written, "setting name servers is"),
-    ("extraHosts", written, "setting additional host names is"),
-    ("runtime", written, "choosing a runtime of the engine is"),
-    ("resources.ulimits", written, "setting limits of processes is"),
 ];
 
 fn written(node: &Node) -> bool {
@@ -90,18 +83,6 @@ fn written(node: &Node) -> bool {
         Value::Map(entries) => !entries.is_empty(),
         Value::Null => false,
         Value::Bool(..) | Value::Number(..) | Value::Text(_) => true,
-    }
-}
-
-fn is_strict(node: &Node) -> bool {
-    match &node.value {
-        Value::Map(entries) => entries
-            .iter()
-            .all(|entry| entry.key == "profile" && is_strict(&entry.value)),
-        Value::Null => true,
-        Value::Bool(..) | Value::Number(..) | Value::Text(_) | Value::List(_) => {
-            node.text() == Some("strict")
-        }
     }
 }
 

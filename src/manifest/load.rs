@@ -226,7 +226,12 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         .clone()
         .unwrap_or_else(|| default_project(&directory));
     let mut files: BTreeSet<_> = texts.iter().map(|(file, _)| file.to_path_buf()).collect();
-    let content = |named: &Named| matches!(named.kind, NamedKind::Dockerfile | NamedKind::Certificate);
+    let content = |named: &Named| {
+        matches!(
+            named.kind,
+            NamedKind::Dockerfile | NamedKind::Certificate | NamedKind::Seccomp
+        )
+    };
     files.extend(named.into_iter().filter(content).map(|named| named.path));
     files.remove(Path::new(STANDARD_INPUT));
     let source = Source {
@@ -280,6 +285,8 @@ fn absent(named: &Named, verify: &Verify<'_>) -> Option<Fault> {
         (NamedKind::Context, Err(_)) => ("the build context", false),
         (NamedKind::Certificate, Ok(found)) => ("the certificate file", found.is_file()),
         (NamedKind::Certificate, Err(_)) => ("the certificate file", false),
+        (NamedKind::Seccomp, Ok(found)) => ("the seccomp profile", found.is_file()),
+        (NamedKind::Seccomp, Err(_)) => ("the seccomp profile", false),
         (NamedKind::Project, Ok(found)) => ("the project", found.is_dir()),
         (NamedKind::Project, Err(_)) => ("the project", false),
     };
@@ -288,7 +295,7 @@ fn absent(named: &Named, verify: &Verify<'_>) -> Option<Fault> {
     }
     let wanted = match kind {
         NamedKind::MountSource => "there",
-        NamedKind::Dockerfile | NamedKind::Certificate => "a file",
+        NamedKind::Dockerfile | NamedKind::Certificate | NamedKind::Seccomp => "a file",
         NamedKind::Context | NamedKind::Project => "a directory",
     };
     let path = path.display();
@@ -300,7 +307,11 @@ fn absent(named: &Named, verify: &Verify<'_>) -> Option<Fault> {
     let fault = Fault::at(verify.mark(field), message);
     Some(match kind {
         NamedKind::MountSource => fault.hint("`{ source: …, create: directory }` makes it"),
-        NamedKind::Dockerfile | NamedKind::Context | NamedKind::Certificate | NamedKind::Project => fault,
+        NamedKind::Dockerfile
+        | NamedKind::Context
+        | NamedKind::Certificate
+        | NamedKind::Seccomp
+        | NamedKind::Project => fault,
     })
 }
 

@@ -10,6 +10,7 @@ use super::check::Fault;
 use super::mount::{Short, Target};
 use super::node::{Entry, Node, Value};
 use super::port::PortRange;
+use super::security::Security;
 use crate::host::Host;
 
 /// Where paths of the host are written. `*` is any key or item; a text where a list is expected is none.
@@ -61,6 +62,19 @@ pub fn normalise(tree: &mut Node, base: Base<'_>) -> Vec<Fault> {
             mounts(node, base, &mut faults);
         });
         each(tree, &below("ports"), &mut |node| ports(node, &mut faults));
+        each(
+            tree,
+            &below("security")
+                .iter()
+                .copied()
+                .chain(["seccomp"])
+                .collect::<Vec<_>>(),
+            &mut |node| {
+                if !node.text().is_some_and(Security::is_named) {
+                    path(node, base, &mut faults);
+                }
+            },
+        );
     }
     for pattern in PATHS {
         let pattern: Vec<_> = pattern.split('.').collect();

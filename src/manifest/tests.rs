@@ -367,13 +367,6 @@ containers:
         aishell.yaml:66:5: asking a container whether it is busy is not available yet
         aishell.yaml:67:14: anything but `repair` is not available yet
         aishell.yaml:68:15: anything but `when-idle` is not available yet
-        aishell.yaml:69:5: anything but `strict` is not available yet
-        aishell.yaml:70:79: setting limits of processes is not available yet
-        aishell.yaml:82:5: setting additional groups is not available yet
-        aishell.yaml:83:5: setting name servers is not available yet
-        aishell.yaml:84:5: setting additional host names is not available yet
-        aishell.yaml:85:5: an order of containers is not available yet
-        aishell.yaml:86:14: choosing a runtime of the engine is not available yet
         aishell.yaml:92:12: a secret is not available yet
         aishell.yaml:92:70: a secret is not available yet
         aishell.yaml:92:105: a secret is not available yet

@@ -1,6 +1,7 @@
 //! What is wrong with a manifest although each of its values is right: names nothing answers to, things twice.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::check::Fault;
@@ -41,6 +42,8 @@ pub enum NamedKind {
     Context,
     /// A file.
     Certificate,
+    /// A file.
+    Seccomp,
     /// A directory.
     Project,
 }
@@ -169,6 +172,20 @@ impl<'a> Verify<'a> {
             let message = format!("label `{label}` is one of aishell's own");
             faults.push(Fault::at(mark(&format!("labels.{label}")), message));
         }
+        for (key, message, hint) in container.security.faults() {
+            let fault = Fault::at(mark(&format!("security.{key}")), message);
+            faults.push(match hint {
+                Some(hint) => fault.hint(hint),
+                None => fault,
+            });
+        }
+        for (host, address) in &container.extra_hosts {
+            if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+                let message = format!("`{address}` is not the address of a host");
+                let fault = Fault::at(mark(&format!("extraHosts.{host}")), message);
+                faults.push(fault.hint("write an address such as 10.0.0.7, or host-gateway for this host"));
+            }
+        }
         for other in &container.depends_on {
             if !self.has("containers", other.as_str()) {
                 let message = format!("`{name}` depends on `{other}`, which the manifest does not have");
@@ -216,6 +233,13 @@ impl<'a> Verify<'a> {
             }
         }
         for (name, container) in &self.manifest.containers {
+            if let Some(profile) = container.security.profile_file() {
+                add(
+                    profile,
+                    NamedKind::Seccomp,
+                    &format!("containers.{name}.security.seccomp"),
+                );
+            }
             for (index, mount) in container.mounts.iter().enumerate() {
                 if let Mount::Bind {
                     source, create: None, ..

@@ -33,13 +33,20 @@ pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
     let moves = make_room(draft);
     let holders = holders(draft);
     let mut planned = BTreeSet::new();
+    let mut steps: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for name in order(draft, &holders) {
         let Some(container) = desired.containers.get(name) else {
             continue;
         };
         stop_holders(draft, name, (&holders, &planned), &mut freed);
         let first = draft.steps.len();
-        one(draft, name, container, &freed, &moves);
+        let before = container
+            .depends_on
+            .iter()
+            .filter_map(|other| steps.get(other.as_str()));
+        let before: Vec<u32> = before.flatten().copied().collect();
+        one(draft, name, container, &before, (&freed, &moves));
+        steps.insert(name, draft.steps[first..].iter().map(|step| step.id).collect());
         let replaced = draft.steps[first..]
             .iter()
             .find(|step| step.action == Action::Replace)
@@ -55,8 +62,8 @@ fn one(
     draft: &mut Draft<'_>,
     name: &str,
     container: &Container,
-    freed: &BTreeMap<Binding, u32>,
-    moves: &[Move],
+    before: &[u32],
+    (freed, moves): (&BTreeMap<Binding, u32>, &[Move]),
 ) {
     let (mut live, leftovers) = candidates(draft, name, &container.engine_name);
     // Only a replacement leaves something, and under these names. Whatever else has the labels was named by a person,
@@ -96,6 +103,7 @@ fn one(
         .map(|one| one.step)
         .collect();
     needs.extend(&moved);
+    needs.extend(before);
     needs.extend(
         container
             .published()

@@ -57,6 +57,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
     };
     let loaded = parse(&text, Path::new("/srv/demo/aishell.yaml"), &host).expect("a valid manifest");
     let facts = Facts {
+        profiles: BTreeMap::new(),
         owner: owner(),
         account: Account {
             name: "me".to_owned(),
@@ -379,4 +380,82 @@ fn volumes_of_the_image_are_no_difference_and_are_kept_by_every_removal() {
         calls.last(),
         Some(crate::call::Call::RemoveContainer { volumes: false, .. })
     ));
+}
+
+#[test]
+fn every_field_that_is_set_at_creation_recreates_and_is_named_both_ways() {
+    let fields = [
+        ("groups: ['44', audio]", "groups"),
+        ("dns: [10.0.0.2]", "dns"),
+        ("extraHosts: { db: 10.0.0.7 }", "extraHosts.db"),
+        ("runtime: runsc", "runtime"),
+        (
+            "resources: { ulimits: { nofile: 1024 } }",
+            "resources.ulimits.nofile",
+        ),
+        ("resources: { shm: 128MiB }", "resources.shm"),
+        ("security: { devices: [/dev/fuse] }", "security.devices"),
+        ("security: { capAdd: [cap_net_admin] }", "security.capAdd"),
+        ("security: { seccomp: unconfined }", "security.seccomp"),
+        ("security: { readOnly: false }", "security.readOnly"),
+        ("security: { noNewPrivileges: false }", "security.noNewPrivileges"),
+        ("security: { privileged: true }", "security.privileged"),
+        ("env: { A: b }", "env.A"),
+        ("labels: { team: core }", "labels.team"),
+        ("hostname: box", "hostname"),
+        ("workdir: /srv", "workdir"),
+        ("entrypoint: [/bin/env]", "entrypoint"),
+        ("stop: { signal: SIGINT }", "stop.signal"),
+        ("stop: { timeout: 3s }", "stop.timeout"),
+        ("ports: ['3000:3000']", "ports.3000/tcp"),
+        ("mounts: [{ tmpfs: /scratch }]", "mounts./scratch"),
+    ];
+    for (written, field) in fields {
+        let changed = ONE.replace('}', &format!(", {written} }}"));
+        let (plain, changed) = (format!("a: {ONE}"), format!("a: {changed}"));
+        for (before, after) in [(&plain, &changed), (&changed, &plain)] {
+            let plan = planned(after, &with(before));
+            assert_eq!(steps(&plan), ["replace a"], "{before} to {after}");
+            let named: Vec<_> = plan.steps[0]
+                .because
+                .iter()
+                .map(|because| (because.field.as_deref(), because.cause))
+                .collect();
+            assert_eq!(named, [(Some(field), Cause::Manifest)], "{before} to {after}");
+        }
+        assert!(planned(&changed, &with(&changed)).is_empty(), "{written}");
+    }
+}
+
+#[test]
+fn what_the_engine_chooses_where_nothing_is_said_is_no_difference() {
+    let mut observed = with(&format!("a: {ONE}"));
+    let spec = &mut live(&mut observed, "a").spec;
+    spec.runtime = Some("runc".to_owned());
+    let limit = crate::spec::Ulimit { soft: 1, hard: 2 };
+    spec.ulimits.insert("nofile".to_owned(), limit);
+    assert!(planned(&format!("a: {ONE}"), &observed).is_empty());
+}
+
+#[test]
+fn a_container_comes_after_those_it_depends_on() {
+    let after = |other: &str| ONE.replace('}', &format!(", dependsOn: [{other}] }}"));
+    let containers = format!("a: {}, b: {}, c: {ONE}", after("b"), after("c"));
+    let plan = planned(&containers, &engine());
+    assert_eq!(steps(&plan), ["create c", "create b", "create a"]);
+    assert_eq!((&plan.steps[1].needs, &plan.steps[2].needs), (&vec![1], &vec![2]));
+}
+
+#[test]
+fn what_is_weaker_than_strict_is_told() {
+    let weak = ONE.replace('}', ", security: { profile: dev, seccomp: unconfined } }");
+    let plan = planned(&format!("a: {weak}, b: {ONE}"), &engine());
+    assert_eq!(
+        plan.notes,
+        [
+            "image base:1 is not pinned (local image)",
+            "container a is weaker than strict: may gain privileges, capabilities CHOWN DAC_OVERRIDE FOWNER KILL \
+             NET_BIND_SERVICE SETGID SETUID SYS_PTRACE, writable root, any system call"
+        ]
+    );
 }

@@ -10,7 +10,7 @@ use aishell::engine::{Engine as _, EngineError};
 use aishell::label::{self, Kind};
 use aishell::observed::{ImageReply, RunState};
 use aishell::progress::{Event, Progress};
-use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
 
 use crate::support::{BASE, World, id, owned, world};
 
@@ -94,6 +94,8 @@ async fn without_image(world: &World, mut reply: ContainerReply) -> ContainerSpe
             *own = None;
         }
     }
+    // What the engine chooses where nothing is asked for; nothing here asks for it.
+    reply.spec.runtime = reply.spec.runtime.filter(|runtime| runtime != "runc");
     reply.spec
 }
 
@@ -222,7 +224,19 @@ async fn a_rich_container_comes_back_as_it_was_asked_for() {
             cap_add: vec!["CHOWN".to_owned(), "NET_BIND_SERVICE".to_owned()],
             read_only: true,
             privileged: false,
+            seccomp: Some("unconfined".to_owned()),
+            devices: vec!["/dev/null:/dev/nothing:rwm".to_owned()],
         },
+        groups: vec!["27".to_owned(), "44".to_owned()],
+        dns: vec!["10.9.9.9".to_owned(), "10.9.9.8".to_owned()],
+        extra_hosts: map([("db", "10.0.0.7".to_owned()), ("six", "fd00::7".to_owned())]),
+        ulimits: map([(
+            "nofile",
+            Ulimit {
+                soft: 1024,
+                hard: 4096,
+            },
+        )]),
         stop: Stop {
             signal: Some("SIGINT".to_owned()),
             timeout: Some(3),

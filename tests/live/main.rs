@@ -19,6 +19,7 @@ mod docs;
 mod drift;
 mod engine;
 mod failure;
+mod fields;
 mod harness;
 mod memory;
 mod replace;

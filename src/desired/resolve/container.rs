@@ -17,7 +17,7 @@ use crate::manifest::port::{PortSpec, Protocol};
 use crate::manifest::resources::Limit;
 use crate::manifest::stage::StageName;
 use crate::name::ContainerName;
-use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Stop, Ulimit};
 use crate::units::{FileMode, Memory};
 
 impl Resolver<'_> {
@@ -110,6 +110,11 @@ impl Resolver<'_> {
                 .as_ref()
                 .map(|harness| harness.as_str().to_owned()),
             completes: written.command.is_some(),
+            depends_on: written
+                .depends_on
+                .iter()
+                .map(|other| other.as_str().to_owned())
+                .collect(),
             volumes,
         }
     }
@@ -176,19 +181,28 @@ impl Resolver<'_> {
             labels: written.labels.clone(),
             mounts: self.mounts(name, written, account, tools),
             ports: ports(&written.ports),
-            security: Security {
-                no_new_privileges: true,
-                cap_drop: vec!["ALL".to_owned()],
-                cap_add: Vec::new(),
-                read_only: true,
-                privileged: false,
-            },
+            security: self.security(&written.security),
             stop: Stop {
                 signal: signal.as_ref().map(ToString::to_string),
                 timeout: timeout.map(|timeout| u32::try_from(timeout.as_seconds()).unwrap_or(u32::MAX)),
             },
             init: true,
             shm: written.resources.shm.map_or(SHM, Memory::as_bytes),
+            groups: {
+                let mut groups = written.groups.clone();
+                groups.sort();
+                groups.dedup();
+                groups
+            },
+            dns: written.dns.iter().map(ToString::to_string).collect(),
+            extra_hosts: written.extra_hosts.clone(),
+            runtime: written.runtime.clone(),
+            ulimits: written
+                .resources
+                .ulimits
+                .iter()
+                .map(|(name, limit)| (name.clone(), ulimit(*limit)))
+                .collect(),
             resources: resources(&written.resources),
             restart: restart(written),
             networks: self.networks(name, &written.network),
@@ -354,6 +368,11 @@ fn resources(written: &manifest::resources::Resources) -> Resources {
             None => Some(PIDS),
         },
     }
+}
+
+fn ulimit(written: manifest::resources::Ulimit) -> Ulimit {
+    let manifest::resources::Ulimit { soft, hard } = written;
+    Ulimit { soft, hard }
 }
 
 fn restart(written: &container::Container) -> Restart {

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect, ImageSummary,
-    Mount as WireMount, MountPoint, MountType, PortMap, RestartPolicy, RestartPolicyNameEnum, SystemVersion,
-    Volume,
+    ContainerSummaryStateEnum, DeviceMapping, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect,
+    ImageSummary, Mount as WireMount, MountPoint, MountType, PortMap, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum, SystemVersion, Volume,
 };
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
-use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
 
 /// The time that engines give for "never".
 const NEVER: &str = "0001-01-01";
@@ -126,6 +126,7 @@ fn spec(
     shown: Option<Vec<MountPoint>>,
 ) -> ContainerSpec {
     let short = id.get(..SHORT_ID).unwrap_or(id);
+    let options = host.security_opt.unwrap_or_default();
     let mut persons = labels(config.labels);
     persons.retain(|label, _| !label.starts_with(PREFIX) && label != DEVCONTAINER);
     ContainerSpec {
@@ -142,12 +143,17 @@ fn spec(
         mounts: mounts(host.mounts, host.tmpfs, host.binds, shown),
         ports: ports(host.port_bindings),
         security: Security {
-            no_new_privileges: host.security_opt.unwrap_or_default().iter().any(|option| {
+            no_new_privileges: options.iter().any(|option| {
                 matches!(
                     option.as_str(),
                     "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
                 )
             }),
+            seccomp: options.iter().find_map(|option| {
+                let profile = option.strip_prefix("seccomp")?.strip_prefix([':', '='])?;
+                Some(profile.to_owned())
+            }),
+            devices: devices(host.devices),
             cap_drop: capabilities(host.cap_drop),
             cap_add: capabilities(host.cap_add),
             read_only: host.readonly_rootfs.unwrap_or_default(),
@@ -161,6 +167,18 @@ fn spec(
         },
         init: host.init.unwrap_or_default(),
         shm: positive(host.shm_size).unwrap_or_default(),
+        groups: sorted(host.group_add),
+        // Their order is that in which they are asked.
+        dns: host.dns.unwrap_or_default(),
+        extra_hosts: host
+            .extra_hosts
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| entry.split_once(':'))
+            .map(|(name, address)| (name.to_owned(), address.to_owned()))
+            .collect(),
+        runtime: text(host.runtime),
+        ulimits: ulimits(host.ulimits),
         resources: Resources {
             memory: positive(host.memory),
             memory_swap: host.memory_swap.filter(|bytes| *bytes != 0),
@@ -276,6 +294,35 @@ fn capabilities(names: Option<Vec<String>>) -> Vec<String> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
+}
+
+fn sorted(names: Option<Vec<String>>) -> Vec<String> {
+    let names: BTreeSet<String> = names.unwrap_or_default().into_iter().collect();
+    names.into_iter().collect()
+}
+
+fn devices(devices: Option<Vec<DeviceMapping>>) -> Vec<String> {
+    let device = |device: DeviceMapping| {
+        let host = device.path_on_host?;
+        let inside = text(device.path_in_container).unwrap_or_else(|| host.clone());
+        let permissions = text(device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
+        Some(format!("{host}:{inside}:{permissions}"))
+    };
+    sorted(Some(
+        devices
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(device)
+            .collect(),
+    ))
+}
+
+fn ulimits(limits: Option<Vec<ResourcesUlimits>>) -> BTreeMap<String, Ulimit> {
+    let limit = |limit: ResourcesUlimits| {
+        let (soft, hard) = (limit.soft.unwrap_or_default(), limit.hard.unwrap_or_default());
+        Some((limit.name?, Ulimit { soft, hard }))
+    };
+    limits.unwrap_or_default().into_iter().filter_map(limit).collect()
 }
 
 fn restart(policy: Option<RestartPolicy>) -> Restart {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig,
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, HostConfig,
     Mount as WireMount, MountType, NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 
 use crate::call::{Commit, Create};
 use crate::label::{Labels, UID};
-use crate::spec::{ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
+use crate::spec::{ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
 
 /// Returns labels as the engine takes them, with the random identifier that every creation gets.
 pub(super) fn labels(labels: &Labels, uid: &str) -> HashMap<String, String> {
@@ -57,6 +57,11 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
         stop,
         init,
         shm,
+        groups,
+        dns,
+        extra_hosts,
+        runtime,
+        ulimits,
         resources,
         restart,
         networks,
@@ -91,6 +96,25 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
                 .collect(),
         ),
         tmpfs: Some(tmpfs(mounts)),
+        group_add: Some(groups.clone()),
+        dns: Some(dns.clone()),
+        extra_hosts: Some(
+            extra_hosts
+                .iter()
+                .map(|(name, address)| format!("{name}:{address}"))
+                .collect(),
+        ),
+        runtime: runtime.clone(),
+        ulimits: Some(
+            ulimits
+                .iter()
+                .map(|(name, Ulimit { soft, hard })| ResourcesUlimits {
+                    name: Some(name.clone()),
+                    soft: Some(*soft),
+                    hard: Some(*hard),
+                })
+                .collect(),
+        ),
         ..HostConfig::default()
     };
     secure(&mut host, security);
@@ -165,16 +189,27 @@ fn secure(host: &mut HostConfig, security: &Security) {
         cap_add,
         read_only,
         privileged,
+        seccomp,
+        devices,
     } = security;
-    host.security_opt = Some(if *no_new_privileges {
-        vec!["no-new-privileges:true".to_owned()]
-    } else {
-        vec![]
-    });
+    let no_new_privileges = no_new_privileges.then(|| "no-new-privileges:true".to_owned());
+    let seccomp = seccomp.as_ref().map(|profile| format!("seccomp={profile}"));
+    host.security_opt = Some(no_new_privileges.into_iter().chain(seccomp).collect());
+    host.devices = Some(devices.iter().map(|device| device_mapping(device)).collect());
     host.cap_drop = Some(cap_drop.clone());
     host.cap_add = Some(cap_add.clone());
     host.readonly_rootfs = Some(*read_only);
     host.privileged = Some(*privileged);
+}
+
+/// Takes `HOST:CONTAINER:PERMISSIONS` apart.
+fn device_mapping(device: &str) -> DeviceMapping {
+    let mut parts = device.splitn(3, ':').map(str::to_owned);
+    DeviceMapping {
+        path_on_host: parts.next(),
+        path_in_container: parts.next(),
+        cgroup_permissions: parts.next(),
+    }
 }
 
 fn limit(host: &mut HostConfig, resources: &Resources) {

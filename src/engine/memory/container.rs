@@ -15,6 +15,8 @@ use crate::spec::{Binding, ContainerSpec, Mount, Restart};
 
 /// What the engine makes of a shared memory size of 0.
 const SHM: u64 = 64 << 20;
+/// What the engine chooses where no runtime is asked for.
+const RUNTIME: &str = "runc";
 
 impl World {
     /// Neither ports nor networks are looked at before the start; volumes that do not exist are made. Only the first
@@ -390,6 +392,7 @@ fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<ContainerSpec, Eng
         .or_else(|| image.workdir.clone());
     merged.stop.signal = spec.stop.signal.clone().or_else(|| image.stop_signal.clone());
     merged.shm = if spec.shm == 0 { SHM } else { spec.shm };
+    merged.runtime = spec.runtime.clone().or_else(|| Some(RUNTIME.to_owned()));
     merged.resources = super::limits::normal(&spec.resources);
     Ok(merged)
 }

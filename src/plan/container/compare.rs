@@ -30,6 +30,14 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
     // A volume that the image declares is the container's own; the manifest says nothing of it.
     spec.mounts
         .retain(|target, mount| !mount.is_anonymous() || wanted.mounts.contains_key(target));
+    // What the engine chooses where nothing is said is nobody's difference, unless aishell once said something.
+    let asked = live.applied.as_ref();
+    if wanted.runtime.is_none() && asked.is_none_or(|asked| asked.runtime.is_none()) {
+        spec.runtime = None;
+    }
+    spec.ulimits.retain(|name, _| {
+        wanted.ulimits.contains_key(name) || asked.is_some_and(|asked| asked.ulimits.contains_key(name))
+    });
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();

@@ -32,7 +32,7 @@ pub(super) fn given_up<'d>(draft: &Draft<'d>, name: &str) -> impl Iterator<Item 
         .filter(move |binding| !wanted.contains(binding))
 }
 
-/// Returns the names of the containers, each after those that give up a host port it wants.
+/// Returns the names of the containers, each after those that it depends on and that give up a host port it wants.
 pub(super) fn order<'d>(draft: &Draft<'d>, holders: &Holders<'d>) -> Vec<&'d str> {
     let desired = draft.desired;
     let mut order = Vec::new();
@@ -40,14 +40,17 @@ pub(super) fn order<'d>(draft: &Draft<'d>, holders: &Holders<'d>) -> Vec<&'d str
     let mut seen = BTreeSet::new();
     let mut waiting: Vec<&str> = desired.containers.keys().rev().map(String::as_str).collect();
     while let Some(name) = waiting.pop() {
-        let before = wanted_of(draft, name, holders);
+        let mut before: BTreeSet<&str> = wanted_of(draft, name, holders).into_values().collect();
+        if let Some(container) = desired.containers.get(name) {
+            before.extend(container.depends_on.iter().map(String::as_str));
+        }
         if placed.contains(name) {
             continue;
         }
         // Seen twice: whoever it waits for is done, or waits for it in turn.
         if seen.insert(name) && !before.is_empty() {
             waiting.push(name);
-            waiting.extend(before.values());
+            waiting.extend(before);
         } else {
             placed.insert(name);
             order.push(name);

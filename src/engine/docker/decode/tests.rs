@@ -93,6 +93,7 @@ fn a_container_with_everything_is_read() {
       },
       "init": true,
       "shm": 33554432,
+      "runtime": "runc",
       "resources": {
         "memory": 67108864,
         "memorySwap": 67108864,
@@ -193,7 +194,7 @@ fn different_spellings_are_one_value() {
             &[
                 None,
                 Some(json!([])),
-                Some(json!(["no-new-privileges:false", "seccomp=x"])),
+                Some(json!(["no-new-privileges:false", "label=disable"])),
             ],
         ),
         ("/HostConfig/Init", &[Some(json!(null)), Some(json!(false))]),

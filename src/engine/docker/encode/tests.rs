@@ -64,7 +64,20 @@ fn a_container_with_everything_is_asked_for() {
             cap_add: words("CHOWN"),
             read_only: true,
             privileged: false,
+            seccomp: Some("unconfined".to_owned()),
+            devices: words("/dev/fuse:/dev/fuse:rwm"),
         },
+        groups: words("27 44"),
+        dns: words("10.0.0.2"),
+        extra_hosts: map([("db", "10.0.0.7".to_owned())]),
+        runtime: Some("runsc".to_owned()),
+        ulimits: map([(
+            "nofile",
+            Ulimit {
+                soft: 1024,
+                hard: 4096,
+            },
+        )]),
         stop: Stop {
             signal: Some("SIGINT".to_owned()),
             timeout: Some(3),
@@ -115,6 +128,23 @@ fn a_container_with_everything_is_asked_for() {
         "CapDrop": [
           "ALL"
         ],
+        "Devices": [
+          {
+            "CgroupPermissions": "rwm",
+            "PathInContainer": "/dev/fuse",
+            "PathOnHost": "/dev/fuse"
+          }
+        ],
+        "Dns": [
+          "10.0.0.2"
+        ],
+        "ExtraHosts": [
+          "db:10.0.0.7"
+        ],
+        "GroupAdd": [
+          "27",
+          "44"
+        ],
         "Init": true,
         "Memory": 67108864,
         "MemoryReservation": 33554432,
@@ -150,13 +180,22 @@ fn a_container_with_everything_is_asked_for() {
           "MaximumRetryCount": 3,
           "Name": "on-failure"
         },
+        "Runtime": "runsc",
         "SecurityOpt": [
-          "no-new-privileges:true"
+          "no-new-privileges:true",
+          "seccomp=unconfined"
         ],
         "ShmSize": 33554432,
         "Tmpfs": {
           "/run/x": "uid=1000,mode=0700"
-        }
+        },
+        "Ulimits": [
+          {
+            "Hard": 4096,
+            "Name": "nofile",
+            "Soft": 1024
+          }
+        ]
       },
       "Hostname": "box",
       "Image": "aishell-demo:foundation-0123456789ab",
@@ -201,6 +240,10 @@ fn a_container_with_nothing_says_so() {
       "HostConfig": {
         "CapAdd": [],
         "CapDrop": [],
+        "Devices": [],
+        "Dns": [],
+        "ExtraHosts": [],
+        "GroupAdd": [],
         "Init": false,
         "Mounts": [],
         "NetworkMode": "none",
@@ -212,7 +255,8 @@ fn a_container_with_nothing_says_so() {
           "Name": "no"
         },
         "SecurityOpt": [],
-        "Tmpfs": {}
+        "Tmpfs": {},
+        "Ulimits": []
       },
       "Image": "x",
       "Labels": {
