@@ -20,6 +20,7 @@ pub mod facts;
 pub mod host;
 pub mod key;
 pub mod label;
+pub mod lock;
 pub mod manifest;
 pub mod name;
 pub mod observe;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{ContainerName, HarnessName, ManifestName};
 
 mod available;
-mod check;
+pub(crate) mod check;
 pub mod container;
 pub mod environment;
 mod find;
@@ -25,7 +25,7 @@ mod locate;
 pub mod member;
 mod merge;
 pub mod mount;
-mod node;
+pub(crate) mod node;
 mod normal;
 pub mod phases;
 pub mod place;
@@ -36,7 +36,7 @@ mod schema;
 pub mod security;
 pub mod stage;
 mod suggest;
-mod typed;
+pub(crate) mod typed;
 mod verify;
 
 use container::Container;

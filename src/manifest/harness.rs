@@ -284,7 +284,7 @@ impl Form for Harness {
 }
 
 /// Tells whether npm takes this as a package name, `@scope/name` or `name`, and nothing else (no path, no URL).
-fn is_npm_package(text: &str) -> bool {
+pub(crate) fn is_npm_package(text: &str) -> bool {
     let part = |text: &str| {
         let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);

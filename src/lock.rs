@@ -1,0 +1,231 @@
+//! `aishell.lock`: what the references of a manifest meant when they were pinned.
+//!
+//! Pure: text to [`Lock`] and back, and which entries a manifest still has a use for. Reading and writing the file
+//! is [`crate::prepare`]'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::place::Problem;
+use crate::manifest::stage::ImageReference;
+use crate::name::HarnessName;
+
+mod read;
+mod render;
+mod value;
+
+pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage};
+
+/// The name of the file, beside the manifest.
+pub const FILE: &str = "aishell.lock";
+
+/// The version of the format that is written, and the only one that is read.
+pub const VERSION: u32 = 1;
+
+/// What the references of a manifest mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Lock")]
+pub struct Lock {
+    /// The version of this format: 1.
+    #[schemars(extend("const" = 1))]
+    version: Format,
+    /// The version of the foundation that ships with aishell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<u32>,
+    /// The runtime of the harnesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Package>,
+    /// Harnesses, by their name in the manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub harnesses: BTreeMap<HarnessName, Package>,
+    /// Images by the reference in the manifest: the digest of the index, so that it is the same for every platform.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ImageReference, ImageDigest>,
+}
+
+/// The version of the format; only the present one is a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "u32", into = "u32")]
+struct Format;
+
+impl TryFrom<u32> for Format {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<Self, String> {
+        if version == VERSION {
+            Ok(Self)
+        } else {
+            Err(format!("version {version} is not known to this aishell"))
+        }
+    }
+}
+
+impl From<Format> for u32 {
+    fn from(_: Format) -> Self {
+        VERSION
+    }
+}
+
+/// What a requirement on an npm package meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "LockedPackage")]
+pub struct Package {
+    /// The npm package.
+    pub npm: NpmPackage,
+    /// What the manifest asked for: `latest`, or a range.
+    pub requirement: String,
+    /// What that meant.
+    pub version: LockedVersion,
+    /// What the package manager says the package is made of, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<Integrity>,
+}
+
+/// A requirement on an npm package that only a package manager can say the meaning of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Ask {
+    /// The npm package.
+    pub npm: NpmPackage,
+    /// `latest`, or a range.
+    pub requirement: String,
+}
+
+/// Everything of a manifest that a lock can have an entry for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Whether the foundation that ships with aishell is used.
+    pub builtin: bool,
+    /// What is asked of the runtime of the harnesses, if any needs one.
+    pub runtime: Option<Ask>,
+    /// What is asked of harnesses.
+    pub harnesses: BTreeMap<HarnessName, Ask>,
+    /// References of images without a digest.
+    pub images: BTreeSet<ImageReference>,
+}
+
+impl Package {
+    /// Says whether this is what an ask meant.
+    pub fn answers(&self, ask: &Ask) -> bool {
+        self.npm == ask.npm && self.requirement == ask.requirement
+    }
+}
+
+impl Wishes {
+    /// Says whether nothing is wished for.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            builtin,
+            runtime,
+            harnesses,
+            images,
+        } = self;
+        !builtin && runtime.is_none() && harnesses.is_empty() && images.is_empty()
+    }
+}
+
+impl Lock {
+    /// Reads the text of a lock; `file` is its name in places.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, Vec<Problem>> {
+        read::parse(text, file)
+    }
+
+    /// Returns the text of the lock: the same lock is the same bytes.
+    pub fn render(&self) -> String {
+        render::render(self)
+    }
+
+    /// Returns the JSON Schema of the file.
+    pub fn schema() -> Schema {
+        let settings = schemars::generate::SchemaSettings::draft2020_12().for_deserialize();
+        let mut schema = settings.into_generator().into_root_schema_for::<Self>();
+        schema.insert("title".to_owned(), "aishell.lock".into());
+        schema
+    }
+
+    /// Returns what a harness's requirement meant, unless the manifest asks for something else by now.
+    pub fn harness(&self, name: &HarnessName, ask: &Ask) -> Option<&Package> {
+        self.harnesses.get(name).filter(|package| package.answers(ask))
+    }
+
+    /// Returns what the runtime's requirement meant, unless the manifest asks for something else by now.
+    pub fn runtime(&self, ask: &Ask) -> Option<&Package> {
+        self.runtime.as_ref().filter(|package| package.answers(ask))
+    }
+
+    /// Returns the wishes that have no entry, or one for something else.
+    pub fn missing(&self, wishes: &Wishes) -> Wishes {
+        Wishes {
+            builtin: wishes.builtin && self.builtin.is_none(),
+            runtime: wishes.runtime.clone().filter(|ask| self.runtime(ask).is_none()),
+            harnesses: wishes
+                .harnesses
+                .iter()
+                .filter(|(name, ask)| self.harness(name, ask).is_none())
+                .map(|(name, ask)| (name.clone(), ask.clone()))
+                .collect(),
+            images: wishes
+                .images
+                .iter()
+                .filter(|reference| !self.images.contains_key(*reference))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Returns the lock without what nothing wishes for.
+    #[must_use]
+    pub fn without_unused(&self, wishes: &Wishes) -> Self {
+        let Self {
+            version,
+            builtin,
+            runtime,
+            harnesses,
+            images,
+        } = self.clone();
+        let answered = |name: &HarnessName, package: &Package| {
+            wishes.harnesses.get(name).is_some_and(|ask| package.answers(ask))
+        };
+        Self {
+            version,
+            builtin: builtin.filter(|_| wishes.builtin),
+            runtime: runtime
+                .filter(|package| wishes.runtime.as_ref().is_some_and(|ask| package.answers(ask))),
+            harnesses: harnesses
+                .into_iter()
+                .filter(|(name, package)| answered(name, package))
+                .collect(),
+            images: images
+                .into_iter()
+                .filter(|(reference, _)| wishes.images.contains(reference))
+                .collect(),
+        }
+    }
+
+    /// Returns the lock with the entries of another one put over its own.
+    #[must_use]
+    pub fn with(mut self, newer: Self) -> Self {
+        let Self {
+            version: Format,
+            builtin,
+            runtime,
+            harnesses,
+            images,
+        } = newer;
+        self.builtin = builtin.or(self.builtin);
+        self.runtime = runtime.or(self.runtime);
+        self.harnesses.extend(harnesses);
+        self.images.extend(images);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;
