@@ -24,8 +24,8 @@ pub struct Desired {
     pub stages: BTreeMap<String, Stage>,
     /// Identity images, by a name of their own within the manifest.
     pub identities: BTreeMap<String, Identity>,
-    /// The harness set, if any container can use one.
-    pub harness: Option<HarnessSet>,
+    /// The harness set, if any container can use one; unknown until every version of it is pinned.
+    pub harness: Option<Pin<HarnessSet>>,
     /// The private network, if any container attaches to it.
     pub network: Option<Network>,
     /// Data volumes by the engine's name.
@@ -79,7 +79,9 @@ pub struct Stage {
 pub enum StageSource {
     /// A registry, or the engine's own store.
     Image {
-        /// The reference.
+        /// The reference as it is written, for people.
+        written: String,
+        /// The reference it is used with: by digest, where a lock says which.
         reference: String,
         /// Whether it may be pulled when it is missing.
         pull: bool,
@@ -95,7 +97,27 @@ pub enum StageSource {
     },
 }
 
+impl Desired {
+    /// Returns the harness set, if there is one and it is known.
+    pub fn harness_set(&self) -> Option<&HarnessSet> {
+        self.harness.as_ref().and_then(Pin::known)
+    }
+
+    /// Returns the stage whose image jobs run on that ask package managers.
+    pub fn workshop(&self) -> Option<&Stage> {
+        self.stages.get(resolve::FOUNDATION)
+    }
+}
+
 impl Stage {
+    /// Returns the name that the image of the stage has as a resource of a plan.
+    pub fn resource(&self) -> &str {
+        match &self.source {
+            StageSource::Image { written, .. } => written,
+            StageSource::Dockerfile { build, .. } => &build.tag,
+        }
+    }
+
     /// Returns the reference that containers and builds name the image with.
     pub fn reference(&self) -> &str {
         match &self.source {
@@ -150,6 +172,10 @@ pub struct Member {
     pub npm: String,
     /// Its exact version.
     pub version: String,
+    /// What it must be made of, where a lock says so. Part of the key: what another registry calls the same is
+    /// something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<String>,
     /// The programs it must bring.
     pub bin: Vec<String>,
 }

@@ -77,7 +77,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     let own: BTreeSet<PathBuf> = source
         .texts()
         .iter()
-        .map(|(file, _)| file.to_path_buf())
+        .flat_map(|(file, _)| [file.to_path_buf(), crate::lock::beside(file)])
         .collect();
     let foundation = match &manifest.foundation {
         Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile, &own) {

@@ -4,7 +4,7 @@
 //! is [`crate::prepare`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,8 @@ mod value;
 
 pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage};
 
-/// The name of the file, beside the manifest.
-pub const FILE: &str = "aishell.lock";
+/// The name of the file beside a manifest of one of the usual names.
+const FILE: &str = "aishell.lock";
 
 /// The version of the format that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -106,6 +106,24 @@ pub struct Wishes {
     pub harnesses: BTreeMap<HarnessName, Ask>,
     /// References of images without a digest.
     pub images: BTreeSet<ImageReference>,
+}
+
+/// Returns where the lock of a manifest is: beside it. Manifests that have names of their own have locks of their
+/// own too, for several of them may be in one directory, and neither knows what the other has a use for.
+pub fn beside(manifest: &Path) -> PathBuf {
+    let usual = |name: &str| ["aishell.yaml", "manifest.yaml"].contains(&name);
+    match (
+        manifest.file_name().and_then(|name| name.to_str()),
+        manifest.file_stem(),
+    ) {
+        (Some(name), Some(stem)) if !usual(name) => {
+            let mut name = stem.to_owned();
+            name.push(".");
+            name.push(FILE);
+            manifest.with_file_name(name)
+        }
+        (_, _) => manifest.with_file_name(FILE),
+    }
 }
 
 impl Package {

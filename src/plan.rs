@@ -85,7 +85,7 @@ pub fn wanted_names(desired: &Desired, observed: &Observed) -> Vec<(ResourceKind
     {
         names.push((ResourceKind::Network, network.name.clone()));
     }
-    if let Some(harness) = &desired.harness {
+    if let Some(harness) = desired.harness_set() {
         if !observed.volumes.contains_key(&harness.volume()) {
             names.push((ResourceKind::Volume, harness.volume()));
         }

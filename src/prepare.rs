@@ -5,17 +5,22 @@ use std::path::Path;
 
 use crate::context::{ContextError, make_directory};
 use crate::desired::Desired;
-use crate::desired::resolve::{Pins, check, references, resolve};
+use crate::desired::resolve::{Pins, check, references, resolve, wishes};
 use crate::facts::{Facts, gather};
 use crate::host::Host;
 use crate::label::Owner;
+use crate::lock::{self, Lock, Wishes};
 use crate::manifest;
-use crate::manifest::load::{LoadError, Loaded, load};
+use crate::manifest::load::{LoadError, Loaded, STANDARD_INPUT, load};
 use crate::manifest::place::{Place, Problem};
 use crate::observed::Observed;
 use crate::reconcile::Intent;
 use crate::spec::Mount;
 use crate::step::ManifestInfo;
+
+mod file;
+
+pub use file::{LockError, LockFile, Winner};
 
 /// A manifest with everything this host says about it, free of problems.
 #[derive(Clone, Debug)]
@@ -28,6 +33,10 @@ pub struct Prepared {
     pub references: BTreeSet<String>,
     /// The manifest, for people.
     pub info: ManifestInfo,
+    /// What its references meant when they were pinned.
+    lock: LockFile,
+    /// Everything a lock can have an entry for.
+    wishes: Wishes,
 }
 
 /// Why a manifest cannot be reconciled.
@@ -36,6 +45,9 @@ pub enum PrepareError {
     /// It cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The lock beside it cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// It is well formed, and asks for what cannot be.
     #[error("the manifest has {} problems", problems.len())]
     Problems {
@@ -87,12 +99,38 @@ impl Prepared {
             path,
             key: String::new(),
         };
+        let standard_input = loaded.source.path() == Path::new(STANDARD_INPUT);
+        let lock = LockFile::read((!standard_input).then(|| lock::beside(loaded.source.path())))?;
         Ok(Self {
-            references: references(&loaded.manifest),
+            references: references(&loaded.manifest, lock.lock()),
+            wishes: wishes(&loaded.manifest, &facts),
             loaded,
             facts,
             info,
+            lock,
         })
+    }
+
+    /// Returns the lock, and where it is.
+    pub fn lock(&self) -> &LockFile {
+        &self.lock
+    }
+
+    /// Returns everything that the lock can have an entry for.
+    pub fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    /// Pins: adds entries to the lock, and writes it.
+    ///
+    /// # Errors
+    /// As [`LockFile::add`].
+    pub fn pin(&mut self, new: Lock, winner: Winner, host: &Host) -> Result<(), LockError> {
+        // Only root could give a file to somebody else.
+        let owner = (host.uid == 0).then_some((self.facts.account.uid, self.facts.account.gid));
+        self.lock.add(new, &self.wishes, winner, owner)?;
+        self.references = references(&self.loaded.manifest, self.lock.lock());
+        Ok(())
     }
 }
 
@@ -169,7 +207,7 @@ impl Intent for Prepared {
     }
 
     fn resolve(&self, observed: &Observed) -> Desired {
-        resolve(&self.loaded, &self.facts, &Pins::of(observed))
+        resolve(&self.loaded, &self.facts, &Pins::of(observed, self.lock.lock()))
     }
 
     /// The file is named as seen from where the manifest is.

@@ -16,7 +16,7 @@ use crate::engine::docker::ConnectError;
 use crate::host::HostError;
 use crate::manifest::load::LoadError;
 use crate::manifest::place::{Place, Problem, Texts};
-use crate::prepare::PrepareError;
+use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
 
 /// Why a command could not do what it was asked.
@@ -175,8 +175,26 @@ impl From<PrepareError> for Failure {
     fn from(error: PrepareError) -> Self {
         match error {
             PrepareError::Load(error) => error.into(),
+            PrepareError::Lock(error) => error.into(),
             PrepareError::Problems { problems, loaded } => {
                 Self::invalid(problems, loaded.source.texts().clone())
+            }
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let message = chain(&error);
+        match error {
+            LockError::Invalid { problems, texts } => Self::invalid(problems, texts),
+            LockError::Unreadable { .. } | LockError::NotAFile { .. } => {
+                let hint = "move it away; `aishell apply` writes a new one";
+                Self::new(Exit::Invalid, Problem::new(message).hint(hint))
+            }
+            LockError::Unwritable { .. } => {
+                let hint = "check who may write to its directory";
+                Self::new(Exit::Failed, Problem::new(message).hint(hint))
             }
         }
     }

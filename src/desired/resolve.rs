@@ -10,20 +10,21 @@ use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
-use crate::manifest::harness::Requirement;
 use crate::manifest::load::Loaded;
-use crate::manifest::member::{self, Package};
 use crate::manifest::place::Problem;
-use crate::manifest::stage::{Pull, Stage as WrittenStage};
+use crate::manifest::stage::{ImageReference, Pull, Stage as WrittenStage};
 use crate::manifest::{self, Certificates, Manifest};
 use crate::name::ContainerName;
-use crate::observed::{ImageReply, Observed};
 
 mod container;
 mod isolation;
+mod pins;
+
+use pins::Meaning;
+pub use pins::{Pins, digest_of, references, wishes};
 
 /// The name of the stage everything starts from.
-const FOUNDATION: &str = "foundation";
+pub(super) const FOUNDATION: &str = "foundation";
 /// The number of processes a sandbox may have unless the manifest says otherwise.
 const PIDS: u64 = 512;
 /// The size of `/dev/shm` unless the manifest says otherwise.
@@ -34,80 +35,6 @@ const TOOLS: &str = "/tools";
 const IDENTITY_VERSION: u32 = 2;
 /// The schema of a harness volume's layout; part of its key.
 const HARNESS_SCHEMA: u32 = 1;
-
-/// What is known about things whose meaning is decided elsewhere: images by reference, and the engine's platform.
-#[derive(Clone, Debug, Default)]
-pub struct Pins {
-    platform: String,
-    images: BTreeMap<String, Pinned>,
-}
-
-#[derive(Clone, Debug)]
-struct Pinned {
-    /// The digest, or the id of a local image.
-    meaning: String,
-    local: bool,
-}
-
-impl Pins {
-    /// Takes what the engine knows.
-    pub fn of(observed: &Observed) -> Self {
-        let pinned = |reference: &str, image: &ImageReply| {
-            let digest = digest_of(reference, &image.image.digests);
-            Pinned {
-                meaning: digest.unwrap_or(&image.image.id).to_owned(),
-                local: digest.is_none(),
-            }
-        };
-        Self {
-            platform: observed.engine.platform.clone(),
-            images: observed
-                .references
-                .iter()
-                .map(|(name, image)| (name.clone(), pinned(name, image)))
-                .collect(),
-        }
-    }
-}
-
-/// Returns the digest that an image has in the repository that a reference names. Those it has elsewhere come and go
-/// with every push, and say nothing about the image.
-fn digest_of<'d>(reference: &str, digests: &'d BTreeSet<String>) -> Option<&'d str> {
-    let wanted = repository(reference);
-    let found = |digest: &'d String| {
-        let (name, digest) = digest.split_once('@')?;
-        (repository(name) == wanted).then_some(digest)
-    };
-    digests.iter().find_map(found)
-}
-
-/// Returns the repository of a reference, without what is understood.
-fn repository(reference: &str) -> &str {
-    let name = reference.split('@').next().unwrap_or(reference);
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    };
-    let name = name
-        .strip_prefix("docker.io/")
-        .or_else(|| name.strip_prefix("index.docker.io/"))
-        .unwrap_or(name);
-    name.strip_prefix("library/").unwrap_or(name)
-}
-
-/// Returns the references of images that the manifest names and aishell does not make.
-pub fn references(manifest: &Manifest) -> BTreeSet<String> {
-    let mut references = BTreeSet::new();
-    if let Some(WrittenStage::Image { image, .. }) = &manifest.foundation {
-        references.insert(image.to_string());
-    }
-    for container in manifest.containers.values() {
-        if let Some(ContainerImage::Reference(image)) = &container.image {
-            references.insert(image.to_string());
-        }
-    }
-    references
-}
 
 /// Returns everything about a manifest that makes sense in each part and not as a whole.
 pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
@@ -224,13 +151,14 @@ impl Resolver<'_> {
     fn desired(&self) -> Desired {
         let stages = self.stages();
         let harness = self.harness();
+        let set = harness.as_ref();
         let mut identities = BTreeMap::new();
         let mut volumes = BTreeMap::new();
         let mut containers = BTreeMap::new();
         let mut private = false;
         for (name, written) in &self.manifest.containers {
             private |= written.network == WrittenNetwork::Default;
-            let container = self.container(name, written, &stages, harness.as_ref(), &mut identities);
+            let container = self.container(name, written, &stages, set, &mut identities);
             for (engine_name, volume) in self.volumes(name, written) {
                 volumes.insert(engine_name, volume);
             }
@@ -259,7 +187,7 @@ impl Resolver<'_> {
             KeyKind::Manifest,
             &json!({
                 "stages": stages.values().map(|stage| stage.key.known()).collect::<Vec<_>>(),
-                "harness": harness.as_ref().map(|set| &set.key),
+                "harness": set.and_then(Pin::known).map(|set| &set.key),
                 "containers": containers.iter().map(|(name, one)| (name, &one.spec)).collect::<BTreeMap<_, _>>(),
             }),
         );
@@ -280,7 +208,7 @@ impl Resolver<'_> {
         let mut stages = BTreeMap::new();
         match &self.manifest.foundation {
             Some(WrittenStage::Image { image, pull }) => {
-                let stage = self.image_stage(&image.to_string(), *pull, "foundation.image");
+                let stage = self.image_stage(image, *pull, "foundation.image");
                 stages.insert(FOUNDATION.to_owned(), stage);
             }
             Some(WrittenStage::Dockerfile(written)) => {
@@ -293,29 +221,31 @@ impl Resolver<'_> {
         }
         for (name, container) in &self.manifest.containers {
             if let Some(ContainerImage::Reference(image)) = &container.image {
-                let reference = image.to_string();
                 let path = format!("containers.{name}.image");
-                let stage = self.image_stage(&reference, Pull::Missing, &path);
-                stages.entry(reference).or_insert(stage);
+                let stage = self.image_stage(image, Pull::Missing, &path);
+                stages.entry(image.to_string()).or_insert(stage);
             }
         }
         stages
     }
 
-    fn image_stage(&self, reference: &str, pull: Pull, path: &str) -> Stage {
-        let pinned = self.pins.images.get(reference);
-        let key = match pinned {
-            Some(pinned) => Pin::Known(Key::of(
+    fn image_stage(&self, image: &ImageReference, pull: Pull, path: &str) -> Stage {
+        let (name, digest) = pins::exact(image, &self.pins.lock);
+        let found = self.pins.images.get(&name);
+        let meaning = digest.or_else(|| found.map(|image| image.meaning.clone()));
+        let key = match meaning {
+            Some(meaning) => Pin::Known(Key::of(
                 KeyKind::Stage,
-                &json!({ "platform": self.pins.platform, "image": pinned.meaning }),
+                &json!({ "platform": self.pins.platform, "image": meaning }),
             )),
-            None => Pin::Unknown(format!("{reference} is not on the engine yet")),
+            None => Pin::Unknown(format!("{image} is not on the engine yet")),
         };
         Stage {
             source: StageSource::Image {
-                reference: reference.to_owned(),
+                written: image.to_string(),
+                reference: name,
                 pull: pull != Pull::Never,
-                present: pinned.is_some(),
+                present: found.is_some(),
             },
             key,
             place: self.loaded.source.place(path),
@@ -359,16 +289,34 @@ impl Resolver<'_> {
         })
     }
 
-    fn harness(&self) -> Option<HarnessSet> {
-        let members: Vec<Member> = self
-            .facts
-            .members
-            .iter()
-            .filter_map(|(name, harness)| member(name.as_str(), harness))
-            .collect();
+    /// Returns the harness set, as far as it is known what the manifest means.
+    fn harness(&self) -> Option<Pin<HarnessSet>> {
         let used = self.manifest.containers.values().any(uses_tools);
-        if members.is_empty() || !used {
+        let mut members = Vec::new();
+        let mut unpinned = Vec::new();
+        for (name, harness) in &self.facts.members {
+            match self.pins.meaning(name, harness) {
+                Meaning::Known {
+                    npm,
+                    version,
+                    integrity,
+                } => members.push(Member {
+                    name: name.as_str().to_owned(),
+                    npm,
+                    version,
+                    integrity,
+                    bin: harness.bin.clone(),
+                }),
+                Meaning::Unpinned(ask) => unpinned.push(format!("{name} {}", ask.requirement)),
+                Meaning::Unsupported => {}
+            }
+        }
+        if !used || (members.is_empty() && unpinned.is_empty()) {
             return None;
+        }
+        if !unpinned.is_empty() {
+            let reason = format!("{} not known until pinned: aishell apply", unpinned.join(", "));
+            return Some(Pin::Unknown(reason));
         }
         let key = Key::of(
             KeyKind::Harness,
@@ -380,7 +328,7 @@ impl Resolver<'_> {
                 "members": members,
             }),
         );
-        Some(HarnessSet {
+        Some(Pin::Known(HarnessSet {
             key,
             members,
             stage: FOUNDATION.to_owned(),
@@ -388,7 +336,7 @@ impl Resolver<'_> {
             proxies: self.facts.proxies.clone(),
             installer: self.facts.installer.clone(),
             place: self.loaded.source.place("harnesses"),
-        })
+        }))
     }
 
     fn identity(
@@ -436,41 +384,4 @@ impl Resolver<'_> {
 fn uses_tools(written: &WrittenContainer) -> bool {
     let foreign = matches!(written.image, Some(ContainerImage::Reference(_)));
     written.harness.is_some() || !foreign
-}
-
-/// Returns what is installed for a harness; loading refuses what cannot be yet.
-fn member(name: &str, harness: &member::Member) -> Option<Member> {
-    let Package::Npm { name: npm, version } = &harness.package else {
-        return None;
-    };
-    let Requirement::Exact(version) = version else {
-        return None;
-    };
-    Some(Member {
-        name: name.to_owned(),
-        npm: npm.clone(),
-        version: version.clone(),
-        bin: harness.bin.clone(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_of_an_image_is_that_of_the_repository_it_is_named_by() {
-        let digests: BTreeSet<String> = ["acme.io:5000/debian@sha256:a", "debian@sha256:b"]
-            .map(str::to_owned)
-            .into();
-        for (reference, digest) in [
-            ("debian:bookworm", Some("sha256:b")),
-            ("docker.io/library/debian", Some("sha256:b")),
-            ("acme.io:5000/debian", Some("sha256:a")),
-            ("acme.io:5000/debian:1@sha256:a", Some("sha256:a")),
-            ("ubuntu", None),
-        ] {
-            assert_eq!(digest_of(reference, &digests), digest, "{reference}");
-        }
-    }
 }

@@ -94,6 +94,18 @@ fn a_lock_is_written_in_a_fixed_order_and_read_back() {
 }
 
 #[test]
+fn a_lock_is_beside_its_manifest() {
+    for (manifest, lock) in [
+        ("/p/.aishell/manifest.yaml", "/p/.aishell/aishell.lock"),
+        ("/p/aishell.yaml", "/p/aishell.lock"),
+        ("/p/team.yaml", "/p/team.aishell.lock"),
+        ("/p/team.prod.yaml", "/p/team.prod.aishell.lock"),
+    ] {
+        assert_eq!(beside(Path::new(manifest)), Path::new(lock));
+    }
+}
+
+#[test]
 fn every_requirement_survives_being_written() {
     for requirement in [
         "latest", "*", "1", "1.10", "~1.2", ">=1 <3", "1.x", "!=2", "x", "^1 || 2",

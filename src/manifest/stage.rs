@@ -216,6 +216,16 @@ impl ImageReference {
         &self.0
     }
 
+    /// Returns the reference without tag and digest.
+    pub fn repository(&self) -> &str {
+        let name = self.0.split('@').next().unwrap_or(&self.0);
+        match name.rsplit_once(':') {
+            // A port is no tag.
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            Some(_) | None => name,
+        }
+    }
+
     /// Returns the digest, when the reference has one.
     pub fn digest(&self) -> Option<&str> {
         self.0.split_once('@').map(|(_, digest)| digest)

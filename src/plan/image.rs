@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
-use crate::desired::{Identity, Stage, StageSource};
+use crate::desired::{Identity, Pin, Stage, StageSource};
 use crate::label::{self, Kind};
 use crate::step::{Action, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
 
@@ -11,26 +11,27 @@ use crate::step::{Action, Because, Cause, IdentityWork, Impact, ResourceKind, Wo
 pub(super) fn stages(draft: &mut Draft<'_>) {
     for (name, stage) in &draft.desired.stages {
         let maker = match &stage.source {
-            StageSource::Image {
-                reference,
-                pull,
-                present,
-            } => pulled(draft, stage, reference, *pull, *present),
+            StageSource::Image { pull, present, .. } => pulled(draft, stage, *pull, *present),
             StageSource::Dockerfile { .. } => built(draft, name, stage),
         };
         draft.made(Made::Stage(name.clone()), maker);
     }
 }
 
-fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, present: bool) -> Maker {
+fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Maker {
+    let (name, reference) = (stage.resource(), stage.reference());
     if present {
-        draft.unchanged(ResourceKind::Image, reference);
+        draft.unchanged(ResourceKind::Image, name);
         return Maker::Ready;
     }
-    let maker = Maker::Unknown(format!("{reference} is pulled first"));
-    let wanted = resource(ResourceKind::Image, reference);
-    if draft.steps.iter().any(|step| step.resource == wanted) {
-        return maker;
+    // What a tag means is known when it is pulled; a digest means one thing.
+    let maker = |step| match stage.key {
+        Pin::Known(_) => Maker::Step(step),
+        Pin::Unknown(_) => Maker::Unknown(format!("{name} is pulled first")),
+    };
+    let wanted = resource(ResourceKind::Image, name);
+    if let Some(step) = draft.steps.iter().find(|step| step.resource == wanted) {
+        return maker(step.id);
     }
     let because = vec![Because::plain(Cause::Missing).at(stage.place.as_ref())];
     if !pull {
@@ -45,18 +46,18 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, reference: &str, pull: bool, pre
         });
         return Maker::Blocked;
     }
-    draft.push(NewStep {
+    let id = draft.push(NewStep {
         resource: wanted,
         action: Action::Pull,
         impact: Impact::None,
         because,
         needs: Vec::new(),
-        detail: None,
+        detail: (name != reference).then(|| reference.to_owned()),
         work: Work::Calls(vec![crate::call::Call::PullImage {
             reference: reference.to_owned(),
         }]),
     });
-    maker
+    maker(id)
 }
 
 fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {

@@ -144,7 +144,7 @@ fn product<'d>(draft: &'d Draft<'_>, key: &Key) -> Option<&'d Maker> {
         .map(|(name, _)| Made::Identity(name.clone()))
         .next()
         .or_else(|| {
-            let harness = draft.desired.harness.as_ref();
+            let harness = draft.desired.harness_set();
             harness.filter(|set| set.key == *key).map(|_| Made::Harness)
         })?;
     draft.makers.get(&made)

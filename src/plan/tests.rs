@@ -8,6 +8,7 @@ use crate::desired::resolve::{Pins, resolve};
 use crate::facts::{Account, Facts};
 use crate::host::Host;
 use crate::label::{self, Labels, Mark, OwnedId, Owner};
+use crate::lock::Lock;
 use crate::manifest::load::parse;
 use crate::observed::{self, EngineInfo, Image, ImageReply, RunState, Stranger};
 use crate::step::Cause;
@@ -71,7 +72,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         members: BTreeMap::new(),
         installer: BTreeMap::new(),
     };
-    resolve(&loaded, &facts, &Pins::of(observed))
+    resolve(&loaded, &facts, &Pins::of(observed, &Lock::default()))
 }
 
 /// Adds containers that are as the manifest wants them.

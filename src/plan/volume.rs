@@ -6,14 +6,20 @@ use serde_json::json;
 
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource};
 use crate::call::Call;
-use crate::desired::HarnessSet;
+use crate::desired::{HarnessSet, Pin};
 use crate::label::{self, Kind};
 use crate::step::{Action, Because, Cause, Impact, PopulateWork, ResourceKind, Work};
 
 /// Plans the harness volume.
 pub(super) fn harness(draft: &mut Draft<'_>) {
-    let Some(set) = &draft.desired.harness else { return };
-    let maker = populated(draft, set);
+    let maker = match &draft.desired.harness {
+        Some(Pin::Known(set)) => populated(draft, set),
+        Some(Pin::Unknown(reason)) => {
+            draft.unknown(ResourceKind::Volume, "harnesses", reason);
+            Maker::Unknown(reason.clone())
+        }
+        None => return,
+    };
     draft.made(Made::Harness, maker);
 }
 

@@ -75,7 +75,7 @@ impl Resolver<'_> {
         name: &ContainerName,
         written: &container::Container,
         stages: &BTreeMap<String, Stage>,
-        harness: Option<&HarnessSet>,
+        harness: Option<&Pin<HarnessSet>>,
         identities: &mut BTreeMap<String, Identity>,
     ) -> Container {
         let stage = match &written.image {
@@ -93,7 +93,7 @@ impl Resolver<'_> {
             None => ImageChoice::Stage(stage),
         };
         let tools = harness.filter(|_| uses_tools(written));
-        let spec = self.spec(name, written, account.as_ref(), tools);
+        let spec = self.spec(name, written, account.as_ref(), tools.and_then(Pin::known));
         let volumes = self
             .volumes(name, written)
             .into_iter()
@@ -102,7 +102,10 @@ impl Resolver<'_> {
         Container {
             engine_name: self.facts.owner.object(name.as_str()),
             image,
-            key: Pin::Known(Key::of(KeyKind::Container, &spec)),
+            key: match tools {
+                Some(Pin::Unknown(reason)) => Pin::Unknown(reason.clone()),
+                Some(Pin::Known(_)) | None => Pin::Known(Key::of(KeyKind::Container, &spec)),
+            },
             spec,
             harness: tools.is_some(),
             opens: written

@@ -170,7 +170,7 @@ pub(super) fn explain(
         let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
             Some(Mount::Volume { name, .. }) => {
                 let known = draft.observed.harness_display(name);
-                known.or_else(|| draft.desired.harness.as_ref().map(HarnessSet::display))
+                known.or_else(|| draft.desired.harness_set().map(HarnessSet::display))
             }
             _ => None,
         };
