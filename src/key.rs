@@ -31,6 +31,8 @@ pub enum KeyKind {
     Network,
     /// A data volume.
     Volume,
+    /// A question to package managers.
+    Inquiry,
 }
 
 impl KeyKind {
@@ -45,6 +47,7 @@ impl KeyKind {
             Self::Container => ("container", 1),
             Self::Network => ("network", 1),
             Self::Volume => ("volume", 1),
+            Self::Inquiry => ("inquiry", 1),
         }
     }
 }

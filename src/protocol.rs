@@ -24,7 +24,9 @@ mod job;
 mod network;
 mod populate;
 mod replace;
+pub mod resolve;
 mod sequence;
+mod workplace;
 
 pub use populate::{RECEIPT_PATH, Receipt};
 

@@ -16,24 +16,25 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::job::{self, Acquire, Acquired};
+use super::workplace::{self, Workplace};
 use super::{Next, Protocol, call, failure, unexpected};
-use crate::call::{Answer, Call, Content, Create, File};
+use crate::call::{Answer, Call, Create, File};
 use crate::engine::EngineError;
 use crate::key::digest;
 use crate::label::{self, Kind, Mark, OwnedId};
 use crate::observed::RunState;
 use crate::report::Failure;
-use crate::spec::{ContainerSpec, Endpoint, Mount, Security};
+use crate::spec::{ContainerSpec, Mount};
 use crate::step::PopulateWork;
 
 mod script;
 
+pub(super) use script::quote;
+
 /// Where the receipt lies in a harness volume that is mounted at `/tools`.
 pub const RECEIPT_PATH: &str = "/tools/.aishell/receipt.json";
-/// The user of jobs, no sandbox's.
-const JOB_USER: u32 = 64_044;
-/// The home of a job, in its container layer.
-const JOB_HOME: &str = ".aishell-job";
+/// The name of the script in the home of the job.
+const SCRIPT: &str = "populate.sh";
 
 /// What a job writes last: which members are in the volume, and what they are made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,39 +109,19 @@ impl Populate {
         }
     }
 
-    fn security() -> Security {
-        Security {
-            no_new_privileges: true,
-            cap_drop: vec!["ALL".to_owned()],
-            ..Security::default()
-        }
-    }
-
     fn job(&self) -> Create {
-        let mut env = self.work.env.clone();
-        env.insert("HOME".to_owned(), format!("/{JOB_HOME}"));
-        if self.work.certificates.is_some() {
-            for name in super::identity::CERTIFICATE_VARIABLES {
-                env.insert(name.to_owned(), format!("/{JOB_HOME}/ca.pem"));
-            }
-            env.insert("npm_config_cafile".to_owned(), format!("/{JOB_HOME}/ca.pem"));
-        }
+        let workplace = Workplace {
+            image: &self.work.image,
+            script: SCRIPT,
+            env: &self.work.env,
+            certified: self.work.certificates.is_some(),
+        };
         Create {
             name: self.work.job_name.clone(),
             labels: self.work.job.clone(),
             spec: ContainerSpec {
-                image: self.work.image.clone(),
-                entrypoint: Some(Vec::new()),
-                command: Some(vec!["/bin/sh".to_owned(), format!("/{JOB_HOME}/populate.sh")]),
-                env,
-                user: Some(format!("{JOB_USER}:{JOB_USER}")),
-                workdir: Some(format!("/{JOB_HOME}")),
                 mounts: [("/tools".to_owned(), self.mount(false))].into(),
-                security: Self::security(),
-                init: true,
-                shm: 64 << 20,
-                networks: [("bridge".to_owned(), Endpoint::default())].into(),
-                ..ContainerSpec::default()
+                ..workplace.spec()
             },
         }
     }
@@ -153,26 +134,10 @@ impl Populate {
     }
 
     fn files(&self) -> Vec<File> {
-        let directory = |path: &str| File {
-            path: path.to_owned(),
-            uid: JOB_USER,
-            gid: JOB_USER,
-            mode: 0o755,
-            content: Content::Directory,
-        };
-        let file = |name: &str, bytes: Vec<u8>| File {
-            path: format!("{JOB_HOME}/{name}"),
-            uid: JOB_USER,
-            gid: JOB_USER,
-            mode: 0o644,
-            content: Content::Bytes(bytes),
-        };
         // The entry for the mount point gives the root of the volume its owner.
-        let mut files = vec![directory("tools"), directory(JOB_HOME)];
-        files.push(file("populate.sh", script::populate(&self.work).into_bytes()));
-        if let Some(bundle) = &self.work.certificates {
-            files.push(file("ca.pem", bundle.clone()));
-        }
+        let mut files = vec![workplace::directory("tools")];
+        let script = script::populate(&self.work);
+        files.extend(workplace::home(SCRIPT, script, self.work.certificates.as_deref()));
         files
     }
 
@@ -189,7 +154,7 @@ impl Populate {
                 command: Some(vec!["true".to_owned()]),
                 entrypoint: Some(Vec::new()),
                 mounts: [("/tools".to_owned(), self.mount(true))].into(),
-                security: Self::security(),
+                security: workplace::security(),
                 shm: 64 << 20,
                 ..ContainerSpec::default()
             },

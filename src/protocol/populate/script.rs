@@ -71,7 +71,7 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
 }
 
 /// Quotes a word for a POSIX shell.
-fn quote(word: &str) -> String {
+pub(in crate::protocol) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
