@@ -31,6 +31,8 @@ pub trait Listener: Send + Sync {
     fn progress(&self, _step: &Step, _event: Event) {}
     /// A step has an outcome.
     fn finished(&self, _done: &Done) {}
+    /// Something is done that is no step.
+    fn told(&self, _text: &str) {}
 }
 
 /// Tells nobody.

@@ -56,6 +56,11 @@ pub enum Call {
         /// Id or name.
         container: String,
     },
+    /// Asks the registry of an image for the digest that a reference has there now.
+    AskRegistry {
+        /// Reference with tag.
+        reference: String,
+    },
     // ---- writes ----
     /// Pulls an image from its registry.
     PullImage {
@@ -261,6 +266,8 @@ pub enum Answer {
     Images(Vec<Image>),
     /// One image with its configuration.
     Image(Box<ImageReply>),
+    /// The digest of an image in its registry.
+    Digest(String),
     /// Volumes.
     Volumes(Vec<VolumeReply>),
     /// One volume; after a creation, the one that exists now.
@@ -360,7 +367,8 @@ impl Call {
             | Self::InspectVolume { .. }
             | Self::InspectNetwork { .. }
             | Self::ReadFile { .. }
-            | Self::FollowLog { .. } => false,
+            | Self::FollowLog { .. }
+            | Self::AskRegistry { .. } => false,
             Self::PullImage { .. }
             | Self::BuildImage(_)
             | Self::CommitContainer(_)

@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod name;
 pub mod observe;
 pub mod observed;
+pub mod pin;
 pub mod plan;
 pub mod prepare;
 pub mod progress;

@@ -133,6 +133,47 @@ impl Package {
     }
 }
 
+/// A kind of entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "LockEntry")]
+pub enum Entry {
+    /// The foundation that ships with aishell.
+    Builtin,
+    /// The runtime of the harnesses.
+    Runtime,
+    /// A harness.
+    Harness,
+    /// An image.
+    Image,
+}
+
+impl Entry {
+    /// Returns the word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Runtime => "runtime",
+            Self::Harness => "harness",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// An entry that means something else than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LockChange")]
+pub struct Change {
+    /// What it is about.
+    pub kind: Entry,
+    /// Its name: of a harness, a reference of an image, `runtime` or `builtin`.
+    pub name: String,
+    /// What it meant; `null` where it was not pinned.
+    pub from: Option<String>,
+    /// What it means: a version or a digest.
+    pub to: String,
+}
+
 impl Wishes {
     /// Says whether nothing is wished for.
     pub fn is_empty(&self) -> bool {
@@ -225,6 +266,43 @@ impl Lock {
                 .filter(|(reference, _)| wishes.images.contains(reference))
                 .collect(),
         }
+    }
+
+    /// Returns what differs from an earlier lock and is there now.
+    pub fn changes(&self, before: &Self) -> Vec<Change> {
+        let change = |kind, name: &str, from: Option<String>, to: Option<String>| {
+            let to = to?;
+            (from.as_ref() != Some(&to)).then(|| Change {
+                kind,
+                name: name.to_owned(),
+                from,
+                to,
+            })
+        };
+        let version = |package: &Package| package.version.to_string();
+        let number = |version: Option<u32>| version.map(|version| version.to_string());
+        let mut changes: Vec<Change> = Vec::new();
+        changes.extend(change(
+            Entry::Builtin,
+            "builtin",
+            number(before.builtin),
+            number(self.builtin),
+        ));
+        changes.extend(change(
+            Entry::Runtime,
+            "runtime",
+            before.runtime.as_ref().map(version),
+            self.runtime.as_ref().map(version),
+        ));
+        changes.extend(self.harnesses.iter().filter_map(|(name, package)| {
+            let from = before.harnesses.get(name).map(version);
+            change(Entry::Harness, name.as_str(), from, Some(version(package)))
+        }));
+        changes.extend(self.images.iter().filter_map(|(reference, digest)| {
+            let from = before.images.get(reference).map(ToString::to_string);
+            change(Entry::Image, reference.as_str(), from, Some(digest.to_string()))
+        }));
+        changes
     }
 
     /// Returns the lock with the entries of another one put over its own.

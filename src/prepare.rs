@@ -121,6 +121,21 @@ impl Prepared {
         &self.wishes
     }
 
+    /// Reads the lock again: somebody may have pinned meanwhile.
+    ///
+    /// # Errors
+    /// As [`LockFile::read`].
+    pub fn refresh(&mut self) -> Result<(), LockError> {
+        self.lock.refresh()?;
+        self.references = references(&self.loaded.manifest, self.lock.lock());
+        Ok(())
+    }
+
+    /// Returns what the lock lacks.
+    pub fn missing(&self) -> Wishes {
+        self.lock.lock().missing(&self.wishes)
+    }
+
     /// Pins: adds entries to the lock, and writes it.
     ///
     /// # Errors

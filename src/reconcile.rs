@@ -200,7 +200,7 @@ fn untried(plan: &Plan, done: &[Done]) -> Plan {
 }
 
 /// Adds the outcomes of one more round; step numbers go on counting.
-fn append(all: &mut Vec<Done>, round: Vec<Done>) {
+pub(crate) fn append(all: &mut Vec<Done>, round: Vec<Done>) {
     let base = u32::try_from(all.len()).unwrap_or(u32::MAX);
     all.extend(round.into_iter().map(|mut done| {
         done.step.id = done.step.id.saturating_add(base);
@@ -211,7 +211,7 @@ fn append(all: &mut Vec<Done>, round: Vec<Done>) {
     }));
 }
 
-fn report(last: Plan, steps: Vec<Done>, stop: &Stop, lost: Option<&EngineError>) -> Report {
+pub(crate) fn report(last: Plan, steps: Vec<Done>, stop: &Stop, lost: Option<&EngineError>) -> Report {
     let mut conditions = conditions(&last);
     if let Some(error) = lost {
         conditions.push(Condition::new(
@@ -244,6 +244,7 @@ fn report(last: Plan, steps: Vec<Done>, stop: &Stop, lost: Option<&EngineError>)
     Report {
         manifest,
         engine,
+        pinned: Vec::new(),
         steps,
         blocked,
         unchanged,

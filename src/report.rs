@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::lock::Change;
 use crate::observed::{EngineInfo, Health, RunState};
 use crate::step::{Blocked, ManifestInfo, Resource, ResourceKind, Step};
 
@@ -13,6 +14,8 @@ pub struct Report {
     pub manifest: ManifestInfo,
     /// The engine.
     pub engine: EngineInfo,
+    /// What changed in the lock before anything was done.
+    pub pinned: Vec<Change>,
     /// Every step with its outcome.
     pub steps: Vec<Done>,
     /// What needs a person first.

@@ -2,6 +2,8 @@
 //!
 //! The words here are the ones programs rely on in `-o json`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -408,6 +410,37 @@ impl Plan {
                 };
                 because.at = place(&path);
             }
+        }
+    }
+
+    /// Returns the plan with some of its steps and what they need, counted anew, and with nothing else.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&Step) -> bool) -> Self {
+        let mut ids: BTreeSet<u32> = BTreeSet::new();
+        // What a step needs comes before it.
+        for step in self.steps.iter().rev() {
+            if wanted(step) || ids.contains(&step.id) {
+                ids.insert(step.id);
+                ids.extend(&step.needs);
+            }
+        }
+        let numbers: BTreeMap<u32, u32> = ids.iter().copied().zip(1..).collect();
+        let steps = self.steps.iter().filter_map(|step| {
+            let mut step = step.clone();
+            step.id = *numbers.get(&step.id)?;
+            for need in &mut step.needs {
+                *need = numbers.get(need).copied().unwrap_or(*need);
+            }
+            Some(step)
+        });
+        Self {
+            manifest: self.manifest.clone(),
+            engine: self.engine.clone(),
+            steps: steps.collect(),
+            blocked: Vec::new(),
+            unknown: Vec::new(),
+            unchanged: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

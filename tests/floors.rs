@@ -37,7 +37,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ),
     ("judgement", &["plan", "status"]),
     ("hands", &["engine", "observe", "protocol", "apply"]),
-    ("rhythm", &["claim", "reconcile", "prepare", "controller"]),
+    ("rhythm", &["claim", "reconcile", "prepare", "pin", "controller"]),
     ("side doors", &["session", "detect", "import"]),
     ("voice", &["cli"]),
 ];

@@ -12,9 +12,11 @@ use super::json;
 use super::progress::Watcher;
 use super::session::Session;
 use super::signal::{Ended, Signal, watched};
-use crate::apply::Stop;
+use crate::apply::{Listener as _, Stop};
 use crate::claim::{Claims, Turn};
-use crate::reconcile::{Subject, reconcile_alone};
+use crate::lock::Change;
+use crate::pin::{Pinning, Pins, pin};
+use crate::reconcile::{Subject, append, reconcile_alone};
 use crate::report::{Outcome, Report};
 use crate::units::Duration;
 
@@ -32,6 +34,9 @@ pub struct Apply {
     /// Wait so long for another apply to the same objects to end, such as 60s
     #[arg(long, value_name = "DURATION", default_value = "0")]
     lock_timeout: Duration,
+    /// Pin nothing: what the lock lacks is an error
+    #[arg(long)]
+    locked: bool,
     /// Only show what would be done, as `diff`
     #[arg(long)]
     dry_run: bool,
@@ -46,13 +51,9 @@ impl Apply {
         if self.dry_run {
             return Box::pin(Diff::new(self.manifest, self.options).run(session)).await;
         }
-        let prepared = session.prepare(self.manifest.as_deref())?;
+        let mut prepared = session.prepare(self.manifest.as_deref())?;
         let engine = session.engine_of(&prepared)?;
         prepared.make_directories()?;
-        let subject = Subject {
-            intent: &prepared,
-            consent: self.options.consent(),
-        };
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
         let claims = Claims::of(&session.host);
@@ -62,7 +63,31 @@ impl Apply {
             command: "apply",
             patience: self.lock_timeout.into(),
         };
-        let work = Box::pin(reconcile_alone(&engine, &subject, turn, (&watcher, &stop)));
+        let pinning = Pinning {
+            host: &session.host,
+            turn,
+            locked: self.locked,
+        };
+        let consent = self.options.consent();
+        let work = Box::pin(async {
+            let told = (&watcher, &stop);
+            let (changes, mut done) = match pin(&engine, &mut prepared, pinning, told).await? {
+                Pins::Complete { changes, done } => (changes, done),
+                Pins::Stopped(report) => return Ok::<Report, Failure>(*report),
+            };
+            for change in &changes {
+                watcher.told(&pinned(change));
+            }
+            let subject = Subject {
+                intent: &prepared,
+                consent,
+            };
+            let mut report = reconcile_alone(&engine, &subject, turn, told).await?;
+            append(&mut done, std::mem::take(&mut report.steps));
+            report.steps = done;
+            report.pinned = changes;
+            Ok(report)
+        });
         let again = session.again("apply", self.manifest.as_deref());
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
         let (report, signal) = match ended {
@@ -72,6 +97,16 @@ impl Apply {
         conclude(session, &watcher, &report, &again);
         Ok(signal.map_or_else(|| exit(&report), Signal::exit))
     }
+}
+
+/// Says what an entry of the lock means from now on.
+fn pinned(change: &Change) -> String {
+    let Change { kind, name, from, to } = change;
+    let from = from
+        .as_ref()
+        .map(|from| format!(" (was {from})"))
+        .unwrap_or_default();
+    format!("pinned {} {name}: {to}{from}", kind.as_str())
 }
 
 /// Says what became of work that was dropped.

@@ -154,6 +154,7 @@ fn report(plan: Plan, steps: Vec<crate::report::Done>, gone: bool, interrupted: 
     Report {
         manifest,
         engine,
+        pinned: Vec::new(),
         steps,
         blocked,
         unchanged,

@@ -16,6 +16,7 @@ use crate::engine::docker::ConnectError;
 use crate::host::HostError;
 use crate::manifest::load::LoadError;
 use crate::manifest::place::{Place, Problem, Texts};
+use crate::pin::PinError;
 use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
 
@@ -265,6 +266,36 @@ impl From<ClaimError> for Failure {
                 Exit::Claimed,
                 problem.hint("check who may write to the directory, or set XDG_RUNTIME_DIR to another one"),
             ),
+        }
+    }
+}
+
+impl From<PinError> for Failure {
+    fn from(error: PinError) -> Self {
+        match error {
+            PinError::Engine(error) => error.into(),
+            PinError::Claimed(error) => error.into(),
+            PinError::Lock(error) => error.into(),
+            PinError::Incomplete { problems, loaded } => {
+                Self::invalid(problems, loaded.source.texts().clone())
+            }
+            PinError::Refused {
+                problems,
+                loaded,
+                of_the_manifest,
+            } => Self {
+                exit: if of_the_manifest {
+                    Exit::Invalid
+                } else {
+                    Exit::Failed
+                },
+                ..Self::invalid(problems, loaded.source.texts().clone())
+            },
+            PinError::Unasked(failure) => {
+                let last = failure.log.iter().rev().find(|line| !line.trim().is_empty());
+                let said = last.map(|line| format!(": {line}")).unwrap_or_default();
+                Self::new(Exit::Failed, Problem::new(format!("{}{said}", failure.message)))
+            }
         }
     }
 }

@@ -67,6 +67,8 @@ document! {
         manifest: &'a ManifestInfo,
         /// The engine.
         engine: Engine<'a>,
+        /// What changed in the lock before anything was done.
+        pinned: &'a [crate::lock::Change],
         /// Every step with its outcome.
         steps: Vec<Done<'a>>,
         /// What needs a person first.

@@ -202,6 +202,12 @@ impl Watcher {
 }
 
 impl Listener for Watcher {
+    fn told(&self, text: &str) {
+        if !matches!(self.shown, Shown::Nothing | Shown::Json) {
+            self.talk(&format!("{}\n", clean(text)));
+        }
+    }
+
     fn planned(&self, plan: &Plan) {
         self.header(&plan.manifest, &plan.engine);
         let columns = self.style().columns(plan);

@@ -229,6 +229,13 @@ impl DockerEngine {
             }
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
+            Call::AskRegistry { reference } => {
+                let found = client.inspect_registry_image(reference, None).await?;
+                let digest = found.descriptor.digest.ok_or_else(|| EngineError::Unexpected {
+                    call: format!("AskRegistry: {reference} has no digest"),
+                })?;
+                Answer::Digest(digest)
+            }
             Call::PullImage { reference } => {
                 self.pull(call, reference, progress).await?;
                 Answer::Done

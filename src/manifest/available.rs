@@ -3,7 +3,6 @@
 //! One table, to be shortened as things come to work; when it is empty this file goes.
 
 use super::check::Fault;
-use super::harness::Requirement;
 use super::node::{Node, Value};
 
 /// Something that does not work yet: where it is written, when it counts, and what it is.
@@ -40,12 +39,6 @@ const MANIFEST: &[Refusal] = &[
     refusal("extension", written, "an extension stage is"),
     refusal("foundation.phases", written, "building in phases is"),
     refusal("foundation.builtin", written, "the built-in foundation is"),
-    refusal("harnesses.*", no_version, "pinning the latest version is"),
-    refusal(
-        "harnesses.*.version",
-        not_exact,
-        "pinning a range or the latest version is",
-    ),
     refusal(
         "harnesses.*.pypi",
         written,
@@ -84,15 +77,6 @@ fn written(node: &Node) -> bool {
         Value::Null => false,
         Value::Bool(..) | Value::Number(..) | Value::Text(_) => true,
     }
-}
-
-fn no_version(node: &Node) -> bool {
-    node.get("version").is_none() && node.get("url").is_none()
-}
-
-fn not_exact(node: &Node) -> bool {
-    let requirement = node.text().and_then(|text| text.parse::<Requirement>().ok());
-    matches!(requirement, Some(Requirement::Range(_) | Requirement::Latest))
 }
 
 /// Returns everything a merged tree asks for that does not work yet. `sound` is the tree without what is wrong.

@@ -355,10 +355,7 @@ containers:
         aishell.yaml:14:3: building in phases is not available yet
         aishell.yaml:32:1: a base stage is not available yet
         aishell.yaml:35:1: an extension stage is not available yet
-        aishell.yaml:43:10: pinning a range or the latest version is not available yet
-        aishell.yaml:45:51: pinning a range or the latest version is not available yet
         aishell.yaml:46:18: a harness from the Python package index is not available yet
-        aishell.yaml:46:39: pinning a range or the latest version is not available yet
         aishell.yaml:47:16: a harness from a download is not available yet
         aishell.yaml:47:66: the runtime of the image is not available yet
         aishell.yaml:56:22: a secret is not available yet
@@ -379,7 +376,6 @@ containers:
         let world = world().file("aishell.yaml", "apiVersion: aishell/v1\nharnesses: { claude: latest }\ncontainers: { claude: { harness: claude } }\n");
         insta::assert_snapshot!(world.problems("aishell.yaml"), @r"
         aishell.yaml:1:1: the built-in foundation is not available yet (write `foundation: { image: … }` or `foundation: { dockerfile: … }`)
-        aishell.yaml:2:22: pinning a range or the latest version is not available yet
         ");
     }
 }

@@ -95,6 +95,17 @@ impl LockFile {
         &self.lock
     }
 
+    /// Reads the file again: somebody may have written it meanwhile.
+    ///
+    /// # Errors
+    /// As [`LockFile::read`].
+    pub fn refresh(&mut self) -> Result<(), LockError> {
+        if let Some(path) = &self.path {
+            self.lock = read(path)?;
+        }
+        Ok(())
+    }
+
     /// Adds entries, drops what the manifest has no use for, and writes the file if that changes anything.
     ///
     /// # Guarantees

@@ -21,6 +21,7 @@ mod engine;
 mod failure;
 mod fields;
 mod harness;
+mod lock;
 mod memory;
 mod replace;
 mod strangers;

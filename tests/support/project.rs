@@ -24,6 +24,7 @@ pub struct Project {
     /// The foundation of its manifest.
     pub image: String,
     host: Option<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// How a run of the program ended.
@@ -83,6 +84,7 @@ impl Project {
             name: format!("t{}", word()),
             image,
             host: None,
+            variables: Vec::new(),
         }
     }
 
@@ -145,6 +147,12 @@ impl Project {
         self.host = host;
     }
 
+    /// Sets a variable of the environment of what runs from now on.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(other, _)| other != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Returns the label that what belongs to the manifest carries.
     pub fn label(&self) -> String {
         format!("aishell.manifest={}", self.name)
@@ -191,6 +199,7 @@ impl Project {
         if let Some(host) = &self.host {
             command.env("DOCKER_HOST", host);
         }
+        command.envs(self.variables.iter().cloned());
         command
     }
 

@@ -330,7 +330,8 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
         ..
     } = &look.desired;
     let names: BTreeSet<&str> = containers.values().map(|one| one.engine_name.as_str()).collect();
-    let receipt = harness.as_ref().map(aishell::desired::HarnessSet::receipt);
+    let set = harness.as_ref().and_then(aishell::desired::Pin::known);
+    let receipt = set.map(aishell::desired::HarnessSet::receipt);
     let mut found = Vec::new();
     for container in world.containers() {
         let Some(mark) = own_mark(&world, container) else {

@@ -82,6 +82,7 @@ impl<'a> Report<'a> {
         let report::Report {
             manifest,
             engine,
+            pinned,
             steps,
             blocked,
             unchanged,
@@ -95,6 +96,7 @@ impl<'a> Report<'a> {
             kind: Self::KIND,
             manifest,
             engine: engine.into(),
+            pinned,
             steps: steps.iter().map(|done| Done::of(done, viewpoint)).collect(),
             blocked: Blocked::all(blocked, viewpoint),
             unchanged,

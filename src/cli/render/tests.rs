@@ -255,6 +255,7 @@ fn a_report_ends_with_what_came_of_it_and_how_to_go_on() {
     let report = Report {
         manifest: plan.manifest,
         engine: plan.engine,
+        pinned: Vec::new(),
         steps: vec![
             done(plan.steps[1].clone(), Outcome::Done, None),
             done(plan.steps[0].clone(), Outcome::Failed, None),

@@ -21,7 +21,8 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::InspectContainer { .. }
         | Call::InspectImage { .. }
         | Call::InspectVolume { .. }
-        | Call::InspectNetwork { .. } => Some(READ_LIMIT),
+        | Call::InspectNetwork { .. }
+        | Call::AskRegistry { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
         | Call::TagImage { .. }
         | Call::RemoveImage { .. }
@@ -69,6 +70,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::UpdateContainer { container, .. }
         | Call::Upload { container, .. } => container,
         Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
+        Call::AskRegistry { reference } => reference,
         Call::InspectVolume { volume } => volume,
         Call::InspectNetwork { network }
         | Call::ConnectNetwork { network, .. }

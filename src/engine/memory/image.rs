@@ -65,6 +65,16 @@ impl World {
         Ok(())
     }
 
+    /// Returns the digest that a reference has in its registry.
+    pub(super) fn ask_registry(&self, reference: &str) -> Result<String, EngineError> {
+        let published = self.registry.get(&normal(reference));
+        let digests = published.map(|image| &image.reply.image.digests);
+        digests
+            .and_then(|digests| digests.first()?.split_once('@'))
+            .map(|(_, digest)| digest.to_owned())
+            .ok_or_else(|| not_found(format!("manifest unknown: {reference}")))
+    }
+
     /// A commit takes over everything of the container's configuration that it is not told otherwise, labels and
     /// environment without exception, and the files of its own layer, but none of its mounts.
     pub(super) fn commit_container(&mut self, commit: &Commit) -> Result<String, EngineError> {

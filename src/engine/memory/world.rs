@@ -228,6 +228,7 @@ impl World {
                 }
                 Ok(Answer::Log(log))
             }
+            Call::AskRegistry { reference } => self.ask_registry(reference).map(Answer::Digest),
             Call::PullImage { reference } => {
                 progress.line(format!("Pulling {reference}"));
                 self.pull_image(reference).map(done)
