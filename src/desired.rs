@@ -86,12 +86,14 @@ pub enum StageSource {
         /// Whether it is on the engine.
         present: bool,
     },
-    /// A Dockerfile; the build's tag is the keyed one.
+    /// A Dockerfile, the manifest's or one that ships with aishell; the build's tag is the keyed one.
     Dockerfile {
         /// The build.
         build: Box<Build>,
         /// The courtesy tag that follows the keyed one.
         alias: String,
+        /// What is built, for people.
+        about: String,
     },
 }
 

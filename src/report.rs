@@ -73,6 +73,9 @@ pub struct Failure {
     /// The last lines of its output.
     #[serde(default)]
     pub log: Vec<String>,
+    /// What most often helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Failure {
@@ -80,7 +83,22 @@ impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            log: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the last lines of the output.
+    #[must_use]
+    pub fn log(self, log: Vec<String>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Adds what most often helps.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
         }
     }
 }

@@ -229,6 +229,7 @@ impl From<EngineError> for Failure {
             | EngineError::Conflict { .. }
             | EngineError::Failed { .. }
             | EngineError::Work { .. }
+            | EngineError::Absent { .. }
             | EngineError::Unexpected { .. } => problem,
         };
         Self::new(Exit::Engine, problem)

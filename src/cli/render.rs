@@ -133,6 +133,8 @@ impl Style<'_> {
                 .iter()
                 .map(|line| format!("      {bar} {}\n", clean(line))),
         );
+        let hint = error.hint.as_ref();
+        lines.extend(hint.map(|hint| format!("      {} {}\n", Tone::Change.paint("hint:"), clean(hint))));
         lines.concat()
     }
 

@@ -39,7 +39,6 @@ const MANIFEST: &[Refusal] = &[
     refusal("base", written, "a base stage is"),
     refusal("extension", written, "an extension stage is"),
     refusal("foundation.phases", written, "building in phases is"),
-    refusal("foundation.builtin", written, "the built-in foundation is"),
     refusal("harnesses.*", no_version, "pinning the latest version is"),
     refusal(
         "harnesses.*.version",
@@ -95,8 +94,8 @@ fn not_exact(node: &Node) -> bool {
     matches!(requirement, Some(Requirement::Range(_) | Requirement::Latest))
 }
 
-/// Returns everything a merged tree asks for that does not work yet. `sound` is the tree without what is wrong.
-pub fn refused(tree: &Node, sound: &Node) -> Vec<Fault> {
+/// Returns everything a merged tree, without what is wrong in it, asks for that does not work yet.
+pub fn refused(sound: &Node) -> Vec<Fault> {
     let mut faults = Vec::new();
     for Refusal { path, asks, what } in MANIFEST.iter().chain(CONTAINERS) {
         let path: Vec<_> = path.split('.').collect();
@@ -105,10 +104,6 @@ pub fn refused(tree: &Node, sound: &Node) -> Vec<Fault> {
                 faults.push(Fault::at(mark, format!("{what} not available yet")));
             }
         });
-    }
-    if tree.get("foundation").is_none_or(Node::is_null) {
-        let fault = Fault::at(&tree.mark, "the built-in foundation is not available yet");
-        faults.push(fault.hint("write `foundation: { image: … }` or `foundation: { dockerfile: … }`"));
     }
     faults
 }

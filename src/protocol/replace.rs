@@ -370,7 +370,7 @@ impl Replace {
                     "{}; taking it back failed too, the next apply goes on from here",
                     reason.message
                 ),
-                log: reason.log,
+                ..reason
             });
         }
         let runs = self.found.is_alive() && self.done >= Touched::Stopped;

@@ -12,6 +12,7 @@
 )]
 
 mod apply;
+mod builtin;
 mod change;
 mod cut;
 mod delete;
