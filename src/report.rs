@@ -52,6 +52,8 @@ pub enum Outcome {
     Failed,
     /// Something it needs failed, or the pass was interrupted.
     Skipped,
+    /// Somebody began to work in what it would have interrupted; nothing was touched.
+    Blocked,
 }
 
 impl Outcome {
@@ -61,6 +63,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+            Self::Blocked => "blocked",
         }
     }
 }

@@ -69,11 +69,6 @@ const CONTAINERS: &[Refusal] = in_containers![
         |node| node.text() != Some("repair"),
         "anything but `repair` is"
     ),
-    (
-        "onChange",
-        |node| node.text() != Some("when-idle"),
-        "anything but `when-idle` is"
-    ),
 ];
 
 fn written(node: &Node) -> bool {

@@ -365,7 +365,6 @@ containers:
         aishell.yaml:65:5: waiting for a container to be ready is not available yet
         aishell.yaml:66:5: asking a container whether it is busy is not available yet
         aishell.yaml:67:14: anything but `repair` is not available yet
-        aishell.yaml:68:15: anything but `when-idle` is not available yet
         aishell.yaml:92:12: a secret is not available yet
         aishell.yaml:92:70: a secret is not available yet
         aishell.yaml:92:105: a secret is not available yet

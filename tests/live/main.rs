@@ -13,6 +13,7 @@
 
 mod apply;
 mod builtin;
+mod busy;
 mod change;
 mod cut;
 mod delete;

@@ -21,7 +21,9 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::InspectContainer { .. }
         | Call::InspectImage { .. }
         | Call::InspectVolume { .. }
-        | Call::InspectNetwork { .. } => Some(READ_LIMIT),
+        | Call::InspectNetwork { .. }
+        | Call::ListProcesses { .. }
+        | Call::InspectExec { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
         | Call::TagImage { .. }
         | Call::RemoveImage { .. }
@@ -67,7 +69,9 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::StartContainer { container }
         | Call::UnpauseContainer { container }
         | Call::UpdateContainer { container, .. }
+        | Call::ListProcesses { container }
         | Call::Upload { container, .. } => container,
+        Call::InspectExec { exec } => exec,
         Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
         Call::InspectVolume { volume } => volume,
         Call::InspectNetwork { network }
