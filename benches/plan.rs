@@ -43,7 +43,14 @@ fn planning(criterion: &mut Criterion) {
     group.sample_size(10);
     let mut judge = |name: &str, desired: &Desired, observed: &Observed| {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| plan(black_box(desired), black_box(observed), &info, Consent::default()));
+            bencher.iter(|| {
+                plan(
+                    black_box(desired),
+                    black_box(observed),
+                    &info,
+                    &Consent::default(),
+                )
+            });
         });
     };
     judge("nothing changed", &same.desired, &same.observed);

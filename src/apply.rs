@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::progress::{Event, Progress};
-use crate::protocol;
+use crate::protocol::{self, Undone};
 use crate::report::{Done, Failure, Outcome};
 use crate::step::{Action, Plan, Resource, Step};
 
@@ -138,6 +138,7 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Done => "was done",
         Outcome::Failed => "failed",
         Outcome::Skipped => "was skipped",
+        Outcome::Blocked => "is blocked",
     }
 }
 
@@ -169,12 +170,11 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         let (listener, step) = (std::sync::Arc::clone(listener), step.clone());
         move |event| listener.progress(&step, event)
     });
-    let mut protocol = protocol::of(&step.work);
-    let result = protocol::drive(protocol.as_mut(), engine, &progress).await;
-    let outcome = if result.is_ok() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
+    let mut protocol = protocol::of(step);
+    let (outcome, error) = match protocol::drive(protocol.as_mut(), engine, &progress).await {
+        Ok(()) => (Outcome::Done, None),
+        Err(Undone::Failed(failure)) => (Outcome::Failed, Some(failure)),
+        Err(Undone::Busy(detail)) => (Outcome::Blocked, Some(Failure::new(format!("busy: {detail}")))),
     };
     let seconds = begun.elapsed().as_secs_f64();
     tracing::debug!(
@@ -189,6 +189,6 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         step: step.clone(),
         outcome,
         seconds,
-        error: result.err(),
+        error,
     }
 }

@@ -61,6 +61,16 @@ pub enum Call {
         /// Reference with tag.
         reference: String,
     },
+    /// Lists the processes of a container, with their sessions.
+    ListProcesses {
+        /// Id or name.
+        container: String,
+    },
+    /// Asks for one command that was run in a container.
+    InspectExec {
+        /// Id.
+        exec: String,
+    },
     // ---- writes ----
     /// Pulls an image from its registry.
     PullImage {
@@ -280,6 +290,10 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Lines of a log, the last ones only where there are many.
     Log(Vec<String>),
+    /// Processes.
+    Processes(Vec<Process>),
+    /// One command that was run in a container.
+    Exec(ExecReply),
 }
 
 /// A container, as the listing shows it.
@@ -327,6 +341,36 @@ pub struct ContainerReply {
     /// The ids of the networks it is attached to, by name, where the engine knows them: a container starts only on
     /// the very network it ran on before.
     pub network_ids: BTreeMap<String, String>,
+    /// The number that the engine's machine gives its first process; `None` when nothing runs.
+    pub process: Option<i64>,
+    /// The ids of commands that run in it besides its own, those that only wait to be started among them.
+    pub execs: BTreeSet<String>,
+    /// The words of its health check.
+    pub health_check: Option<Vec<String>>,
+}
+
+/// A process of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub id: i64,
+    /// The session it belongs to.
+    pub session: i64,
+    /// Whether that session has a terminal.
+    pub terminal: bool,
+}
+
+/// A command that was run in a container besides its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecReply {
+    /// Whether it runs.
+    pub running: bool,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Its words.
+    pub words: Vec<String>,
+    /// The code it ended with; `None` while it runs.
+    pub code: Option<i64>,
 }
 
 /// A volume.
@@ -368,7 +412,9 @@ impl Call {
             | Self::InspectNetwork { .. }
             | Self::ReadFile { .. }
             | Self::FollowLog { .. }
-            | Self::AskRegistry { .. } => false,
+            | Self::AskRegistry { .. }
+            | Self::ListProcesses { .. }
+            | Self::InspectExec { .. } => false,
             Self::PullImage { .. }
             | Self::BuildImage(_)
             | Self::CommitContainer(_)

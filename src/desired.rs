@@ -8,6 +8,7 @@ use crate::call::Build;
 use crate::facts::Account;
 use crate::key::Key;
 use crate::label::Owner;
+use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
 use crate::spec::{Binding, ContainerSpec};
 
@@ -88,12 +89,14 @@ pub enum StageSource {
         /// Whether it is on the engine.
         present: bool,
     },
-    /// A Dockerfile; the build's tag is the keyed one.
+    /// A Dockerfile, the manifest's or one that ships with aishell; the build's tag is the keyed one.
     Dockerfile {
         /// The build.
         build: Box<Build>,
         /// The courtesy tag that follows the keyed one.
         alias: String,
+        /// What is built, for people.
+        about: String,
     },
 }
 
@@ -243,6 +246,12 @@ pub struct Container {
     pub depends_on: BTreeSet<String>,
     /// Data volumes it mounts, by the engine's name.
     pub volumes: BTreeSet<String>,
+    /// The command that tells whether it is at work, besides its sessions.
+    pub busy: Option<Vec<String>>,
+    /// Whether a change may interrupt it.
+    pub on_change: OnChange,
+    /// What is done when it is not as it was applied.
+    pub on_drift: OnDrift,
 }
 
 /// Which image a container runs.

@@ -74,6 +74,14 @@ pub enum EngineError {
         /// The last lines of its output.
         log: Vec<String>,
     },
+    /// A build starts from an image that is not there and that no registry gives.
+    #[error("it starts from {image}, which is not on the engine and cannot be pulled: {message}")]
+    Absent {
+        /// The image.
+        image: String,
+        /// What the engine said.
+        message: String,
+    },
     /// The answer was not of the kind that the call has.
     #[error("the engine answered something else than was asked ({call})")]
     Unexpected {
@@ -92,6 +100,7 @@ impl EngineError {
             | Self::Conflict { .. }
             | Self::Refused { .. }
             | Self::Work { .. }
+            | Self::Absent { .. }
             | Self::Unexpected { .. } => false,
         }
     }

@@ -31,6 +31,8 @@ pub const PROJECT_HASH: &str = "aishell.project.hash";
 pub const HOST: &str = "aishell.host";
 /// The path of the manifest file.
 pub const FILE: &str = "aishell.file";
+/// The command that tells whether a container is at work, as a JSON list.
+pub const BUSY: &str = "aishell.busy";
 /// Canonical JSON of a container's create-time fields as they were asked for.
 pub const APPLIED: &str = "aishell.applied";
 /// The id of the image a stage or identity image was made from.

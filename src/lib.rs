@@ -8,6 +8,7 @@
 //! ```
 
 pub mod apply;
+pub mod builtin;
 pub mod call;
 pub mod catalogue;
 pub mod claim;

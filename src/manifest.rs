@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{ContainerName, HarnessName, ManifestName};
 
 mod available;
+pub mod builtin;
 pub(crate) mod check;
 pub mod container;
 pub mod environment;

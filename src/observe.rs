@@ -267,6 +267,9 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
         restarts,
         error,
         network_ids,
+        process: _,
+        execs: _,
+        health_check: _,
     } = reply;
     spec.labels = labels
         .iter()
@@ -276,8 +279,12 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
     let applied = labels
         .get(label::APPLIED)
         .and_then(|text| serde_json::from_str::<ContainerSpec>(text).ok());
+    let busy = labels
+        .get(label::BUSY)
+        .and_then(|text| serde_json::from_str(text).ok());
     Container {
         id: OwnedId::new(&id, &mark),
+        busy,
         mark,
         name,
         state,
@@ -476,6 +483,7 @@ mod tests {
             restarts: 0,
             error: None,
             network_ids: BTreeMap::new(),
+            busy: None,
         }
     }
 

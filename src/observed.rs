@@ -31,6 +31,17 @@ pub struct Observed {
     pub references: BTreeMap<String, Arc<ImageReply>>,
     /// Objects that are not ours under names we need.
     pub strangers: BTreeSet<Stranger>,
+    /// Whether somebody works in a container, by the engine's id; asked only where it matters.
+    pub activity: BTreeMap<String, Activity>,
+}
+
+/// Whether somebody works in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Nobody does.
+    Idle,
+    /// Somebody does, or nobody can say; with the evidence in a person's words.
+    Busy(String),
 }
 
 /// The engine.
@@ -79,6 +90,8 @@ pub struct Container {
     pub error: Option<String>,
     /// The ids of the networks it is attached to, by name, where the engine knows them.
     pub network_ids: BTreeMap<String, String>,
+    /// The command that tells whether it is at work, as it was asked for when it was created.
+    pub busy: Option<Vec<String>>,
 }
 
 /// What a container is doing.

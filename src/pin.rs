@@ -20,8 +20,8 @@ use crate::name::HarnessName;
 use crate::plan::Consent;
 use crate::prepare::{LockError, Prepared, Winner};
 use crate::progress::Progress;
-use crate::protocol::drive;
 use crate::protocol::resolve::{Found, Inquiry, Refusal, Resolve};
+use crate::protocol::{Undone, drive};
 use crate::reconcile::{Look, PassError, Subject, look, report};
 use crate::report::{Done, Failure, Outcome, Report};
 use crate::step::{Action, Resource, ResourceKind};
@@ -400,9 +400,11 @@ async fn ask<L: Listener + ?Sized + 'static>(
             .join(", ")
     ));
     let mut resolve = Resolve::new(inquiry);
-    drive(&mut resolve, engine, &Progress::default())
-        .await
-        .map_err(PinError::Unasked)?;
+    let asked = drive(&mut resolve, engine, &Progress::default()).await;
+    asked.map_err(|undone| match undone {
+        Undone::Failed(failure) => PinError::Unasked(failure),
+        Undone::Busy(who) => PinError::Unasked(Failure::new(who)),
+    })?;
     entries(
         prepared,
         &missing,

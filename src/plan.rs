@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use crate::desired::{Desired, Pin};
 use crate::label::Kind;
+use crate::manifest::container::OnChange;
 use crate::observed::Observed;
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
     Unknown, Work,
 };
 
+mod busy;
 mod container;
 mod delete;
 mod image;
@@ -20,19 +22,28 @@ mod network;
 mod prune;
 mod volume;
 
+pub use busy::unasked;
 pub use container::inherit;
 pub use delete::deletion;
 
 /// What the person allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consent {
     /// Whether what the manifest does not want any more is removed.
     pub prune: bool,
+    /// Whether containers may be interrupted that somebody works in.
+    pub interrupt: bool,
+    /// Whether data may be lost.
+    pub data_loss: bool,
 }
 
 impl Default for Consent {
     fn default() -> Self {
-        Self { prune: true }
+        Self {
+            prune: true,
+            interrupt: false,
+            data_loss: false,
+        }
     }
 }
 
@@ -42,13 +53,10 @@ impl Default for Consent {
 /// - A plan without steps, blocked or unknown resources means that nothing differs.
 /// - Every step has a reason; its needs come before it.
 /// - Nothing that is not provably ours is changed or removed by any step.
-pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: Consent) -> Plan {
+pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: &Consent) -> Plan {
     // A manifest that wants nothing is more likely to be a mistake than a wish; deleting has a command of its own.
     let empty = desired.containers.is_empty();
-    let consent = Consent {
-        prune: consent.prune && !empty,
-    };
-    let mut draft = Draft::new(desired, observed, consent);
+    let mut draft = Draft::new(desired, observed, consent.prune && !empty);
     if empty && !observed.containers.is_empty() {
         draft.notes.push(
             "the manifest wants no containers, so nothing is removed; `aishell delete` does that".to_owned(),
@@ -63,7 +71,13 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     container::all(&mut draft, orphans);
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
-    draft.finish(manifest.clone())
+    let mut plan = draft.finish(manifest.clone());
+    busy::mark(&mut plan.steps, observed, consent, Some(desired));
+    busy::hold_back(&mut plan, observed, "apply", |name| {
+        let container = desired.containers.get(name);
+        container.is_some_and(|container| container.on_change == OnChange::Never)
+    });
+    plan
 }
 
 /// Returns every name the manifest needs on the engine that no object of ours has, by kind: whether a stranger has
@@ -100,7 +114,8 @@ pub fn wanted_names(desired: &Desired, observed: &Observed) -> Vec<(ResourceKind
 struct Draft<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
-    consent: Consent,
+    /// Whether what the manifest does not want any more is removed.
+    prune: bool,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     unknown: Vec<Unknown>,
@@ -152,11 +167,11 @@ struct NewStep {
 }
 
 impl<'a> Draft<'a> {
-    fn new(desired: &'a Desired, observed: &'a Observed, consent: Consent) -> Self {
+    fn new(desired: &'a Desired, observed: &'a Observed, prune: bool) -> Self {
         Self {
             desired,
             observed,
-            consent,
+            prune,
             steps: Vec::new(),
             blocked: Vec::new(),
             unknown: Vec::new(),
@@ -190,6 +205,7 @@ impl<'a> Draft<'a> {
             because,
             needs,
             detail,
+            interrupts: Vec::new(),
             work,
         });
         id
@@ -242,7 +258,7 @@ impl<'a> Draft<'a> {
         let Self {
             desired,
             observed,
-            consent: _,
+            prune: _,
             steps,
             blocked,
             unknown,

@@ -16,19 +16,21 @@ use crate::engine::{Engine, EngineError};
 use crate::label::{Mark, OwnedId};
 use crate::progress::Progress;
 use crate::report::Failure;
-use crate::step::{ResourceKind, Work};
+use crate::step::{ResourceKind, Step, Work};
 
 mod create;
 mod identity;
 mod job;
 mod network;
 mod populate;
+mod probe;
 mod replace;
 pub mod resolve;
 mod sequence;
 mod workplace;
 
 pub use populate::{RECEIPT_PATH, Receipt};
+pub use probe::{Probe, activity};
 
 /// What a protocol wants to happen next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,17 @@ pub enum Next {
     Done,
     /// It failed and has undone what it could.
     Failed(Failure),
+    /// Somebody works in what would be interrupted; whatever was begun is undone.
+    Busy(String),
+}
+
+/// Why a step was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// It failed.
+    Failed(Failure),
+    /// Somebody works in what would be interrupted.
+    Busy(String),
 }
 
 /// Several calls that belong together.
@@ -66,7 +79,7 @@ pub async fn drive(
     protocol: &mut (dyn Protocol + Send),
     engine: &impl Engine,
     progress: &Progress,
-) -> Result<(), Failure> {
+) -> Result<(), Undone> {
     loop {
         match protocol.next() {
             Next::Call(call) => {
@@ -82,17 +95,20 @@ pub async fn drive(
                 protocol.waited();
             }
             Next::Done => return Ok(()),
-            Next::Failed(failure) => return Err(failure),
+            Next::Failed(failure) => return Err(Undone::Failed(failure)),
+            Next::Busy(detail) => return Err(Undone::Busy(detail)),
         }
     }
 }
 
 /// Returns the protocol that carries out the work of a step.
-pub fn of(work: &Work) -> Box<dyn Protocol> {
-    match work {
-        Work::Calls(calls) => Box::new(sequence::Sequence::new(calls.clone())),
+pub fn of(step: &Step) -> Box<dyn Protocol> {
+    let probes = || step.interrupts.iter().cloned().map(Probe::new);
+    match &step.work {
+        Work::Calls(calls) => Box::new(sequence::Sequence::new(calls.clone()).after(probes())),
         Work::Guarded { object, kind, calls } => {
-            Box::new(sequence::Sequence::guarded(object.clone(), *kind, calls.clone()))
+            let sequence = sequence::Sequence::guarded(object.clone(), *kind, calls.clone());
+            Box::new(sequence.after(probes()))
         }
         Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
             Call::BuildImage(build.clone()),
@@ -105,7 +121,10 @@ pub fn of(work: &Work) -> Box<dyn Protocol> {
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),
-        Work::Replace { old, new } => Box::new(replace::Replace::new(old.clone(), (**new).clone())),
+        Work::Replace { old, new } => {
+            let replace = replace::Replace::new(old.clone(), (**new).clone());
+            Box::new(replace.after(probes().next()))
+        }
     }
 }
 
@@ -116,7 +135,10 @@ fn call(call: Call) -> Next {
 /// Returns what an engine's error means for a step.
 fn failure(error: EngineError) -> Failure {
     match error {
-        EngineError::Work { message, log } => Failure { message, log },
+        EngineError::Work { message, log } => Failure::new(message).log(log),
+        EngineError::Absent { ref image, .. } => Failure::new(error.to_string()).hint(format!(
+            "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
+        )),
         other => Failure::new(other.to_string()),
     }
 }

@@ -11,7 +11,8 @@ use crate::label::Owner;
 use crate::manifest::place::Place;
 use crate::observe::{observe, strangers};
 use crate::observed::Observed;
-use crate::plan::{Consent, plan, wanted_names};
+use crate::plan::{Consent, plan, unasked, wanted_names};
+use crate::protocol::activity;
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
 use crate::step::{ManifestInfo, Plan};
@@ -23,7 +24,7 @@ const ROUNDS: usize = 4;
 const LOOKS: usize = 3;
 
 /// What a pass is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Subject<'a> {
     /// What is wanted, and by whom.
     pub intent: &'a dyn Intent,
@@ -89,8 +90,15 @@ pub async fn judge(
     let desired = subject.intent.resolve(&observed);
     let names = wanted_names(&desired, &observed);
     observed.strangers.clear();
+    observed.activity.clear();
     Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
-    let mut plan = plan(&desired, &observed, subject.intent.info(), subject.consent);
+    let (manifest, consent) = (subject.intent.info(), &subject.consent);
+    let mut plan = plan(&desired, &observed, manifest, consent);
+    let unasked = unasked(&plan, &observed);
+    if !unasked.is_empty() {
+        observed.activity = Box::pin(activity(engine, unasked)).await?;
+        plan = crate::plan::plan(&desired, &observed, manifest, consent);
+    }
     plan.locate(|path| subject.intent.place(path));
     Ok(Look {
         desired,

@@ -55,6 +55,8 @@ pub enum Outcome {
     Failed,
     /// Something it needs failed, or the pass was interrupted.
     Skipped,
+    /// Somebody began to work in what it would have interrupted; nothing was touched.
+    Blocked,
 }
 
 impl Outcome {
@@ -64,6 +66,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -76,6 +79,9 @@ pub struct Failure {
     /// The last lines of its output.
     #[serde(default)]
     pub log: Vec<String>,
+    /// What most often helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Failure {
@@ -83,7 +89,22 @@ impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            log: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the last lines of the output.
+    #[must_use]
+    pub fn log(self, log: Vec<String>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Adds what most often helps.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
         }
     }
 }

@@ -196,8 +196,21 @@ pub struct Step {
     pub needs: Vec<u32>,
     /// What people should know besides (members of a set, size of a build).
     pub detail: Option<String>,
+    /// The containers that would notice, and that nobody may work in when it is done.
+    pub interrupts: Vec<Interrupted>,
     /// How it is done.
     pub work: Work,
+}
+
+/// A container that a step would interrupt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The engine's id.
+    pub container: String,
+    /// Its name in the manifest.
+    pub name: String,
+    /// The command that tells whether it is at work, besides its sessions.
+    pub busy: Option<Vec<String>>,
 }
 
 /// Something that needs a person first.

@@ -25,6 +25,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
             "call",
             "catalogue",
             "manifest",
+            "builtin",
             "lock",
             "dockerfile",
             "context",

@@ -135,9 +135,10 @@ pub fn conclude(session: &Session, watcher: &Watcher, report: &Report, again: &s
 /// Returns how the program ends after a report.
 pub fn exit(report: &Report) -> Exit {
     let failed = report.steps.iter().any(|done| done.outcome == Outcome::Failed);
+    let held_back = report.steps.iter().any(|done| done.outcome == Outcome::Blocked);
     if failed {
         Exit::Failed
-    } else if !report.blocked.is_empty() {
+    } else if held_back || !report.blocked.is_empty() {
         Exit::Blocked
     } else if report.converged {
         Exit::Done

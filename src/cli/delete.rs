@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::apply::{conclude, cut, exit};
+use super::diff::{Allowed, consent};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::json;
@@ -20,7 +21,8 @@ use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::label::Owner;
 use crate::observe::observe;
-use crate::plan::deletion;
+use crate::plan::{Consent, deletion, unasked};
+use crate::protocol::activity;
 use crate::reconcile::Intent as _;
 use crate::report::{Condition, ConditionKind, Outcome, Report};
 use crate::step::Plan;
@@ -41,16 +43,9 @@ pub struct Delete {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// Allow what cannot be undone
-    #[arg(long, value_name = "WHAT")]
+    /// Allow what is blocked otherwise; several are separated by commas
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     allow: Vec<Allowed>,
-}
-
-/// What cannot be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Allowed {
-    /// Remove data volumes with their content
-    DataLoss,
 }
 
 impl Delete {
@@ -62,15 +57,20 @@ impl Delete {
         let prepared = session.prepare(self.manifest.as_deref())?;
         let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
         let owner = prepared.owner();
-        let data_loss = self.allow.contains(&Allowed::DataLoss);
-        let observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
-        let plan = deletion(&observed, prepared.info(), data_loss);
+        let consent = consent(&self.allow);
+        let mut observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
+        let mut plan = deletion(&observed, prepared.info(), &consent);
+        let unasked = unasked(&plan, &observed);
+        if !unasked.is_empty() {
+            observed.activity = Box::pin(activity(&engine, unasked)).await?;
+            plan = deletion(&observed, prepared.info(), &consent);
+        }
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
-        if plan.steps.is_empty() {
+        if plan.is_empty() {
             nothing(session, &watcher, plan);
             return Ok(Exit::Done);
         }
-        if !self.yes && !consents(session, &watcher, &plan)? {
+        if !plan.steps.is_empty() && !self.yes && !consents(session, &watcher, &plan)? {
             session.output.talk("nothing was touched\n");
             return Ok(Exit::Blocked);
         }
@@ -129,8 +129,13 @@ async fn remove(
 ) -> Report {
     watcher.planned(&plan);
     let steps = apply(&plan, engine, watcher, stop).await;
+    // What somebody works in is left, too.
+    let consent = Consent {
+        interrupt: true,
+        ..Consent::default()
+    };
     let left: Result<_, EngineError> = observe(engine, owner, &BTreeSet::new()).await;
-    let gone = left.is_ok_and(|left| deletion(&left, &plan.manifest, false).steps.is_empty())
+    let gone = left.is_ok_and(|left| deletion(&left, &plan.manifest, &consent).steps.is_empty())
         && steps.iter().all(|done| done.outcome == Outcome::Done);
     report(plan, steps, gone, stop.is_wished())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -24,19 +24,41 @@ pub struct Diff {
 }
 
 /// Options that shape a plan, the same wherever one is made.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct PlanOptions {
     /// Keep what the manifest does not want any more
     #[arg(long)]
     no_prune: bool,
+    /// Allow what is blocked otherwise; several are separated by commas
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    allow: Vec<Allowed>,
+}
+
+/// What is blocked unless a person allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allowed {
+    /// Interrupt containers that somebody works in
+    Interrupt,
+    /// Remove data volumes with their content
+    DataLoss,
 }
 
 impl PlanOptions {
     /// Returns what the person allows.
-    pub fn consent(self) -> Consent {
+    pub fn consent(&self) -> Consent {
         Consent {
             prune: !self.no_prune,
+            ..consent(&self.allow)
         }
+    }
+}
+
+/// Returns the consent that a person gives.
+pub fn consent(allowed: &[Allowed]) -> Consent {
+    Consent {
+        interrupt: allowed.contains(&Allowed::Interrupt),
+        data_loss: allowed.contains(&Allowed::DataLoss),
+        ..Consent::default()
     }
 }
 

@@ -248,6 +248,7 @@ impl From<EngineError> for Failure {
             | EngineError::Conflict { .. }
             | EngineError::Failed { .. }
             | EngineError::Work { .. }
+            | EngineError::Absent { .. }
             | EngineError::Unexpected { .. } => problem,
         };
         Self::new(Exit::Engine, problem)
@@ -294,7 +295,9 @@ impl From<PinError> for Failure {
             PinError::Unasked(failure) => {
                 let last = failure.log.iter().rev().find(|line| !line.trim().is_empty());
                 let said = last.map(|line| format!(": {line}")).unwrap_or_default();
-                Self::new(Exit::Failed, Problem::new(format!("{}{said}", failure.message)))
+                let mut problem = Problem::new(format!("{}{said}", failure.message));
+                problem.hint = failure.hint;
+                Self::new(Exit::Failed, problem)
             }
         }
     }

@@ -103,9 +103,11 @@ impl Style<'_> {
             Outcome::Done => Came::new(signs.done, Tone::Good, &took),
             Outcome::Failed => Came::new(signs.failed, Tone::Bad, &took),
             Outcome::Skipped => Came::new("-", Tone::Change, ""),
+            Outcome::Blocked => Came::new("!", Tone::Bad, ""),
         });
         let failure = done.error.as_ref().map(|error| match done.outcome {
             Outcome::Skipped => format!("      skipped: {}\n", clean(&error.message)),
+            Outcome::Blocked => format!("      blocked: {}\n", clean(&error.message)),
             Outcome::Done | Outcome::Failed => self.failure(error),
         });
         columns.lines(&row, self.layout) + &failure.unwrap_or_default()
@@ -133,6 +135,8 @@ impl Style<'_> {
                 .iter()
                 .map(|line| format!("      {bar} {}\n", clean(line))),
         );
+        let hint = error.hint.as_ref();
+        lines.extend(hint.map(|hint| format!("      {} {}\n", Tone::Change.paint("hint:"), clean(hint))));
         lines.concat()
     }
 
@@ -353,6 +357,8 @@ fn result(report: &Report) -> String {
         let counter = match (done.outcome, done.step.action) {
             (Outcome::Failed, _) => &mut failed,
             (Outcome::Skipped, _) => &mut skipped,
+            // They are among the blocked ones by now, unless whoever was there has left.
+            (Outcome::Blocked, _) => continue,
             (
                 Outcome::Done,
                 Action::Pull | Action::Build | Action::Snapshot | Action::Populate | Action::Create,

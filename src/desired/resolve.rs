@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::json;
 
 use super::{Account, Container, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
+use crate::builtin;
 use crate::call::Build;
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
+use crate::manifest::builtin::PackageName;
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
@@ -216,8 +218,15 @@ impl Resolver<'_> {
                     stages.insert(FOUNDATION.to_owned(), stage);
                 }
             }
-            // Loading refuses these for now.
-            Some(WrittenStage::Phases(_) | WrittenStage::Builtin(_)) | None => {}
+            Some(WrittenStage::Builtin(written)) => {
+                stages.insert(FOUNDATION.to_owned(), self.builtin_stage(&written.packages));
+            }
+            // Who asks for nothing gets the built-in one, once something starts from it.
+            None if self.manifest.containers.values().any(uses_foundation) => {
+                stages.insert(FOUNDATION.to_owned(), self.builtin_stage(&[]));
+            }
+            // Loading refuses phases for now.
+            Some(WrittenStage::Phases(_)) | None => {}
         }
         for (name, container) in &self.manifest.containers {
             if let Some(ContainerImage::Reference(image)) = &container.image {
@@ -264,29 +273,55 @@ impl Resolver<'_> {
                 "target": written.target,
             }),
         );
+        let build = Build {
+            tag: String::new(),
+            labels: BTreeMap::new(),
+            dockerfile: context.dockerfile.clone(),
+            context: context.directory.clone(),
+            files: context.files.clone(),
+            args: written.args.clone(),
+            target: written.target.clone(),
+            certificates: None,
+        };
+        let about = format!("{} files in the context", context.files.len());
+        Some(self.built_stage(key, build, about, "foundation.dockerfile"))
+    }
+
+    fn builtin_stage(&self, packages: &[PackageName]) -> Stage {
+        let packages: BTreeSet<PackageName> = packages.iter().cloned().collect();
+        let version = builtin::newest();
+        let key = version.key(&self.pins.platform, &packages);
+        self.built_stage(
+            key,
+            version.build(&packages),
+            version.display(&packages),
+            "foundation.builtin",
+        )
+    }
+
+    /// Returns the foundation that a build makes, with what builds have in common.
+    fn built_stage(&self, key: Key, build: Build, about: String, path: &str) -> Stage {
         let manifest = &self.facts.owner.manifest;
         let mut labels = label::shared(manifest, Kind::Foundation, FOUNDATION, &key);
         labels.insert(label::FOUNDATION_HASH.to_owned(), key.as_str().to_owned());
         let mut args = self.facts.proxies.clone();
-        args.extend(written.args.clone());
+        args.extend(build.args);
         let build = Build {
             tag: format!("aishell-{manifest}:{FOUNDATION}-{}", key.short()),
             labels,
-            dockerfile: context.dockerfile.clone(),
-            context: context.directory.clone(),
-            files: context.files.clone(),
             args,
-            target: written.target.clone(),
             certificates: self.facts.certificates.clone(),
+            ..build
         };
-        Some(Stage {
+        Stage {
             source: StageSource::Dockerfile {
                 build: Box::new(build),
                 alias: format!("aishell-{manifest}:{FOUNDATION}"),
+                about,
             },
             key: Pin::Known(key),
-            place: self.loaded.source.place("foundation.dockerfile"),
-        })
+            place: self.loaded.source.place(path),
+        }
     }
 
     /// Returns the harness set, as far as it is known what the manifest means.
@@ -378,6 +413,11 @@ impl Resolver<'_> {
         };
         (name, identity)
     }
+}
+
+/// Says whether a container, or the harness set it has, needs the foundation.
+fn uses_foundation(written: &WrittenContainer) -> bool {
+    !matches!(written.image, Some(ContainerImage::Reference(_))) || written.harness.is_some()
 }
 
 /// Says whether a container has the harness set: sidecars have not.

@@ -15,7 +15,7 @@ use bollard::query_parameters::{
     CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
     ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
     RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions, RenameContainerOptions,
-    StartContainerOptions, StopContainerOptions, TagImageOptions, UploadToContainerOptions,
+    StartContainerOptions, StopContainerOptions, TagImageOptions, TopOptions, UploadToContainerOptions,
 };
 use tokio::sync::Mutex;
 
@@ -43,6 +43,9 @@ pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
 const SPOKEN: Api = Api(1, 45);
 /// The oldest version of the API that serves, of engine 20.10.
 const OLDEST: Api = Api(1, 41);
+
+/// What is asked of every process.
+const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";
 
 /// A version of the engine's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,6 +239,14 @@ impl DockerEngine {
                 })?;
                 Answer::Digest(digest)
             }
+            Call::ListProcesses { container } => {
+                let options = TopOptions {
+                    ps_args: PROCESS_FIELDS.to_owned(),
+                };
+                let found = client.top_processes(container, Some(options)).await?;
+                Answer::Processes(decode::processes(found)?)
+            }
+            Call::InspectExec { exec } => Answer::Exec(decode::exec(client.inspect_exec(exec).await?)),
             Call::PullImage { reference } => {
                 self.pull(call, reference, progress).await?;
                 Answer::Done

@@ -21,6 +21,7 @@ mod job;
 mod limits;
 mod nature;
 mod network;
+mod session;
 mod volume;
 mod world;
 

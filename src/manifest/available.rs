@@ -38,7 +38,6 @@ const MANIFEST: &[Refusal] = &[
     refusal("base", written, "a base stage is"),
     refusal("extension", written, "an extension stage is"),
     refusal("foundation.phases", written, "building in phases is"),
-    refusal("foundation.builtin", written, "the built-in foundation is"),
     refusal(
         "harnesses.*.pypi",
         written,
@@ -63,11 +62,6 @@ const CONTAINERS: &[Refusal] = in_containers![
         |node| node.text() != Some("repair"),
         "anything but `repair` is"
     ),
-    (
-        "onChange",
-        |node| node.text() != Some("when-idle"),
-        "anything but `when-idle` is"
-    ),
 ];
 
 fn written(node: &Node) -> bool {
@@ -79,8 +73,8 @@ fn written(node: &Node) -> bool {
     }
 }
 
-/// Returns everything a merged tree asks for that does not work yet. `sound` is the tree without what is wrong.
-pub fn refused(tree: &Node, sound: &Node) -> Vec<Fault> {
+/// Returns everything a merged tree, without what is wrong in it, asks for that does not work yet.
+pub fn refused(sound: &Node) -> Vec<Fault> {
     let mut faults = Vec::new();
     for Refusal { path, asks, what } in MANIFEST.iter().chain(CONTAINERS) {
         let path: Vec<_> = path.split('.').collect();
@@ -89,10 +83,6 @@ pub fn refused(tree: &Node, sound: &Node) -> Vec<Fault> {
                 faults.push(Fault::at(mark, format!("{what} not available yet")));
             }
         });
-    }
-    if tree.get("foundation").is_none_or(Node::is_null) {
-        let fault = Fault::at(&tree.mark, "the built-in foundation is not available yet");
-        faults.push(fault.hint("write `foundation: { image: … }` or `foundation: { dockerfile: … }`"));
     }
     faults
 }

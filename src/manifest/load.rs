@@ -216,7 +216,7 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
             ));
         }
     }
-    faults.extend(available::refused(&tree, &sound));
+    faults.extend(available::refused(&sound));
     let manifest = match manifest {
         Some(manifest) if faults.is_empty() => manifest,
         Some(_) | None => return Err(invalid(faults, texts)),

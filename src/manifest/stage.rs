@@ -8,6 +8,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builtin::Builtin;
 use super::form::{Scalar, schema_of_fields};
 use super::phases::Phases;
 use crate::written::written_as_text;
@@ -166,15 +167,6 @@ pub enum Pull {
     Always,
     /// Never: it has to be there.
     Never,
-}
-
-/// The foundation that ships with aishell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Builtin {
-    /// Additional packages.
-    #[serde(default)]
-    pub packages: Vec<String>,
 }
 
 /// A stage by name.

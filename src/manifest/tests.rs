@@ -302,7 +302,6 @@ containers:
         let world = world().file("aishell.yaml", "name: x\ncontainers: { a: { ready: {} } }\n");
         insta::assert_snapshot!(world.problems("aishell.yaml"), @r"
         aishell.yaml:1:1: `apiVersion` is missing (begin with `apiVersion: aishell/v1`)
-        aishell.yaml:1:1: the built-in foundation is not available yet (write `foundation: { image: … }` or `foundation: { dockerfile: … }`)
         aishell.yaml:2:20: `ready` needs `exec`
         ");
     }
@@ -363,7 +362,6 @@ containers:
         aishell.yaml:65:5: waiting for a container to be ready is not available yet
         aishell.yaml:66:5: asking a container whether it is busy is not available yet
         aishell.yaml:67:14: anything but `repair` is not available yet
-        aishell.yaml:68:15: anything but `when-idle` is not available yet
         aishell.yaml:92:12: a secret is not available yet
         aishell.yaml:92:70: a secret is not available yet
         aishell.yaml:92:105: a secret is not available yet
@@ -372,10 +370,12 @@ containers:
     }
 
     #[test]
-    fn the_missing_foundation_is_refused() {
-        let world = world().file("aishell.yaml", "apiVersion: aishell/v1\nharnesses: { claude: latest }\ncontainers: { claude: { harness: claude } }\n");
+    fn a_package_is_a_name_and_nothing_a_shell_would_read() {
+        let world = world().file("aishell.yaml", "apiVersion: aishell/v1\nfoundation: { builtin: { packages: [gh, '$(id)', 'curl; id', -y] } }\ncontainers: { a: {} }\n");
         insta::assert_snapshot!(world.problems("aishell.yaml"), @r"
-        aishell.yaml:1:1: the built-in foundation is not available yet (write `foundation: { image: … }` or `foundation: { dockerfile: … }`)
+        aishell.yaml:2:41: `$(id)` is not the name of a Debian package; write one as in `python3`, perhaps with a version as in `python3=3.11.2-1+b1`
+        aishell.yaml:2:50: `curl; id` is not the name of a Debian package; write one as in `python3`, perhaps with a version as in `python3=3.11.2-1+b1`
+        aishell.yaml:2:62: `-y` is not the name of a Debian package; write one as in `python3`, perhaps with a version as in `python3=3.11.2-1+b1`
         ");
     }
 }

@@ -262,6 +262,9 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
     // A specification is strings, numbers and lists of them: serialising it cannot fail.
     let applied = serde_json::to_value(&spec).unwrap_or(Value::Null);
     labels.insert(label::APPLIED.to_owned(), canonical(&applied));
+    if let Some(busy) = &container.busy {
+        labels.insert(label::BUSY.to_owned(), canonical(&json!(busy)));
+    }
     let editor = json!([{ "remoteUser": spec.user.as_deref().unwrap_or_default().split(':').next() }]);
     labels.insert(label::DEVCONTAINER.to_owned(), canonical(&editor));
     let connect = spec

@@ -1,6 +1,6 @@
 //! What has to be removed so that nothing of a manifest is left.
 
-use super::resource;
+use super::{Consent, busy, resource};
 use crate::call::Call;
 use crate::label::Kind;
 use crate::observed::Observed;
@@ -11,7 +11,7 @@ use crate::step::{Action, Because, Cause, Impact, ManifestInfo, Plan, Resource, 
 ///
 /// # Guarantees
 /// Images and harness volumes stay: others may use them. Nothing that is not provably ours is removed.
-pub fn deletion(observed: &Observed, manifest: &ManifestInfo, allow_data_loss: bool) -> Plan {
+pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent) -> Plan {
     let mut plan = Plan {
         manifest: manifest.clone(),
         engine: observed.engine.clone(),
@@ -58,7 +58,7 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, allow_data_loss: b
         if volume.mark.kind != Kind::Volume {
             continue;
         }
-        if !allow_data_loss {
+        if !consent.data_loss {
             plan.notes.push(format!(
                 "volume {name} is kept: it holds data (--allow data-loss removes it)"
             ));
@@ -74,6 +74,9 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, allow_data_loss: b
         let resource = resource(ResourceKind::Volume, name);
         remove(&mut plan, resource, Impact::DataLoss, &containers, work);
     }
+    busy::mark(&mut plan.steps, observed, consent, None);
+    // Whoever types it is no change of a manifest, so only who works in a container holds it back.
+    busy::hold_back(&mut plan, observed, "delete", |_| false);
     plan
 }
 
@@ -89,6 +92,7 @@ fn remove(plan: &mut Plan, resource: Resource, impact: Impact, needs: &[u32], wo
         because: vec![Because::plain(Cause::Requested)],
         needs: needs.to_vec(),
         detail: None,
+        interrupts: Vec::new(),
         work,
     });
     id

@@ -61,7 +61,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Ma
 }
 
 fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
-    let StageSource::Dockerfile { build, alias } = &stage.source else {
+    let StageSource::Dockerfile { build, alias, about } = &stage.source else {
         return Maker::Ready;
     };
     let made = Made::Stage(name.to_owned());
@@ -83,7 +83,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         impact: Impact::None,
         because: vec![because.at(stage.place.as_ref())],
         needs: Vec::new(),
-        detail: Some(format!("{} files in the context", build.files.len())),
+        detail: Some(about.clone()),
         work: Work::Build {
             build: build.clone(),
             alias: alias.clone(),

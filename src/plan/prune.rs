@@ -12,7 +12,7 @@ use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
 /// Plans the removal of containers that no resource of the manifest is, and returns the steps that free host ports.
 pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     let mut freed = BTreeMap::new();
-    if !draft.consent.prune {
+    if !draft.prune {
         return kept(draft);
     }
     for container in draft.observed.containers.values() {
@@ -62,7 +62,7 @@ fn kept(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
 
 /// Plans the removal of networks that the manifest does not use any more, after the containers in them are gone.
 pub(super) fn networks(draft: &mut Draft<'_>) {
-    if !draft.consent.prune {
+    if !draft.prune {
         return;
     }
     let wanted = draft

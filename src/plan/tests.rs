@@ -106,6 +106,7 @@ fn with(containers: &str) -> Observed {
             restarts: 0,
             error: None,
             network_ids: BTreeMap::new(),
+            busy: None,
         };
         observed.containers.insert(live.name.clone(), live);
     }
@@ -124,7 +125,7 @@ fn planned(containers: &str, observed: &Observed) -> Plan {
         &desired(containers, observed),
         observed,
         &ManifestInfo::default(),
-        Consent::default(),
+        &Consent::default(),
     )
 }
 
@@ -288,7 +289,10 @@ fn nothing_is_pruned_without_consent_or_by_an_empty_manifest() {
         &desired(&format!("a: {ONE}"), &observed),
         &observed,
         &ManifestInfo::default(),
-        Consent { prune: false },
+        &Consent {
+            prune: false,
+            ..Consent::default()
+        },
     );
     assert!(keep.steps.is_empty() && keep.notes.len() == 2, "{keep:?}");
     assert!(planned("", &observed).steps.is_empty());

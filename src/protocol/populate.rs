@@ -303,21 +303,14 @@ impl Protocol for Populate {
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
             (At::Ended(job, log), Ok(Answer::Container(reply))) => match reply.state {
                 RunState::Exited { code: 0 } => At::Read(job),
-                RunState::Exited { code } => At::Exhibit(
-                    job,
-                    Failure {
-                        message: script::explain(code, &log),
-                        log,
-                    },
-                ),
+                RunState::Exited { code } => {
+                    At::Exhibit(job, Failure::new(script::explain(code, &log)).log(log))
+                }
                 // The log ended early; it is still at work.
                 RunState::Running => At::Follow(job),
                 other => At::Exhibit(
                     job,
-                    Failure {
-                        message: format!("the installer is {}", other.display()),
-                        log,
-                    },
+                    Failure::new(format!("the installer is {}", other.display())).log(log),
                 ),
             },
             (At::Read(job), Ok(Answer::Bytes(bytes))) => match self.read(&bytes) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::probe::{Probe, Probing};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
@@ -40,6 +41,10 @@ pub(super) struct Replace {
     /// What has been done to the old one.
     done: Touched,
     new: String,
+    /// Whether somebody works in the old one; asked right before it is stopped.
+    probe: Option<Probe>,
+    /// What somebody was found to do there.
+    busy: Option<String>,
     /// How often whoever has the name of the new one was looked at.
     looks: u32,
     at: At,
@@ -54,6 +59,7 @@ enum At {
     Wait,
     Clear(OwnedId),
     Connect(usize),
+    Ask,
     Unpause,
     Stop,
     Aside,
@@ -66,6 +72,7 @@ enum At {
     Commit,
     RollBack(Back, Failure),
     Done,
+    Busy(String),
     Failed(Failure),
 }
 
@@ -96,9 +103,17 @@ impl Replace {
             found,
             done: Touched::Nothing,
             new: String::new(),
+            probe: None,
+            busy: None,
             looks: 0,
             at: At::Look,
         }
+    }
+
+    /// Asks whether somebody works in the old one before it is stopped.
+    pub(super) fn after(mut self, probe: Option<Probe>) -> Self {
+        self.probe = probe;
+        self
     }
 
     fn next_name(&self) -> String {
@@ -138,6 +153,29 @@ impl Replace {
     }
 
     fn quiet(&self) -> At {
+        match &self.probe {
+            Some(_) if self.found.is_alive() => At::Ask,
+            Some(_) | None => self.take_over(),
+        }
+    }
+
+    fn asked(&mut self, result: Result<Answer, EngineError>) -> At {
+        let Some(probe) = &mut self.probe else {
+            return self.take_over();
+        };
+        probe.heard(result);
+        match probe.state() {
+            Probing::Ask(_) => At::Ask,
+            Probing::Idle => self.take_over(),
+            Probing::Busy(detail) => {
+                self.busy = Some(detail.to_owned());
+                At::RollBack(Back::RemoveNew, Failure::default())
+            }
+            Probing::Failed(error) => At::RollBack(Back::RemoveNew, failure(error.clone())),
+        }
+    }
+
+    fn take_over(&self) -> At {
         match self.found {
             // A frozen process cannot be asked to end.
             RunState::Paused => At::Unpause,
@@ -220,6 +258,10 @@ impl Protocol for Replace {
                 }),
                 None => Next::Done,
             },
+            At::Ask => match self.probe.as_ref().map(Probe::state) {
+                Some(Probing::Ask(ask)) => call(ask),
+                Some(Probing::Idle | Probing::Busy(_) | Probing::Failed(_)) | None => Next::Done,
+            },
             At::Unpause => call(Call::UnpauseContainer {
                 container: self.old.id().to_owned(),
             }),
@@ -259,6 +301,7 @@ impl Protocol for Replace {
                 container: self.old.id().to_owned(),
             }),
             At::Done => Next::Done,
+            At::Busy(detail) => Next::Busy(detail.clone()),
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
     }
@@ -295,6 +338,7 @@ impl Protocol for Replace {
                 At::Create
             }
             (At::Connect(index), Ok(_)) => self.connect(index + 1),
+            (At::Ask, result) => self.asked(result),
             (At::Stop, Ok(_)) => {
                 self.done = Touched::Stopped;
                 At::Aside
@@ -328,6 +372,7 @@ impl Protocol for Replace {
                 At::RollBack(Back::RemoveNew, failure(error))
             }
             (At::Done, _) => At::Done,
+            (At::Busy(detail), _) => At::Busy(detail),
             (At::Failed(failure), _) => At::Failed(failure),
             (_, Err(error)) => At::Failed(failure(error)),
             (_, Ok(_)) => At::Failed(unexpected("replacing asked for")),
@@ -368,16 +413,19 @@ impl Replace {
             return At::Failed(Failure {
                 message: format!(
                     "{}; taking it back failed too, the next apply goes on from here",
-                    reason.message
+                    self.busy.as_ref().unwrap_or(&reason.message)
                 ),
-                log: reason.log,
+                ..reason
             });
         }
         let runs = self.found.is_alive() && self.done >= Touched::Stopped;
         match back {
             Back::RemoveNew if self.done == Touched::Aside => At::RollBack(Back::RenameOld, reason),
             Back::RemoveNew | Back::RenameOld if runs => At::RollBack(Back::StartOld, reason),
-            Back::RemoveNew | Back::RenameOld | Back::StartOld => At::Failed(reason),
+            Back::RemoveNew | Back::RenameOld | Back::StartOld => match &self.busy {
+                Some(detail) => At::Busy(detail.clone()),
+                None => At::Failed(reason),
+            },
         }
     }
 }

@@ -205,13 +205,13 @@ impl Protocol for Resolve {
                 RunState::Exited { code: 0 } => At::Read(job),
                 RunState::Exited { code } => {
                     let message = script::explain(code);
-                    At::Sweep(job, Some(Failure { message, log }))
+                    At::Sweep(job, Some(Failure::new(message).log(log)))
                 }
                 // The log ended early; it is still at work.
                 RunState::Running => At::Follow(job),
                 other => {
                     let message = format!("the job that asks the package manager is {}", other.display());
-                    At::Sweep(job, Some(Failure { message, log }))
+                    At::Sweep(job, Some(Failure::new(message).log(log)))
                 }
             },
             (At::Read(job), Ok(Answer::Bytes(bytes))) => {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::job::LOOK;
+use super::probe::{Probe, Probing};
 use super::{Next, Protocol, call, failure, is_still};
 use crate::call::{Answer, Call};
 use crate::engine::EngineError;
@@ -16,6 +17,9 @@ const PATIENCE: u32 = 100;
 /// Calls in order. The first that fails ends the sequence.
 pub(super) struct Sequence {
     guard: Option<(OwnedId, ResourceKind)>,
+    /// Containers in which nobody may work by now, the next one last.
+    probes: Vec<Probe>,
+    busy: Option<String>,
     calls: Vec<Call>,
     at: usize,
     failed: Option<Failure>,
@@ -28,6 +32,8 @@ impl Sequence {
     pub(super) fn new(calls: Vec<Call>) -> Self {
         Self {
             guard: None,
+            probes: Vec::new(),
+            busy: None,
             calls,
             at: 0,
             failed: None,
@@ -41,6 +47,29 @@ impl Sequence {
         Self {
             guard: Some((object, kind)),
             ..Self::new(calls)
+        }
+    }
+
+    /// Asks before the first call whether somebody works in what the calls would interrupt.
+    pub(super) fn after(mut self, probes: impl Iterator<Item = Probe>) -> Self {
+        self.probes = probes.collect();
+        self.probes.reverse();
+        self
+    }
+
+    /// Takes in what one of the questions was answered with.
+    fn probed(&mut self, result: Result<Answer, EngineError>) {
+        let Some(probe) = self.probes.last_mut() else {
+            return;
+        };
+        probe.heard(result);
+        match probe.state() {
+            Probing::Ask(_) => {}
+            Probing::Idle => {
+                self.probes.pop();
+            }
+            Probing::Busy(detail) => self.busy = Some(detail.to_owned()),
+            Probing::Failed(error) => self.failed = Some(failure(error.clone())),
         }
     }
 }
@@ -63,6 +92,12 @@ impl Protocol for Sequence {
                 }
             });
         }
+        if let Some(detail) = &self.busy {
+            return Next::Busy(detail.clone());
+        }
+        if let Some(Probing::Ask(ask)) = self.probes.last().map(Probe::state) {
+            return call(ask);
+        }
         self.calls
             .get(self.at)
             .map_or(Next::Done, |next| call(next.clone()))
@@ -84,11 +119,15 @@ impl Protocol for Sequence {
                 }
                 // Whoever removed it did what was to be done, if removing is all there is.
                 Err(EngineError::NotFound { .. }) if self.calls.iter().all(is_ending) => {
+                    self.probes.clear();
                     self.at = self.calls.len();
                 }
                 Err(error) => self.failed = Some(failure(error)),
             }
             return;
+        }
+        if !self.probes.is_empty() {
+            return self.probed(result);
         }
         let Some(current) = self.calls.get(self.at) else {
             return;

@@ -6,6 +6,7 @@
     reason = "a test stops where the world is not as expected"
 )]
 
+mod busy;
 mod cli;
 mod corners;
 mod dependencies;

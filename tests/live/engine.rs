@@ -1033,7 +1033,6 @@ async fn a_build_that_fails_shows_the_end_of_the_failing_step() {
     for (text, expected) in [
         ("NONSENSE x\n", "NONSENSE"),
         ("FROM debian:bookworm-slim\nCOPY missing /\n", "missing"),
-        ("FROM 127.0.0.1:1/none:none\nRUN x\n", "127.0.0.1:1"),
         ("", "empty"),
     ] {
         let build = context.build(&world, &world.tag("failing"), text);
@@ -1043,6 +1042,14 @@ async fn a_build_that_fails_shows_the_end_of_the_failing_step() {
             "{failed:?}"
         );
     }
+
+    let text = "FROM 127.0.0.1:1/none:none\nRUN x\n";
+    let build = context.build(&world, &world.tag("failing"), text);
+    let failed = world.try_call(Call::BuildImage(Box::new(build))).await;
+    assert!(
+        matches!(&failed, Err(EngineError::Absent { image, .. }) if image == "127.0.0.1:1/none:none"),
+        "{failed:?}"
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@
 )]
 
 mod apply;
+mod builtin;
+mod busy;
 mod change;
 mod cut;
 mod delete;

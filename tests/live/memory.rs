@@ -451,6 +451,9 @@ impl<E: Engine> View<'_, E> {
             restarts,
             error,
             network_ids,
+            process,
+            execs,
+            health_check: _,
         } = reply;
         let networks: BTreeMap<_, _> = network_ids
             .into_iter()
@@ -465,8 +468,9 @@ impl<E: Engine> View<'_, E> {
         let (id, image) = (self.alias(&id), self.alias(&image_id));
         let (started, error) = (started.is_some(), error.is_some());
         let (state, labels) = (state.display(), without_uid(labels));
+        let (process, execs) = (process.is_some(), execs.len());
         format!(
-            "{id} {name} of {image}: {state} started {started} error {error} restarts {restarts} health {health:?} \
+            "{id} {name} of {image}: {state} process {process} execs {execs} started {started} error {error} restarts {restarts} health {health:?} \
              networks {networks:?} labels {labels:?} {spec:#?}"
         )
     }

@@ -254,6 +254,24 @@ pub fn exec(container: &str, command: &[&str]) -> Said {
     Said { code, text }
 }
 
+/// Runs a command in a container, as its user, and does not wait for its end.
+pub fn detached(container: &str, command: &[&str], terminal: bool) -> String {
+    let options = json!({ "Cmd": command, "Tty": terminal });
+    let exec = post(&format!("/containers/{container}/exec"), &options);
+    let id = exec["Id"].as_str().expect("an exec").to_owned();
+    let start = json!({ "Detach": true, "Tty": terminal });
+    post(&format!("/exec/{id}/start"), &start);
+    id
+}
+
+/// Waits until a command that was run in a container has ended.
+pub fn ended(exec: &str) {
+    until("the exec ended", || {
+        let (status, exec) = ask("GET", &format!("/exec/{exec}/json"), &Value::Null);
+        (status == 404 || exec["Running"] == false).then_some(())
+    });
+}
+
 /// Runs a command that has to succeed, and returns what it said.
 pub fn said(container: &str, command: &[&str]) -> String {
     let Said { code, text } = exec(container, command);

@@ -201,10 +201,15 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Looks, and writes nothing.
 pub fn looked(engine: &MemoryEngine, wish: &Wish) -> Look {
+    looked_with(engine, wish, Consent::default())
+}
+
+/// Looks with a consent, and writes nothing.
+pub fn looked_with(engine: &MemoryEngine, wish: &Wish, consent: Consent) -> Look {
     let prepared = wish.prepared();
     let subject = Subject {
         intent: &*prepared,
-        consent: Consent::default(),
+        consent,
     };
     run(look(engine, &subject)).expect("the engine answers")
 }
@@ -216,10 +221,15 @@ pub fn planned(engine: &MemoryEngine, wish: &Wish) -> Plan {
 
 /// Makes one pass, on an engine that may be cut.
 pub fn passed(engine: &MemoryEngine, wish: &Wish) -> Option<Report> {
+    passed_with(engine, wish, Consent::default())
+}
+
+/// Makes one pass with a consent, on an engine that may be cut.
+pub fn passed_with(engine: &MemoryEngine, wish: &Wish, consent: Consent) -> Option<Report> {
     let prepared = wish.prepared();
     let subject = Subject {
         intent: &*prepared,
-        consent: Consent::default(),
+        consent,
     };
     run(reconcile(engine, &subject, &Arc::new(Silent), &Stop::never())).ok()
 }

@@ -51,6 +51,7 @@ impl<'a> Step<'a> {
             because,
             needs,
             detail,
+            interrupts: _,
             work,
         } = step;
         let spec = match work {

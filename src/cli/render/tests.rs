@@ -34,6 +34,7 @@ fn step(kind: ResourceKind, name: &str, action: Action, impact: Impact, because:
         because,
         needs: Vec::new(),
         detail: None,
+        interrupts: Vec::new(),
         work: Work::Calls(Vec::new()),
     }
 }
@@ -224,10 +225,9 @@ fn finished_steps_keep_their_line_and_failed_ones_show_the_end_of_their_output()
     let plan = example();
     let style = style(None, true);
     let columns = style.columns(&plan);
-    let failure = Failure {
-        message: "npm ended with code 1".to_owned(),
-        log: vec!["npm ERR! 404".to_owned(), "\u{1b}[2Jgone".to_owned()],
-    };
+    let failure = Failure::new("npm ended with code 1")
+        .log(vec!["npm ERR! 404".to_owned(), "\u{1b}[2Jgone".to_owned()])
+        .hint("ask the registry");
     let skipped = Failure::new("needs volume aishell-harness-7d20c1aa93fe, which failed");
     let lines: String = [
         done(plan.steps[1].clone(), Outcome::Done, None),
@@ -243,6 +243,7 @@ fn finished_steps_keep_their_line_and_failed_ones_show_the_end_of_their_output()
         error: npm ended with code 1
         │ npm ERR! 404
         │ gone
+        hint: ask the registry
     -         ± container  builder                        recreate   env.MODE          "fast" → "safe"          aishell.yaml:31
                                                                      user              (none) → 1000:1000       aishell.yaml:30
         skipped: needs volume aishell-harness-7d20c1aa93fe, which failed

@@ -119,6 +119,9 @@ impl Resolver<'_> {
                 .map(|other| other.as_str().to_owned())
                 .collect(),
             volumes,
+            busy: written.busy.as_ref().map(|busy| busy.exec.clone()),
+            on_change: written.on_change,
+            on_drift: written.on_drift,
         }
     }
 

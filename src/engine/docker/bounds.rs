@@ -22,7 +22,9 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::InspectImage { .. }
         | Call::InspectVolume { .. }
         | Call::InspectNetwork { .. }
-        | Call::AskRegistry { .. } => Some(READ_LIMIT),
+        | Call::AskRegistry { .. }
+        | Call::ListProcesses { .. }
+        | Call::InspectExec { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
         | Call::TagImage { .. }
         | Call::RemoveImage { .. }
@@ -68,7 +70,9 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::StartContainer { container }
         | Call::UnpauseContainer { container }
         | Call::UpdateContainer { container, .. }
+        | Call::ListProcesses { container }
         | Call::Upload { container, .. } => container,
+        Call::InspectExec { exec } => exec,
         Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
         Call::AskRegistry { reference } => reference,
         Call::InspectVolume { volume } => volume,

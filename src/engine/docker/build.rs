@@ -95,9 +95,12 @@ pub(super) async fn build(
     }
     match (failure, image) {
         (Some(error), _) => Err(match Failure::Api(error).tell(call, host) {
-            EngineError::Work { message, .. } => EngineError::Work {
-                message,
-                log: trace.last_lines(),
+            EngineError::Work { message, .. } => match trace.absent() {
+                Some(image) => EngineError::Absent { image, message },
+                None => EngineError::Work {
+                    message,
+                    log: trace.last_lines(),
+                },
             }
             .into(),
             error => error.into(),
@@ -215,6 +218,14 @@ impl<'a> Trace<'a> {
             self.progress.line(line.clone());
             self.output.tail.push(line);
         }
+    }
+
+    /// Returns the image that the build starts from, if asking a registry for it is what failed.
+    fn absent(&self) -> Option<String> {
+        let failed = self.steps.get(self.failed.as_ref()?)?;
+        let image = failed.name.strip_prefix("[internal] load metadata for ")?;
+        let short = image.strip_prefix("docker.io/").unwrap_or(image);
+        Some(short.strip_prefix("library/").unwrap_or(short).to_owned())
     }
 
     /// Returns the last lines of the step that failed, with its name.

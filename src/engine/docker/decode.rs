@@ -14,6 +14,11 @@ use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
 use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
 
+mod session;
+
+use session::health_check;
+pub(super) use session::{exec, processes};
+
 /// The time that engines give for "never".
 const NEVER: &str = "0001-01-01";
 /// The digits of a container's id that the engine uses as its host name and as an alias.
@@ -87,6 +92,9 @@ pub(super) fn container(container: ContainerInspectResponse) -> ContainerReply {
         started: state
             .started_at
             .filter(|time| !time.is_empty() && !time.starts_with(NEVER)),
+        process: state.pid.filter(|process| *process > 0),
+        execs: container.exec_ids.unwrap_or_default().into_iter().collect(),
+        health_check: health_check(&config),
         health: state.health.and_then(|health| match health.status? {
             HealthStatusEnum::STARTING => Some(Health::Starting),
             HealthStatusEnum::HEALTHY => Some(Health::Healthy),

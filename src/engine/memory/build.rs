@@ -43,10 +43,7 @@ impl World {
                     if target.is_some() && stages.last().is_some_and(|stage| stage.name == *target) {
                         break;
                     }
-                    let stage = self
-                        .stage(&rest, &stages)
-                        .map_err(|message| failure(message, &log))?;
-                    stages.push(stage);
+                    stages.push(self.stage(&rest, &stages)?);
                 }
                 ("RUN", Some(_)) if rest == "false" || rest.starts_with("exit ") => {
                     return Err(failure(
@@ -69,7 +66,7 @@ impl World {
     }
 
     /// Opens a stage; its base is an earlier stage, a local tag, or pulled. An image id is no base.
-    fn stage(&mut self, from: &str, stages: &[Stage]) -> Result<Stage, String> {
+    fn stage(&mut self, from: &str, stages: &[Stage]) -> Result<Stage, EngineError> {
         let mut words = from.split_whitespace().filter(|word| !word.starts_with("--"));
         let base = words.next().unwrap_or_default();
         let name = words.nth(1).map(str::to_owned);
@@ -85,7 +82,10 @@ impl World {
                 ..Stage::default()
             });
         }
-        let missing = || format!("failed to solve: {base}: not found");
+        let missing = || EngineError::Absent {
+            image: base.to_owned(),
+            message: "not found".to_owned(),
+        };
         if base.starts_with("sha256:") {
             return Err(missing());
         }

@@ -97,6 +97,9 @@ impl World {
             restarts: 0,
             network_ids: BTreeMap::new(),
             error: None,
+            process: None,
+            execs: BTreeSet::new(),
+            health_check: None,
         };
         let container = Container {
             reply,
@@ -106,6 +109,8 @@ impl World {
             files: Files::new(),
             log: Vec::new(),
             memory_used: 0,
+            execs: BTreeMap::new(),
+            abandoned: 0,
             code: 0,
         };
         self.containers.insert(id.clone(), container);
@@ -323,6 +328,11 @@ impl World {
     /// Gives back the ports and network endpoints of a container that does not run.
     fn let_go(&mut self, id: &str) {
         self.leave_networks(id);
+        let Some(subject) = self.containers.get_mut(id) else {
+            return;
+        };
+        subject.execs.clear();
+        subject.abandoned = 0;
         let Some(subject) = self.containers.get(id) else {
             return;
         };

@@ -206,6 +206,12 @@ impl World {
         self.natured(|nature| nature.job = job)
     }
 
+    /// The machine of the engine has no program that lists processes.
+    #[must_use]
+    pub fn without_process_list(self) -> Self {
+        self.natured(|nature| nature.lists_processes = false)
+    }
+
     /// Jobs end only when somebody follows their log.
     #[must_use]
     pub fn with_slow_jobs(self) -> Self {

@@ -19,6 +19,8 @@ pub struct Nature {
     pub absent_paths: BTreeSet<String>,
     /// Ports on which processes of the host listen, with their protocol: `3000/tcp`.
     pub taken_ports: BTreeSet<String>,
+    /// Whether the machine of the engine has a program that lists processes.
+    pub lists_processes: bool,
     /// Processors of the machine, in billionths.
     pub cpus: u64,
 }
@@ -62,6 +64,7 @@ impl Default for Nature {
             backwards: false,
             absent_paths: BTreeSet::new(),
             taken_ports: BTreeSet::new(),
+            lists_processes: true,
             cpus: 2_000_000_000,
         }
     }

@@ -166,6 +166,7 @@ fn kind(result: Result<Answer, EngineError>) -> &'static str {
         Err(EngineError::Refused { .. }) => "refused",
         Err(EngineError::Failed { .. }) => "failed",
         Err(EngineError::Work { .. }) => "work",
+        Err(EngineError::Absent { .. }) => "absent",
         Err(EngineError::Unreachable { .. }) => "unreachable",
         Err(EngineError::Unexpected { .. }) => "unexpected",
     }
@@ -629,15 +630,17 @@ fn a_build_inherits_from_its_base_and_fails_with_its_output() {
         ("image", "1")
     );
     assert!(image.files.contains_key("/data/f"));
-    for wrong in [
-        "FROM base:1\nRUN exit 3\n",
-        "FROM nope:1\n",
-        &format!("FROM {}\n", image.reply.image.id),
-    ] {
+    for wrong in ["FROM base:1\nRUN exit 3\n", "FROM base:1\nRUN false\n"] {
         let Err(EngineError::Work { log, .. }) = engine.say(build(wrong)) else {
             panic!("built {wrong}")
         };
         assert!(!log.is_empty());
+    }
+    for missing in ["nope:1", &image.reply.image.id] {
+        let Err(EngineError::Absent { image, .. }) = engine.say(build(&format!("FROM {missing}\n"))) else {
+            panic!("built from {missing}")
+        };
+        assert_eq!(image, missing);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Files;
 use super::nature::Nature;
-use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, VolumeReply};
+use crate::call::{Answer, Call, ContainerReply, ExecReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::engine::EngineError;
 use crate::key::digest;
 use crate::label::{Labels, UID};
@@ -60,6 +60,10 @@ pub struct Container {
     pub log: Vec<String>,
     /// Bytes of memory it uses; a limit below is refused.
     pub memory_used: u64,
+    /// Commands that run in it besides its own, by id.
+    pub execs: BTreeMap<String, ExecReply>,
+    /// Terminal sessions that no command of the engine's list belongs to, such as those inside tmux.
+    pub abandoned: u32,
     /// Its last exit code.
     pub code: i64,
 }
@@ -229,6 +233,8 @@ impl World {
                 Ok(Answer::Log(log))
             }
             Call::AskRegistry { reference } => self.ask_registry(reference).map(Answer::Digest),
+            Call::ListProcesses { container } => self.processes(container).map(Answer::Processes),
+            Call::InspectExec { exec } => self.exec(exec).map(Answer::Exec),
             Call::PullImage { reference } => {
                 progress.line(format!("Pulling {reference}"));
                 self.pull_image(reference).map(done)
@@ -411,6 +417,8 @@ impl Container {
             .iter()
             .filter_map(|(name, attachment)| Some((name.clone(), attachment.network.clone()?)))
             .collect();
+        reply.execs = self.execs.keys().cloned().collect();
+        reply.process = reply.state.is_alive().then_some(super::session::FIRST);
         reply
     }
 

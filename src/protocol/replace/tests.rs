@@ -3,7 +3,7 @@ use crate::engine::memory::{MemoryEngine, World};
 use crate::key::{Key, KeyKind};
 use crate::label::{Kind, Labels, Mark, Owner};
 use crate::progress::Progress;
-use crate::protocol::drive;
+use crate::protocol::{Undone, drive};
 use crate::spec::{ContainerSpec, Mount};
 
 const NAME: &str = "aishell-926574b4-api";
@@ -36,7 +36,7 @@ fn spec() -> ContainerSpec {
 }
 
 /// Replaces the container of the name by one of a specification.
-async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Failure> {
+async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone> {
     let world = engine.world();
     let old = world.container(NAME).expect("the old container").shown();
     let mark = Mark::read(&old.labels).expect("our labels");

@@ -143,8 +143,12 @@ async fn a_deletion_leaves_data_and_what_others_may_use() {
         .expect("an engine");
 
     let observed = look(&engine, &subject).await.expect("an engine").observed;
-    let kinds = |allow_data_loss| -> Vec<(ResourceKind, Impact)> {
-        deletion(&observed, &prepared.info, allow_data_loss)
+    let kinds = |data_loss| -> Vec<(ResourceKind, Impact)> {
+        let consent = Consent {
+            data_loss,
+            ..Consent::default()
+        };
+        deletion(&observed, &prepared.info, &consent)
             .steps
             .iter()
             .map(|step| (step.resource.kind, step.impact))
@@ -160,7 +164,7 @@ async fn a_deletion_leaves_data_and_what_others_may_use() {
         [kept.as_slice(), &[(ResourceKind::Volume, Impact::DataLoss)]].concat()
     );
 
-    let plan = deletion(&observed, &prepared.info, false);
+    let plan = deletion(&observed, &prepared.info, &Consent::default());
     let outcomes = apply(&plan, &engine, &Arc::new(Silent), &stop).await;
     assert!(
         outcomes.iter().all(|done| done.outcome == Outcome::Done),

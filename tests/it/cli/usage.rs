@@ -66,9 +66,10 @@ fn help_of_a_command_says_what_it_does_and_what_it_does_not() {
               Do not ask
 
           --allow <WHAT>
-              Allow what cannot be undone
+              Allow what is blocked otherwise; several are separated by commas
 
               Possible values:
+              - interrupt: Interrupt containers that somebody works in
               - data-loss: Remove data volumes with their content
 
       -h, --help
@@ -159,7 +160,7 @@ fn what_makes_no_sense_ends_with_2() {
         "delete --allow everything",
         "ps --all-projects -f aishell.yaml",
         "completions csh",
-        "apply --locked",
+        "apply --frozen",
     ] {
         let text = aishell(arguments).complains(2);
         assert!(text.starts_with("error: "), "{arguments}: {text}");

@@ -1,0 +1,201 @@
+//! Who would notice a step, and what is held back because somebody works there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Consent;
+use crate::call::Call;
+use crate::desired::Desired;
+use crate::manifest::container::OnChange;
+use crate::observed::{self, Activity, Observed, RunState};
+use crate::step::{Action, Blocked, BlockedReason, Interrupted, Plan, Resource, ResourceKind, Step, Work};
+
+/// Notes with every step which containers would notice it that nobody has consented to interrupt.
+pub(super) fn mark(steps: &mut [Step], observed: &Observed, consent: &Consent, desired: Option<&Desired>) {
+    if consent.interrupt || steps.is_empty() {
+        return;
+    }
+    let containers = observed.containers.values();
+    let live: BTreeMap<&str, &observed::Container> = containers
+        .map(|container| (container.id.id(), container))
+        .collect();
+    for step in steps {
+        let found = noticed_by(&step.work).into_iter().filter_map(|id| live.get(id));
+        step.interrupts = found.filter_map(|live| one(live, desired)).collect();
+    }
+}
+
+/// Returns the ids of the containers that would notice work.
+fn noticed_by(work: &Work) -> BTreeSet<&str> {
+    match work {
+        Work::Calls(calls) | Work::Guarded { calls, .. } => calls.iter().filter_map(noticed).collect(),
+        Work::Replace { old, new: _ } => [old.id()].into(),
+        Work::Build { .. }
+        | Work::Network { .. }
+        | Work::Identity(_)
+        | Work::Populate(_)
+        | Work::Create(_) => BTreeSet::new(),
+    }
+}
+
+/// Returns a container that would notice, unless nothing runs in it or its manifest says that it does not mind.
+fn one(live: &observed::Container, desired: Option<&Desired>) -> Option<Interrupted> {
+    match live.state {
+        RunState::Running | RunState::Paused => {}
+        // Between two runs nobody can be in it.
+        RunState::Restarting
+        | RunState::Created
+        | RunState::Exited { .. }
+        | RunState::Removing
+        | RunState::Dead => return None,
+    }
+    let wanted = desired.and_then(|desired| desired.containers.get(&live.mark.name));
+    if wanted.is_some_and(|wanted| wanted.on_change == OnChange::Immediately) {
+        return None;
+    }
+    let busy = match wanted {
+        Some(wanted) => wanted.busy.clone(),
+        // The manifest does not have it any more, or is not asked: what it was created with counts.
+        None => live.busy.clone(),
+    };
+    Some(Interrupted {
+        container: live.id.id().to_owned(),
+        name: live.mark.name.clone(),
+        busy,
+    })
+}
+
+/// Returns the container that would notice a call.
+fn noticed(call: &Call) -> Option<&str> {
+    match call {
+        Call::StopContainer { container } | Call::RemoveContainer { container, .. } => Some(container.id()),
+        Call::DisconnectNetwork { container, .. } => Some(container),
+        Call::Version
+        | Call::ListContainers
+        | Call::ListVolumes
+        | Call::ListNetworks
+        | Call::ListImages
+        | Call::InspectContainer { .. }
+        | Call::InspectImage { .. }
+        | Call::InspectVolume { .. }
+        | Call::InspectNetwork { .. }
+        | Call::ReadFile { .. }
+        | Call::FollowLog { .. }
+        | Call::ListProcesses { .. }
+        | Call::InspectExec { .. }
+        | Call::AskRegistry { .. }
+        | Call::PullImage { .. }
+        | Call::BuildImage(_)
+        | Call::CommitContainer(_)
+        | Call::TagImage { .. }
+        | Call::RemoveImage { .. }
+        | Call::CreateVolume { .. }
+        | Call::RemoveVolume { .. }
+        | Call::CreateNetwork { .. }
+        | Call::RemoveNetwork { .. }
+        | Call::ConnectNetwork { .. }
+        | Call::CreateContainer(_)
+        | Call::StartContainer { .. }
+        | Call::UnpauseContainer { .. }
+        | Call::RenameContainer { .. }
+        | Call::UpdateContainer { .. }
+        | Call::Upload { .. } => None,
+    }
+}
+
+/// Returns the containers that steps would interrupt and of which nobody knows whether somebody works there.
+pub fn unasked(plan: &Plan, observed: &Observed) -> Vec<Interrupted> {
+    let mut unasked: BTreeMap<&str, &Interrupted> = BTreeMap::new();
+    for one in plan.steps.iter().flat_map(|step| &step.interrupts) {
+        if !observed.activity.contains_key(&one.container) {
+            unasked.insert(&one.container, one);
+        }
+    }
+    unasked.into_values().cloned().collect()
+}
+
+/// Takes the steps out of a plan that would interrupt somebody, with everything that needs them, and says so.
+///
+/// `never` tells of a container whether nothing but a consent interrupts it.
+pub(super) fn hold_back(plan: &mut Plan, observed: &Observed, verb: &str, never: impl Fn(&str) -> bool) {
+    let mut held: BTreeMap<u32, String> = BTreeMap::new();
+    for step in &plan.steps {
+        if let Some(detail) = evidence(step, observed, &never) {
+            held.insert(step.id, detail);
+        }
+    }
+    if held.is_empty() {
+        return;
+    }
+    while let Some((step, detail)) = plan.steps.iter().find_map(|step| entangled(step, plan, &held)) {
+        held.insert(step, detail);
+    }
+    let mut kept = Vec::new();
+    for step in std::mem::take(&mut plan.steps) {
+        let Some(detail) = held.remove(&step.id) else {
+            kept.push(step);
+            continue;
+        };
+        plan.blocked.push(Blocked {
+            resource: step.resource,
+            action: step.action,
+            impact: step.impact,
+            reason: BlockedReason::Busy,
+            detail,
+            unblock: Some(format!("aishell {verb} --allow interrupt")),
+            because: step.because,
+        });
+    }
+    renumber(&mut kept);
+    plan.steps = kept;
+}
+
+/// Returns a step that is not held back yet and must be, because it needs one that is, or stops a container for one
+/// that is.
+fn entangled(step: &Step, plan: &Plan, held: &BTreeMap<u32, String>) -> Option<(u32, String)> {
+    if held.contains_key(&step.id) {
+        return None;
+    }
+    let needs = |other: &&Step| step.needs.contains(&other.id);
+    let serves = |other: &&Step| step.action == Action::Stop && other.needs.contains(&step.id);
+    let mut others = plan.steps.iter().filter(|other| held.contains_key(&other.id));
+    let other = others.find(|other| needs(other) || serves(other))?;
+    let Resource { kind, name } = &other.resource;
+    let detail = if needs(&other) {
+        format!("it needs {} {name}, which is blocked", kind.as_str())
+    } else {
+        format!("it makes room for {} {name}, which is blocked", kind.as_str())
+    };
+    Some((step.id, detail))
+}
+
+/// Returns why a step would interrupt somebody, if it would.
+fn evidence(step: &Step, observed: &Observed, never: &impl Fn(&str) -> bool) -> Option<String> {
+    let mut found = Vec::new();
+    for one in &step.interrupts {
+        let detail = match observed.activity.get(&one.container) {
+            _ if never(&one.name) => "its manifest says `onChange: never`",
+            Some(Activity::Busy(detail)) => detail,
+            Some(Activity::Idle) | None => continue,
+        };
+        let itself = step.resource.kind == ResourceKind::Container;
+        found.push(if itself {
+            detail.to_owned()
+        } else {
+            format!("container {}: {detail}", one.name)
+        });
+    }
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// Numbers steps from 1 again.
+fn renumber(steps: &mut [Step]) {
+    let numbers: BTreeMap<u32, u32> = (1..)
+        .zip(steps.iter())
+        .map(|(number, step)| (step.id, number))
+        .collect();
+    for step in steps {
+        let number = |id: &u32| numbers.get(id).copied();
+        step.needs = step.needs.iter().filter_map(number).collect();
+        step.id = number(&step.id).unwrap_or(step.id);
+    }
+}

@@ -1,0 +1,92 @@
+//! Containers that somebody works in are not interrupted, unless a person allows it.
+
+use crate::project::{Project, Run, project, text};
+use crate::raw;
+
+/// Runs until a file appears.
+const WORK: [&str; 3] = ["sh", "-c", "while [ ! -e /tmp/end ]; do sleep 0.1; done"];
+
+fn with(project: &Project, mode: &str) {
+    project.manifest(&format!("containers:\n  a: {{ env: {{ MODE: {mode} }} }}\n"));
+}
+
+/// Returns the blocked steps of a document as `action name: reason: detail`.
+fn blocked(run: &Run) -> Vec<String> {
+    let blocked = run.json["blocked"].as_array().into_iter().flatten();
+    let line = |one: &serde_json::Value| {
+        let [action, name, reason, detail] =
+            ["action", "name", "reason", "detail"].map(|field| text(&one[field]));
+        format!("{action} {name}: {reason}: {detail}")
+    };
+    blocked.map(line).collect()
+}
+
+/// Insists that a change that needs a recreate waits for what is done in the container.
+fn waits_for(project: &Project, evidence: &str, end: impl FnOnce(&str)) {
+    let before = project.id("a");
+    with(project, "safe");
+    let run = project.apply();
+    assert_eq!(run.code, Some(6), "{run:#?}");
+    assert_eq!(
+        blocked(&run),
+        [format!("replace a: busy: {evidence}")],
+        "{run:#?}"
+    );
+    assert_eq!(
+        text(&run.json["blocked"][0]["unblock"]),
+        "aishell apply --allow interrupt"
+    );
+    assert_eq!(project.id("a"), before);
+    project.only(&["a"]);
+    end(&before);
+    project.converge();
+    assert_ne!(project.id("a"), before);
+}
+
+#[test]
+fn a_shell_in_a_terminal_is_not_interrupted() {
+    let project = project();
+    with(&project, "fast");
+    project.converge();
+    let shell = raw::detached(&project.object("a"), &WORK, true);
+    waits_for(&project, "1 terminal session", |id| {
+        raw::said(id, &["touch", "/tmp/end"]);
+        raw::ended(&shell);
+    });
+}
+
+#[test]
+fn a_command_without_a_terminal_is_not_interrupted() {
+    let project = project();
+    with(&project, "fast");
+    project.converge();
+    let command = raw::detached(&project.object("a"), &WORK, false);
+    waits_for(&project, &format!("exec `{}`", WORK.join(" ")), |id| {
+        raw::said(id, &["touch", "/tmp/end"]);
+        raw::ended(&command);
+    });
+}
+
+#[test]
+fn what_is_allowed_is_interrupted_and_deleting_asks_too() {
+    let project = project();
+    with(&project, "fast");
+    project.converge();
+    raw::detached(&project.object("a"), &WORK, true);
+    with(&project, "safe");
+    let run = project.run(&["apply", "--allow", "interrupt"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    project.settled();
+    raw::detached(&project.object("a"), &WORK, true);
+    let run = project.run(&["delete", "--yes"]);
+    assert_eq!(run.code, Some(6), "{run:#?}");
+    assert_eq!(text(&run.json["blocked"][0]["reason"]), "busy", "{run:#?}");
+    assert_eq!(
+        text(&run.json["blocked"][0]["unblock"]),
+        "aishell delete --allow interrupt"
+    );
+    project.only(&["a"]);
+    let run = project.run(&["delete", "--yes", "--allow", "interrupt"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    project.only(&[]);
+}
