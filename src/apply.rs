@@ -59,6 +59,13 @@ impl Stop {
     pub fn is_wished(&self) -> bool {
         *self.0.borrow()
     }
+
+    /// Waits until the wish is expressed; for ever, if nobody can express it any more.
+    pub async fn wished(&self) {
+        if self.0.clone().wait_for(|wished| *wished).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Carries out the steps of a plan and returns every one with its outcome, in the order of the plan.
