@@ -32,7 +32,7 @@ pub trait Listener: Send + Sync {
     /// A step has an outcome.
     fn finished(&self, _done: &Done) {}
     /// Something is done that is no step.
-    fn told(&self, _text: &str) {}
+    fn said(&self, _text: &str) {}
 }
 
 /// Tells nobody.
@@ -60,6 +60,13 @@ impl Stop {
     /// Says whether the wish was expressed.
     pub fn is_wished(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Waits until the wish is expressed; for ever, if nobody can express it any more.
+    pub async fn wished(&self) {
+        if self.0.clone().wait_for(|wished| *wished).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

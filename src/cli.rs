@@ -37,11 +37,12 @@ mod signal;
 mod status;
 mod validate;
 pub mod viewpoint;
+mod watch;
 
 /// Write down once which sandboxes you want; aishell makes Docker match it
 ///
 /// A manifest declares a foundation image, agent tools and named containers. `diff` shows what differs from it,
-/// `apply` makes it so.
+/// `apply` makes it so, `watch` keeps it so.
 #[derive(Debug, Parser)]
 #[command(
     name = "aishell",
@@ -128,6 +129,7 @@ enum Command {
     Diff(diff::Diff),
     #[command(visible_alias = "up")]
     Apply(apply::Apply),
+    Watch(watch::Watch),
     Status(status::Status),
     Ps(ps::Ps),
     #[command(visible_alias = "down")]
@@ -180,6 +182,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
         Command::Validate(validate) => validate.run(session),
         Command::Diff(diff) => wait(diff.run(session))?,
         Command::Apply(apply) => wait(apply.run(session))?,
+        Command::Watch(watch) => wait(watch.run(session))?,
         Command::Status(status) => wait(status.run(session))?,
         Command::Ps(ps) => wait(ps.run(session))?,
         Command::Delete(delete) => wait(delete.run(session))?,

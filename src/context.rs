@@ -16,6 +16,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::dockerfile::{Reads, reads};
 use crate::key::{Hasher, canonical as canonical_json};
+use crate::manifest::load::{self, LARGEST, Opened};
 
 /// A build context, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,20 @@ impl Context {
             digest,
         })
     }
+
+    /// Returns the directories in which a change may change the digest.
+    pub fn directories(&self) -> BTreeSet<PathBuf> {
+        let seen = reads(&self.dockerfile);
+        let files = self.files.iter().filter(|file| sees(&seen, file));
+        let around = files.flat_map(|file| file.ancestors().skip(1));
+        let own = self.files.iter().filter(|file| sees(&seen, file));
+        around
+            .chain(own.map(PathBuf::as_path))
+            .map(|path| self.directory.join(path))
+            .filter(|path| path.is_dir() && !path.is_symlink())
+            .chain([self.directory.clone()])
+            .collect()
+    }
 }
 
 /// Says whether a build can see a file.
@@ -105,7 +120,29 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ContextError {
 }
 
 fn read_text(path: &Path) -> Result<String, ContextError> {
-    fs::read_to_string(path).map_err(unreadable(path))
+    text(path).map_err(unreadable(path))
+}
+
+/// Reads a text file that anybody may have put there.
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > LARGEST) {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 1 MiB",
+        ));
+    }
+    Ok(text)
+}
+
+/// Opens a regular file, without waiting for what is none.
+fn open(path: &Path) -> io::Result<fs::File> {
+    match load::open(path)? {
+        Opened::File(file) => Ok(file),
+        Opened::Directory => Err(io::ErrorKind::IsADirectory.into()),
+        Opened::Other => Err(io::Error::other("it is a device, pipe or socket")),
+    }
 }
 
 fn walk(root: &Path, below: &Path, ignore: &Ignore, files: &mut Vec<PathBuf>) -> Result<(), ContextError> {
@@ -147,7 +184,7 @@ fn entry(root: &Path, file: &Path) -> Result<String, ContextError> {
 }
 
 fn content(path: &Path) -> Result<String, ContextError> {
-    let mut file = fs::File::open(path).map_err(unreadable(path))?;
+    let mut file = open(path).map_err(unreadable(path))?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -168,7 +205,7 @@ impl Ignore {
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(".dockerignore");
         for path in [PathBuf::from(own), directory.join(".dockerignore")] {
-            match fs::read_to_string(&path) {
+            match text(&path) {
                 Ok(text) => return Self::parse(&text, &path),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable(&path)(error)),
@@ -233,7 +270,9 @@ impl Ignore {
 pub fn certificates(files: &[PathBuf]) -> Result<Vec<u8>, ContextError> {
     let mut bundle = Vec::new();
     for file in files {
-        bundle.extend(fs::read(file).map_err(unreadable(file))?);
+        open(file)
+            .and_then(|mut file| file.read_to_end(&mut bundle))
+            .map_err(unreadable(file))?;
         if !bundle.ends_with(b"\n") {
             bundle.push(b'\n');
         }

@@ -7,10 +7,14 @@
 use std::future::Future;
 
 use crate::call::{Answer, Call};
+use crate::label::Owner;
 use crate::progress::Progress;
 
 pub mod docker;
 pub mod memory;
+pub mod notice;
+
+pub use notice::{Notice, Notices};
 
 /// A place where calls are carried out.
 pub trait Engine: Send + Sync {
@@ -27,6 +31,16 @@ pub trait Engine: Send + Sync {
         call: &Call,
         progress: &Progress,
     ) -> impl Future<Output = Result<Answer, EngineError>> + Send;
+
+    /// Asks to be told what happens to what an owner has, and to what that may need.
+    ///
+    /// # Guarantees
+    /// Whatever happens after the answer is noticed, unless it gets lost: engines drop notices in silence when there
+    /// are many. So subscribe first, then list, and list again from time to time.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    fn subscribe(&self, owner: &Owner) -> impl Future<Output = Result<Notices, EngineError>> + Send;
 }
 
 /// Why a call did not succeed.

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod claim;
 pub mod cli;
 pub mod context;
+pub mod controller;
 pub mod desired;
 pub mod dockerfile;
 pub mod engine;

@@ -20,6 +20,10 @@ use crate::progress::Progress;
 use crate::spec::ContainerSpec;
 use crate::step::ResourceKind;
 
+mod refresh;
+
+pub use refresh::{Changes, refresh};
+
 /// How many inspects are under way at once: more does not make the engine faster.
 const AT_ONCE: usize = 8;
 

@@ -392,7 +392,7 @@ async fn ask<L: Listener + ?Sized + 'static>(
 ) -> Result<Lock, PinError> {
     let missing = prepared.missing();
     let asks = inquiry.asks.clone();
-    listener.told(&format!(
+    listener.said(&format!(
         "asking npm about {}",
         asks.iter()
             .map(|ask| format!("{}@{}", ask.npm, ask.requirement))

@@ -23,7 +23,7 @@ mod prune;
 mod volume;
 
 pub use busy::unasked;
-pub use container::inherit;
+pub use container::{NEXT, PREVIOUS, inherit};
 pub use delete::deletion;
 
 /// What the person allows.

@@ -1,9 +1,9 @@
 //! From a manifest file to something that can be reconciled: load, gather, check.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::context::{ContextError, make_directory};
+use crate::context::{Context, ContextError, make_directory};
 use crate::desired::Desired;
 use crate::desired::resolve::{Pins, check, references, resolve, wishes};
 use crate::facts::{Facts, gather};
@@ -181,6 +181,12 @@ impl Prepared {
             }
         }
         problems
+    }
+
+    /// Returns the directories whose files the manifest's builds can see.
+    pub fn context_directories(&self) -> BTreeSet<PathBuf> {
+        let contexts = self.facts.foundation.iter();
+        contexts.flat_map(Context::directories).collect()
     }
 
     /// Makes the directories that mounts ask for with `create: directory`, owned by the project's owner.

@@ -15,7 +15,7 @@ use crate::plan::{Consent, plan, unasked, wanted_names};
 use crate::protocol::activity;
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
-use crate::step::{ManifestInfo, Plan};
+use crate::step::{ManifestInfo, Plan, Step};
 
 /// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
 const ROUNDS: usize = 4;
@@ -189,16 +189,22 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
 }
 
 /// Returns a plan without what has failed in this pass, and without what needs that: once is enough.
-fn untried(plan: &Plan, done: &[Done]) -> Plan {
-    let mut left_out = BTreeSet::new();
-    let mut plan = plan.clone();
-    plan.steps.retain(|step| {
-        let failed = done.iter().any(|done| {
+pub(crate) fn untried(plan: &Plan, done: &[Done]) -> Plan {
+    keep(plan, |step| {
+        !done.iter().any(|done| {
             done.outcome != Outcome::Done
                 && done.step.resource == step.resource
                 && done.step.action == step.action
-        });
-        let out = failed || step.needs.iter().any(|need| left_out.contains(need));
+        })
+    })
+}
+
+/// Returns a plan with the steps that are wanted, and without what needs one that is not.
+pub(crate) fn keep(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Plan {
+    let mut left_out = BTreeSet::new();
+    let mut plan = plan.clone();
+    plan.steps.retain(|step| {
+        let out = !wanted(step) || step.needs.iter().any(|need| left_out.contains(need));
         if out {
             left_out.insert(step.id);
         }

@@ -76,7 +76,7 @@ impl Apply {
                 Pins::Stopped(report) => return Ok::<Report, Failure>(*report),
             };
             for change in &changes {
-                watcher.told(&pinned(change));
+                watcher.said(&pinned(change));
             }
             let subject = Subject {
                 intent: &prepared,

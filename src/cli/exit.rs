@@ -23,6 +23,8 @@ pub enum Exit {
     Claimed,
     /// The saved plan is stale; nothing was touched.
     Stale,
+    /// The terminal went away; ended after finishing the step in hand.
+    HungUp,
     /// Interrupted, after finishing the step in hand.
     Interrupted,
     /// Terminated, after finishing the step in hand.
@@ -31,7 +33,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Done,
         Self::Differs,
         Self::Usage,
@@ -41,6 +43,7 @@ impl Exit {
         Self::Blocked,
         Self::Claimed,
         Self::Stale,
+        Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -57,6 +60,7 @@ impl Exit {
             Self::Blocked => 6,
             Self::Claimed => 7,
             Self::Stale => 8,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -76,6 +80,6 @@ mod tests {
     #[test]
     fn codes_are_the_published_ones() {
         let codes: Vec<u8> = Exit::ALL.into_iter().map(Exit::code).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 143]);
     }
 }

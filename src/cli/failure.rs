@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::Layout;
 use crate::claim::ClaimError;
 use crate::context::ContextError;
+use crate::controller::Refusal;
 use crate::engine::EngineError;
 use crate::engine::docker::ConnectError;
 use crate::host::HostError;
@@ -44,6 +45,15 @@ impl Failure {
     /// Says that the command was used in a way that makes no sense.
     pub fn usage(message: impl Into<String>, hint: &str) -> Self {
         Self::new(Exit::Usage, Problem::new(message).hint(hint))
+    }
+
+    /// Says that somebody else watches the same objects.
+    pub fn watched(error: &ClaimError) -> Self {
+        let problem = Problem::new(chain(error));
+        Self::new(
+            Exit::Claimed,
+            problem.hint("one watch is enough; end that one to take its place"),
+        )
     }
 
     /// Says that the manifest is wrong.
@@ -196,6 +206,21 @@ impl From<LockError> for Failure {
             LockError::Unwritable { .. } => {
                 let hint = "check who may write to its directory";
                 Self::new(Exit::Failed, Problem::new(message).hint(hint))
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(error: Refusal) -> Self {
+        match error {
+            Refusal::Invalid(error) => error.into(),
+            Refusal::Moved { .. } => {
+                let problem = Problem::new(chain(&error));
+                Self::new(
+                    Exit::Invalid,
+                    problem.hint("start `aishell watch` again to follow it"),
+                )
             }
         }
     }

@@ -136,18 +136,21 @@ document! {
 }
 
 document! {
-    /// One line of `--progress json`.
+    /// One line of `--progress json`, and of `watch -o json`.
     Event<'a>, "Event" {
         /// When it happened, RFC 3339.
         time: String,
         /// What happened.
         event: Happening,
-        /// The number of the step, counted from 1.
-        step: u32,
-        /// The resource of the step.
-        resource: &'a step::Resource,
-        /// What is done to it.
-        action: Action,
+        /// Of a step: its number, counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        /// Of a step, `waiting`: the resource.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resource: Option<&'a step::Resource>,
+        /// Of a step: what is done to its resource.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        action: Option<Action>,
         /// `line`: the line of output, `progress`: what is counted.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
@@ -160,27 +163,58 @@ document! {
         /// `finished`: what came of it.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Outcome>,
-        /// `finished`: how long it took.
+        /// `finished`: how long it took; `waiting`: how long until it is tried again, absent if it is not before its
+        /// part of the manifest changes.
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<f64>,
         /// `finished`: why it failed or was skipped.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<report::Failure>,
+        /// `waiting`: how often it was tried in a row.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempts: Option<u32>,
+        /// `watching`, `reloaded`: the manifest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        manifest: Option<&'a ManifestInfo>,
+        /// `watching`: the engine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        engine: Option<Engine<'a>>,
+        /// `condition`: the condition.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        condition: Option<&'a Condition>,
+        /// `condition`: what is wrong with the manifest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problems: Option<Vec<Problem<'a>>>,
+        /// `blocked`: what needs a person.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocked: Option<Blocked<'a>>,
     }
 }
 
-/// What happened to a step.
+/// What happened: to a step, and in `watch` besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Happening {
-    /// It began.
+    /// A step began.
     Started,
-    /// It came further.
+    /// A step came further.
     Progress,
-    /// It had something to say.
+    /// A step had something to say.
     Line,
-    /// It has an outcome.
+    /// A step has an outcome.
     Finished,
+    /// Everything was seen, for the first time or after the engine was away.
+    Watching,
+    /// The manifest was changed and is in force.
+    Reloaded,
+    /// A condition begins to hold, or no longer does.
+    Condition,
+    /// Something needs a person.
+    Blocked,
+    /// Something that did not work is tried again later.
+    Waiting,
+    /// Nothing is left to do.
+    Converged,
 }
 
 /// The engine.

@@ -123,6 +123,24 @@ impl Output {
         }
     }
 
+    /// Says whether nobody reads the answer any more.
+    pub fn is_unread(&self) -> bool {
+        let failed = self.failed.lock();
+        failed.is_ok_and(|failed| {
+            failed
+                .as_ref()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        })
+    }
+
+    /// Writes a JSON document as one line of the answer.
+    pub fn line(&self, document: &impl Serialize) {
+        match serde_json::to_string(document) {
+            Ok(text) => self.answer(&format!("{text}\n")),
+            Err(error) => self.talk(&format!("cannot write JSON: {error}\n")),
+        }
+    }
+
     /// Writes the answer as one JSON document.
     pub fn document(&self, document: &impl Serialize) {
         match serde_json::to_string_pretty(document) {

@@ -154,7 +154,7 @@ impl Watcher {
         if begun && !titles.is_empty() {
             let again = match signal {
                 Signal::Interrupt => "; press Ctrl-C again to stop at once",
-                Signal::Terminate => "",
+                Signal::Terminate | Signal::HangUp => "",
             };
             self.talk(&format!(
                 "finishing what is under way: {}{again}\n",
@@ -185,7 +185,8 @@ impl Watcher {
         self.output.format() == Format::Text
     }
 
-    fn answer(&self, text: &str) {
+    /// Writes a part of the answer, above the bars if there are any.
+    pub fn answer(&self, text: &str) {
         match &self.shown {
             Shown::Bars(bars) => bars.suspend(|| self.output.answer(text)),
             Shown::Plain | Shown::Json | Shown::Nothing => self.output.answer(text),
@@ -202,7 +203,7 @@ impl Watcher {
 }
 
 impl Listener for Watcher {
-    fn told(&self, text: &str) {
+    fn said(&self, text: &str) {
         if !matches!(self.shown, Shown::Nothing | Shown::Json) {
             self.talk(&format!("{}\n", clean(text)));
         }
@@ -269,20 +270,25 @@ impl Listener for Watcher {
     }
 
     fn finished(&self, done: &Done) {
+        self.ended(done);
+        let columns = self.state().columns;
+        let failed = done.outcome != Outcome::Done;
+        if self.writes_lines() && (failed || !self.output.is_quiet()) {
+            self.answer(&self.style().done(done, columns));
+        }
+    }
+}
+
+impl Watcher {
+    /// Takes away what shows that a step is under way.
+    pub fn ended(&self, done: &Done) {
         let running = self.state().running.remove(&done.step.id);
         if let (Some(bar), Shown::Bars(bars)) = (running.and_then(|running| running.bar), &self.shown) {
             bar.finish_and_clear();
             bars.remove(&bar);
         }
-        let columns = self.state().columns;
-        let failed = done.outcome != Outcome::Done;
         match &self.shown {
-            Shown::Json => self.event(&done.step, |event| {
-                event.event = json::Happening::Finished;
-                event.outcome = Some(done.outcome);
-                event.seconds = Some(done.seconds);
-                event.error.clone_from(&done.error);
-            }),
+            Shown::Json => self.event(&done.step, |event| event.finished(done)),
             Shown::Plain if !self.writes_lines() => {
                 let error = done
                     .error
@@ -298,9 +304,11 @@ impl Listener for Watcher {
             }
             Shown::Bars(_) | Shown::Plain | Shown::Nothing => {}
         }
-        if self.writes_lines() && (failed || !self.output.is_quiet()) {
-            self.answer(&self.style().done(done, columns));
-        }
+    }
+
+    /// Says whether a step is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.state().running.is_empty()
     }
 }
 

@@ -113,6 +113,11 @@ impl Style<'_> {
         columns.lines(&row, self.layout) + &failure.unwrap_or_default()
     }
 
+    /// Returns the line of something that needs a person.
+    pub fn needs_person(self, blocked: &Blocked, columns: Columns) -> String {
+        columns.lines(&self.blocked(blocked), self.layout)
+    }
+
     /// Returns why a step failed, with the end of its output.
     fn failure(self, error: &Failure) -> String {
         let mut lines: Vec<String> = error

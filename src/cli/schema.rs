@@ -35,7 +35,7 @@ pub enum Document {
     List,
     /// What a command answers that failed
     Error,
-    /// One line of `--progress json`
+    /// One line of `--progress json` and of `watch -o json`
     Events,
 }
 

@@ -1,4 +1,4 @@
-//! Signals: the first one asks work to end early, the second one ends it.
+//! Signals: the first one asks work to end early, the second one ends it at once.
 
 use tokio::signal::unix::{Signal as Source, SignalKind, signal};
 use tokio::sync::watch;
@@ -13,6 +13,8 @@ pub enum Signal {
     Interrupt,
     /// A polite wish of the system, or of whoever runs it.
     Terminate,
+    /// The terminal has gone away.
+    HangUp,
 }
 
 impl Signal {
@@ -21,6 +23,7 @@ impl Signal {
         match self {
             Self::Interrupt => Exit::Interrupted,
             Self::Terminate => Exit::Terminated,
+            Self::HangUp => Exit::HungUp,
         }
     }
 }
@@ -34,10 +37,12 @@ pub enum Ended<T> {
     Cut(Signal),
 }
 
-/// Both signals, listened to.
+/// All signals, listened to.
 struct Signals {
     interrupt: Source,
     terminate: Source,
+    /// None where whoever started the program wants it to outlive its terminal.
+    hang_up: Option<Source>,
 }
 
 impl Signals {
@@ -53,6 +58,11 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: if outlives_terminal() {
+                None
+            } else {
+                Some(listen(SignalKind::hangup())?)
+            },
         })
     }
 
@@ -60,11 +70,32 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+            () = heard(self.hang_up.as_mut()) => Signal::HangUp,
         }
     }
 }
 
-/// Waits for work under the eyes of both signals.
+/// Waits for a signal; for ever, if it is not listened to.
+async fn heard(source: Option<&mut Source>) {
+    match source {
+        Some(source) => {
+            source.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Says whether the program was started with `nohup` or the like: listening would undo that.
+#[expect(clippy::disallowed_methods, reason = "only the system knows what is ignored")]
+fn outlives_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is that of the first signal, which is this one.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Waits for work under the eyes of all signals.
 ///
 /// At the first one `under_way` is asked: while it says that nothing is, the work is dropped; else the wish to stop
 /// is expressed and the work may end by itself. At the second one it is dropped in any case.

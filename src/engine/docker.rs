@@ -22,7 +22,8 @@ use tokio::sync::Mutex;
 use self::bounds::{READ_LIMIT, check_names, limit};
 use self::error::Failure;
 use crate::call::{Answer, Call};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Notices};
+use crate::label::Owner;
 use crate::observed::EngineInfo;
 use crate::progress::Progress;
 
@@ -33,6 +34,7 @@ mod connect;
 mod decode;
 mod encode;
 mod error;
+mod events;
 mod log;
 mod stream;
 
@@ -72,6 +74,7 @@ impl std::fmt::Display for Api {
 /// A Docker engine, or one that behaves like it.
 pub struct DockerEngine {
     client: Docker,
+    open: connect::Open,
     host: String,
     local: bool,
     prefix: connect::Prefix,
@@ -106,8 +109,10 @@ impl DockerEngine {
     /// Takes the engine at an address. Nothing is sent yet.
     pub fn at(host: &Host) -> Result<Self, ConnectError> {
         let prefix = connect::Prefix::default();
+        let (client, open) = connect::client(host, prefix.clone())?;
         Ok(Self {
-            client: connect::client(host, prefix.clone())?,
+            client,
+            open,
             host: host.uri(),
             local: matches!(host, Host::Socket(_)),
             prefix,
@@ -409,6 +414,15 @@ impl Engine for DockerEngine {
             *self.negotiated.lock().await = None;
         }
         answer
+    }
+
+    async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {
+        let notices = self.events(owner).await;
+        let notices = notices.map_err(|failure| failure.tell(&Call::Version, &self.host));
+        if notices.is_err() {
+            *self.negotiated.lock().await = None;
+        }
+        notices
     }
 }
 

@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::call::{Answer, Call};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Notice, Notices};
+use crate::label::Owner;
 use crate::progress::Progress;
 
 mod build;
@@ -22,6 +23,7 @@ mod limits;
 mod nature;
 mod network;
 mod session;
+mod tell;
 mod volume;
 mod world;
 
@@ -72,6 +74,7 @@ struct Inside {
     cut: Option<(usize, Cut)>,
     faults: Vec<Fault>,
     events: Vec<(usize, Event)>,
+    listeners: tell::Listeners,
 }
 
 impl MemoryEngine {
@@ -138,7 +141,22 @@ impl MemoryEngine {
 
     /// Changes the world behind aishell's back; no call is journalled.
     pub fn by_hand<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        change(&mut self.inside().world)
+        self.inside().change(change)
+    }
+
+    /// From now on notices get lost, or arrive again.
+    pub fn deafen(&self, deaf: bool) {
+        self.inside().listeners.deaf = deaf;
+    }
+
+    /// Ends every subscription, as an engine does that is stopped.
+    pub fn hang_up(&self) {
+        self.inside().listeners.hang_up();
+    }
+
+    /// Tells everybody something whether or not it happened.
+    pub fn notify(&self, notice: &Notice) {
+        self.inside().listeners.tell(notice, None);
     }
 
     /// A panic in a test must not hide the world from the assertion that explains it.
@@ -148,30 +166,48 @@ impl MemoryEngine {
 }
 
 impl Inside {
+    /// Changes the world, and tells whoever listens what became of it.
+    fn change<T>(&mut self, change: impl FnOnce(&mut World) -> T) -> T {
+        if !self.listeners.any() {
+            return change(&mut self.world);
+        }
+        let before = self.world.clone();
+        let changed = change(&mut self.world);
+        self.listeners.compare(&before, &self.world);
+        changed
+    }
+
     fn call(&mut self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
         let index = self.journal.len();
         self.journal.push(call.clone());
-        for (_, event) in self.events.extract_if(.., |(at, _)| *at <= index) {
-            event(&mut self.world);
+        let due: Vec<_> = self.events.extract_if(.., |(at, _)| *at <= index).collect();
+        for (_, event) in due {
+            self.change(event);
         }
-        let lost = || EngineError::Unreachable {
-            host: self.world.host().to_owned(),
-            message: "the connection was cut".to_owned(),
-            denied: false,
-        };
         match self.cut {
             Some((at, Cut::After)) if at == index => {
-                let lost = lost();
-                let _answer = self.world.answer(call, progress);
-                return Err(lost);
+                let _answer = self.change(|world| world.answer(call, progress));
+                return Err(self.lost());
             }
-            Some((at, _)) if at <= index => return Err(lost()),
+            Some((at, _)) if at <= index => return Err(self.lost()),
             Some(_) | None => {}
         }
         if let Some(error) = self.faults.iter().find_map(|fault| fault(call)) {
             return Err(error);
         }
-        self.world.answer(call, progress)
+        if call.is_write() {
+            self.change(|world| world.answer(call, progress))
+        } else {
+            self.world.answer(call, progress)
+        }
+    }
+
+    fn lost(&self) -> EngineError {
+        EngineError::Unreachable {
+            host: self.world.host().to_owned(),
+            message: "the connection was cut".to_owned(),
+            denied: false,
+        }
     }
 }
 
@@ -180,6 +216,16 @@ impl Engine for MemoryEngine {
         // Calls of concurrent branches interleave as they would on a socket.
         tokio::task::yield_now().await;
         self.inside().call(call, progress)
+    }
+
+    async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {
+        tokio::task::yield_now().await;
+        let mut inside = self.inside();
+        let lost = inside.lost();
+        if inside.cut.is_some_and(|(at, _)| at <= inside.journal.len()) {
+            return Err(lost);
+        }
+        Ok(inside.listeners.subscribe(owner, lost))
     }
 }
 

@@ -30,6 +30,11 @@ pub fn repository(start: &Path, exists: impl Fn(&Path) -> bool) -> Option<&Path>
         .find(|directory| exists(&directory.join(".git")))
 }
 
+/// Returns the paths at which a directory may have a manifest.
+pub fn places(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    CANDIDATES.iter().map(|name| directory.join(name))
+}
+
 /// Returns the manifests in a directory.
 pub fn candidates(
     directory: &Path,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
@@ -321,24 +322,55 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         path: path.to_path_buf(),
         cause,
     };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        let kind = if metadata.is_dir() {
-            "a directory"
-        } else {
-            "a device, pipe or socket"
-        };
-        return Err(LoadError::NotAFile {
-            path: path.to_path_buf(),
-            kind,
-        });
-    }
+    let not_a_file = |kind| LoadError::NotAFile {
+        path: path.to_path_buf(),
+        kind,
+    };
+    let file = match open(path).map_err(unreadable)? {
+        Opened::File(file) => file,
+        Opened::Directory => return Err(not_a_file("a directory")),
+        Opened::Other => return Err(not_a_file("a device, pipe or socket")),
+    };
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
     file.take(LARGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// What was found where a file was expected.
+pub(crate) enum Opened {
+    /// A regular file, to be read.
+    File(fs::File),
+    /// A directory.
+    Directory,
+    /// Something that may never come to an end.
+    Other,
+}
+
+/// Opens a file that anybody may have put there: whatever it is by now, this does not wait.
+pub(crate) fn open(path: &Path) -> io::Result<Opened> {
+    let kind = |metadata: &fs::Metadata| metadata.is_dir().then_some(Opened::Directory);
+    // Opening some devices does something, so that they are not opened where that can be helped.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Ok(kind(&metadata).unwrap_or(Opened::Other));
+    }
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        return Ok(Opened::File(file));
+    }
+    Ok(kind(&metadata).unwrap_or(Opened::Other))
+}
+
+/// Returns every path at which [`find`] looks for a manifest.
+pub fn places(host: &Host) -> Vec<PathBuf> {
+    let directories = find::directories(&host.directory, Path::exists);
+    directories.into_iter().flat_map(find::places).collect()
 }
 
 /// Finds the manifest of the working directory: there, or upwards to the repository root.

@@ -178,7 +178,8 @@ impl Place {
 }
 
 impl<'a> Blocked<'a> {
-    fn all(blocked: &'a [step::Blocked], viewpoint: Viewpoint<'_>) -> Vec<Self> {
+    /// Makes the documents of what needs a person.
+    pub fn all(blocked: &'a [step::Blocked], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |blocked: &'a step::Blocked| {
             let step::Blocked {
                 resource: step::Resource { kind, name },
@@ -311,23 +312,47 @@ impl<'a> Error<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Makes the document of an event at the begin of a step; the rest is filled in.
-    pub fn of(step: &'a step::Step, time: String) -> Self {
+    /// Makes the document of something that happened; the rest is filled in.
+    pub fn new(event: Happening, time: String) -> Self {
         Self {
             api_version: API_VERSION,
             kind: Self::KIND,
             time,
-            event: Happening::Started,
-            step: step.id,
-            resource: &step.resource,
-            action: step.action,
+            event,
+            step: None,
+            resource: None,
+            action: None,
             text: None,
             done: None,
             total: None,
             outcome: None,
             seconds: None,
             error: None,
+            attempts: None,
+            manifest: None,
+            engine: None,
+            condition: None,
+            problems: None,
+            blocked: None,
         }
+    }
+
+    /// Makes the document of an event at the begin of a step; the rest is filled in.
+    pub fn of(step: &'a step::Step, time: String) -> Self {
+        Self {
+            step: Some(step.id),
+            resource: Some(&step.resource),
+            action: Some(step.action),
+            ..Self::new(Happening::Started, time)
+        }
+    }
+
+    /// Fills in the outcome of a step.
+    pub fn finished(&mut self, done: &report::Done) {
+        self.event = Happening::Finished;
+        self.outcome = Some(done.outcome);
+        self.seconds = Some(done.seconds);
+        self.error.clone_from(&done.error);
     }
 }
 
@@ -350,7 +375,8 @@ impl Event<'_> {
 }
 
 impl<'a> Problem<'a> {
-    fn all(problems: &'a [ManifestProblem], viewpoint: Viewpoint<'_>) -> Vec<Self> {
+    /// Makes the documents of problems.
+    pub fn all(problems: &'a [ManifestProblem], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |problem: &'a ManifestProblem| {
             let ManifestProblem {
                 place,

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -350,11 +353,49 @@ impl Prefix {
     }
 }
 
-/// Makes the client.
+/// An answer that never ends by itself: its status, and its body piece by piece.
+pub(super) type Stream = (u16, BoxStream<'static, Result<Vec<u8>, String>>);
+
+/// Sends a GET whose answer is read while it comes. Unlike bollard's streams it tells when the answer has begun.
+pub(super) type Open = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Stream, Error>> + Send + Sync>;
+
+/// Turns a transport into one that reads answers while they come.
+macro_rules! opening {
+    ($send:expr) => {{
+        let send = $send.clone();
+        Arc::new(move |path: String| {
+            let mut request = BollardRequest::new(bollard::body_full(Vec::new().into()));
+            let parsed = path.parse().map(|uri| *request.uri_mut() = uri);
+            let answer = send(request);
+            let opened: BoxFuture<'static, Result<Stream, Error>> = Box::pin(async move {
+                parsed?;
+                let answer = answer.await?;
+                let status = answer.status().as_u16();
+                let pieces = stream::unfold(answer.into_body(), |mut body| async move {
+                    loop {
+                        match body.frame().await? {
+                            // Trailers say nothing here.
+                            Ok(frame) => {
+                                if let Ok(piece) = frame.into_data() {
+                                    return Some((Ok(piece.to_vec()), body));
+                                }
+                            }
+                            Err(error) => return Some((Err(error.to_string()), body)),
+                        }
+                    }
+                });
+                Ok((status, pieces.boxed()))
+            });
+            opened
+        })
+    }};
+}
+
+/// Makes the client, and what opens endless answers beside it.
 ///
 /// The transport is our own for two reasons: bollard opens a connection for every request, here they are kept
 /// alive; and bollard's requests name no API version, so an engine would answer in whatever is newest for it.
-pub(super) fn client(host: &Host, prefix: Prefix) -> Result<Docker, ConnectError> {
+pub(super) fn client(host: &Host, prefix: Prefix) -> Result<(Docker, Open), ConnectError> {
     let failed = |error: Error| ConnectError::Client {
         host: host.uri(),
         message: error.to_string(),
@@ -373,14 +414,15 @@ pub(super) fn client(host: &Host, prefix: Prefix) -> Result<Docker, ConnectError
                 let request = readdress(request, &format!("unix://{socket}:0"), &prefix);
                 async move { client.request(request?).await.map_err(Error::from) }
             };
+            let open = opening!(send);
             // The address given here only has to be one that bollard can put paths behind.
-            Docker::connect_with_custom_transport(
+            let docker = Docker::connect_with_custom_transport(
                 send,
                 Some("http://engine"),
                 NO_TIMEOUT_SECONDS,
                 API_DEFAULT_VERSION,
-            )
-            .map_err(failed)
+            );
+            Ok((docker.map_err(failed)?, open))
         }
         Host::Tcp(authority) => {
             let mut connector = HttpConnector::new();
@@ -393,13 +435,14 @@ pub(super) fn client(host: &Host, prefix: Prefix) -> Result<Docker, ConnectError
                 let request = readdress(request, &base, &prefix);
                 async move { client.request(request?).await.map_err(Error::from) }
             };
-            Docker::connect_with_custom_transport(
+            let open = opening!(send);
+            let docker = Docker::connect_with_custom_transport(
                 send,
                 Some("http://engine"),
                 NO_TIMEOUT_SECONDS,
                 API_DEFAULT_VERSION,
-            )
-            .map_err(failed)
+            );
+            Ok((docker.map_err(failed)?, open))
         }
     }
 }

@@ -13,6 +13,7 @@ fn help_lists_commands_and_options() {
       validate     Check the manifest and report every problem at once
       diff         Show what differs from the manifest, and why [alias: plan]
       apply        Make Docker match the manifest [alias: up]
+      watch        Keep Docker as the manifest wants it
       status       Show how every resource stands
       ps           List the containers of the project
       delete       Remove the containers and the network of the manifest [alias: down]

@@ -1,0 +1,313 @@
+//! One pass of the loop: look at what may have changed, do what may be done now, look at what was done.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::backoff::{Attempt, Gate};
+use super::trigger::Interest;
+use super::{Audience, Controller};
+use crate::apply::apply;
+use crate::claim::{Claim, Turn};
+use crate::desired::Desired;
+use crate::engine::{Engine, EngineError};
+use crate::key::digest;
+use crate::observe::{Changes, refresh};
+use crate::plan::{NEXT, PREVIOUS};
+use crate::reconcile::{Look, Subject, append, judge, keep, untried};
+use crate::report::{Done, Outcome};
+use crate::step::{Action, Plan, Resource, ResourceKind};
+
+/// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
+const ROUNDS: usize = 4;
+
+/// What came of a pass.
+pub(super) struct Passed {
+    /// What is there now.
+    pub look: Look,
+    /// What was done.
+    pub done: Vec<Done>,
+    /// What is left and is not tried now.
+    pub waits: Vec<Wait>,
+}
+
+/// Something that is left and not tried now.
+pub(super) struct Wait {
+    pub resource: Resource,
+    pub attempts: u32,
+    /// When it is tried again; `None`: not before what is wanted changes.
+    pub until: Option<Instant>,
+    /// Whether it was tried in this pass.
+    pub news: bool,
+}
+
+/// Makes a pass.
+///
+/// # Errors
+/// The engine could not be asked. What was done is done; everything has to be looked at again.
+pub(super) async fn pass<E: Engine, A: Audience + 'static>(
+    controller: &mut Controller<'_, E, A>,
+    changes: Changes,
+) -> Result<Passed, EngineError> {
+    let intent = controller.intent.clone();
+    let subject = Subject {
+        intent: &*intent,
+        consent: controller.settings.consent.clone(),
+    };
+    let engine = controller.engine;
+    let held = controller.held.take();
+    let changes = if held.is_some() {
+        changes
+    } else {
+        Changes::everything()
+    };
+    let mut look = seen(engine, &subject, held.unwrap_or_default(), &changes).await?;
+    controller.found(&look);
+    controller
+        .inbox
+        .interested(Some(Interest::of(&look, super::busy_containers(&look))));
+    let mut done: Vec<Done> = Vec::new();
+    let mut tried: BTreeSet<Resource> = BTreeSet::new();
+    let begun = Instant::now();
+    controller.backoff.forget(begun);
+    let mut claim = None;
+    for _ in 0..ROUNDS {
+        let open = keep(&look.plan, |step| {
+            let wanted = wanted(&step.resource, &look.desired);
+            controller.backoff.gate(&step.resource, &wanted, begun) == Gate::Open
+                || tried.contains(&step.resource)
+        });
+        let round = untried(&open, &done);
+        if round.steps.is_empty() || controller.stop.is_wished() {
+            break;
+        }
+        if claim.is_none() {
+            match turn(controller, &subject).await {
+                Turned::At(free) => claim = Some(free),
+                Turned::After(free) => {
+                    // Somebody else has written meanwhile.
+                    claim = Some(free);
+                    look = seen(engine, &subject, look.observed, &Changes::everything()).await?;
+                    continue;
+                }
+                Turned::Never => break,
+            }
+        }
+        controller.audience.planned(&round);
+        let outcomes = apply(&round, engine, controller.audience, controller.stop).await;
+        let more = !look.plan.unknown.is_empty();
+        let mut touched = touched(&outcomes, &look);
+        // What was noticed until now will be seen, the echo of these very writes above all.
+        touched.containers.extend(controller.inbox.take_containers());
+        let observed = std::mem::take(&mut look.observed);
+        let before = look.desired;
+        look = seen(engine, &subject, observed, &touched).await?;
+        // Only now: what failed because the engine went away has not failed.
+        for (resource, attempt) in attempts(&outcomes) {
+            let key = (&resource, wanted(&resource, &before));
+            let now = Instant::now();
+            controller
+                .backoff
+                .attempted(key, attempt, now, &mut controller.settings.jitter);
+            tried.insert(resource);
+        }
+        append(&mut done, outcomes);
+        if !more {
+            break;
+        }
+    }
+    drop(claim);
+    let waits = waits(controller, &look, &tried);
+    Ok(Passed { look, done, waits })
+}
+
+/// How the wait for the turn to write ended.
+enum Turned {
+    /// Nobody else was writing.
+    At(Option<Claim>),
+    /// Somebody else was.
+    After(Option<Claim>),
+    /// Somebody wished to stop, or the other does not come to an end.
+    Never,
+}
+
+/// Waits for the turn to write.
+async fn turn<E, A>(controller: &Controller<'_, E, A>, subject: &Subject<'_>) -> Turned {
+    let Some(turn) = controller.settings.turn else {
+        return Turned::At(None);
+    };
+    let owner = subject.intent.owner();
+    let at_once = Turn {
+        patience: std::time::Duration::ZERO,
+        ..turn
+    };
+    if let Ok(claim) = at_once.take(owner).await {
+        return Turned::At(claim);
+    }
+    tracing::info!("another aishell is writing; waiting for it");
+    tokio::select! {
+        () = controller.stop.wished() => Turned::Never,
+        claim = turn.take(owner) => claim.map_or(Turned::Never, Turned::After),
+    }
+}
+
+/// Looks at what may have changed, and plans.
+async fn seen(
+    engine: &impl Engine,
+    subject: &Subject<'_>,
+    held: crate::observed::Observed,
+    changes: &Changes,
+) -> Result<Look, EngineError> {
+    let (owner, references) = (subject.intent.owner(), subject.intent.references());
+    let observed = refresh(engine, owner, references, &held, changes).await?;
+    let look = judge(engine, subject, observed).await?;
+    let late = look.observed.strangers.iter().any(|stranger| stranger.late);
+    if !late {
+        return Ok(look);
+    }
+    // Something of ours was made meanwhile: it is in the next listing.
+    let observed = refresh(engine, owner, references, &held, &Changes::everything()).await?;
+    judge(engine, subject, observed).await
+}
+
+/// Returns what has to be looked at again after steps.
+fn touched(outcomes: &[Done], look: &Look) -> Changes {
+    let mut changes = Changes::default();
+    for done in outcomes.iter().filter(|done| done.outcome != Outcome::Skipped) {
+        let name = &done.step.resource.name;
+        match done.step.resource.kind {
+            ResourceKind::Container => {
+                let held = look.observed.containers.values();
+                let ids = held.filter(|container| container.mark.name == *name || container.name == *name);
+                changes
+                    .containers
+                    .extend(ids.map(|container| container.id.id().to_owned()));
+                let engine_name = look
+                    .desired
+                    .containers
+                    .get(name)
+                    .map(|one| one.engine_name.as_str());
+                let named = engine_name.unwrap_or(name);
+                match done.step.action {
+                    Action::Create | Action::Rename => {
+                        changes.containers.insert(named.to_owned());
+                    }
+                    Action::Replace => {
+                        let names = ["", NEXT, PREVIOUS].map(|suffix| format!("{named}{suffix}"));
+                        changes.containers.extend(names);
+                    }
+                    Action::Pull
+                    | Action::Build
+                    | Action::Snapshot
+                    | Action::Populate
+                    | Action::Start
+                    | Action::Unpause
+                    | Action::Update
+                    | Action::Connect
+                    | Action::Disconnect
+                    | Action::Restart
+                    | Action::Stop
+                    | Action::Tag
+                    | Action::Remove => {}
+                }
+            }
+            ResourceKind::Volume if done.step.action == Action::Create => {
+                let named = look
+                    .desired
+                    .volumes
+                    .iter()
+                    .find(|(_, volume)| volume.name == *name);
+                let engine_name = named.map_or(name, |(engine_name, _)| engine_name);
+                changes.volumes.insert(engine_name.clone());
+            }
+            ResourceKind::Network => changes.networks = true,
+            // Images, jobs and receipts are seen in listings only.
+            ResourceKind::Volume | ResourceKind::Image | ResourceKind::Snapshot => changes.everything = true,
+        }
+    }
+    changes
+}
+
+/// Returns what was attempted: a resource with several steps has failed if one of them has.
+fn attempts(outcomes: &[Done]) -> Vec<(Resource, Attempt)> {
+    let mut found: Vec<(Resource, Attempt)> = Vec::new();
+    for done in outcomes {
+        let attempt = match (done.outcome, done.step.action) {
+            (Outcome::Done, _) => Attempt::Succeeded,
+            // The old container would be stopped again and again.
+            (Outcome::Failed, Action::Replace) => Attempt::Refuted,
+            (Outcome::Failed, _) => Attempt::Failed,
+            // Somebody began to work in it: that is no fault.
+            (Outcome::Skipped | Outcome::Blocked, _) => continue,
+        };
+        match found
+            .iter_mut()
+            .find(|(resource, _)| *resource == done.step.resource)
+        {
+            Some((_, worst)) if *worst == Attempt::Succeeded => *worst = attempt,
+            Some(_) => {}
+            None => found.push((done.step.resource.clone(), attempt)),
+        }
+    }
+    found
+}
+
+/// Returns what is left and is not tried now.
+fn waits<E, A>(controller: &Controller<'_, E, A>, look: &Look, tried: &BTreeSet<Resource>) -> Vec<Wait> {
+    let now = Instant::now();
+    let left: BTreeSet<&Resource> = look.plan.steps.iter().map(|step| &step.resource).collect();
+    left.into_iter()
+        .filter_map(|resource| {
+            let wanted = wanted(resource, &look.desired);
+            let until = match controller.backoff.gate(resource, &wanted, now) {
+                Gate::Open => return None,
+                Gate::Until(until) => Some(until),
+                Gate::Shut => None,
+            };
+            Some(Wait {
+                resource: resource.clone(),
+                attempts: controller.backoff.attempts(resource),
+                until,
+                news: tried.contains(resource),
+            })
+        })
+        .collect()
+}
+
+/// Says whether a plan has steps that wait for nothing that waits.
+pub(super) fn open_steps(plan: &Plan, waits: &[Wait]) -> bool {
+    let waiting: BTreeSet<&Resource> = waits.iter().map(|wait| &wait.resource).collect();
+    !keep(plan, |step| !waiting.contains(&step.resource))
+        .steps
+        .is_empty()
+}
+
+/// Returns what tells one wish for a resource from another.
+fn wanted(resource: &Resource, desired: &Desired) -> String {
+    let name = &resource.name;
+    let text = match resource.kind {
+        ResourceKind::Container => format!("{:?}", desired.containers.get(name)),
+        ResourceKind::Volume => {
+            let set = desired.harness_set().map(|set| &set.key);
+            format!(
+                "{set:?} {:?}",
+                desired.volumes.values().find(|one| one.name == *name)
+            )
+        }
+        ResourceKind::Network => format!("{:?}", desired.network),
+        ResourceKind::Image | ResourceKind::Snapshot => {
+            let stages: Vec<_> = desired
+                .stages
+                .values()
+                .map(|stage| (&stage.key, stage.reference()))
+                .collect();
+            let identities: Vec<_> = desired
+                .identities
+                .values()
+                .map(|one| (&one.key, &one.tag))
+                .collect();
+            format!("{stages:?} {identities:?}")
+        }
+    };
+    digest(text.as_bytes())
+}
