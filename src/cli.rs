@@ -35,6 +35,7 @@ mod schema;
 mod session;
 mod signal;
 mod status;
+mod update;
 mod validate;
 pub mod viewpoint;
 mod watch;
@@ -130,6 +131,7 @@ enum Command {
     #[command(visible_alias = "up")]
     Apply(apply::Apply),
     Watch(watch::Watch),
+    Update(update::Update),
     Status(status::Status),
     Ps(ps::Ps),
     #[command(visible_alias = "down")]
@@ -183,6 +185,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
         Command::Diff(diff) => wait(diff.run(session))?,
         Command::Apply(apply) => wait(apply.run(session))?,
         Command::Watch(watch) => wait(watch.run(session))?,
+        Command::Update(update) => wait(update.run(session))?,
         Command::Status(status) => wait(status.run(session))?,
         Command::Ps(ps) => wait(ps.run(session))?,
         Command::Delete(delete) => wait(delete.run(session))?,

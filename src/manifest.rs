@@ -36,7 +36,7 @@ pub mod resources;
 mod schema;
 pub mod security;
 pub mod stage;
-mod suggest;
+pub(crate) mod suggest;
 pub(crate) mod typed;
 mod verify;
 

@@ -87,6 +87,24 @@ document! {
 }
 
 document! {
+    /// What `update` answers.
+    Update<'a>, "Update" {
+        /// The manifest.
+        manifest: &'a ManifestInfo,
+        /// The lock, absolute.
+        lock: String,
+        /// Whether the lock was written; with `--check` it never is.
+        written: bool,
+        /// What means something else now.
+        changes: &'a [crate::lock::Change],
+        /// What means what it meant: harnesses, references of images, `runtime`, `builtin`.
+        unchanged: &'a [String],
+        /// What else there is to know.
+        notes: &'a [String],
+    }
+}
+
+document! {
     /// What `status` answers.
     Status<'a>, "Status" {
         /// The manifest.

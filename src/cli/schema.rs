@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema as JsonSchemaDocument};
 use super::exit::Exit;
 use super::json;
 use super::session::Session;
+use crate::lock::Lock;
 
 /// Print the JSON Schema of a document
 ///
@@ -27,6 +28,8 @@ pub enum Document {
     Plan,
     /// What `apply` and `delete` answer
     Report,
+    /// What `update` answers
+    Update,
     /// What `status` answers
     Status,
     /// What `validate` answers
@@ -35,6 +38,8 @@ pub enum Document {
     List,
     /// What a command answers that failed
     Error,
+    /// The file `aishell.lock`
+    Lock,
     /// One line of `--progress json` and of `watch -o json`
     Events,
 }
@@ -46,6 +51,8 @@ impl Document {
             Self::Manifest => crate::manifest::schema(),
             Self::Plan => of::<json::Plan<'_>>(),
             Self::Report => of::<json::Report<'_>>(),
+            Self::Update => of::<json::Update<'_>>(),
+            Self::Lock => Lock::schema(),
             Self::Status => of::<json::Status<'_>>(),
             Self::Validation => of::<json::Validation<'_>>(),
             Self::List => of::<json::ContainerList<'_>>(),

@@ -23,7 +23,7 @@ mod isolation;
 mod pins;
 
 use pins::Meaning;
-pub use pins::{Pins, digest_of, references, wishes};
+pub use pins::{Pins, digest_of, named_images, references, wishes};
 
 /// The name of the stage everything starts from.
 pub(super) const FOUNDATION: &str = "foundation";
@@ -289,7 +289,9 @@ impl Resolver<'_> {
 
     fn builtin_stage(&self, packages: &[PackageName]) -> Stage {
         let packages: BTreeSet<PackageName> = packages.iter().cloned().collect();
-        let version = builtin::newest();
+        let locked = self.pins.lock.builtin.and_then(builtin::version);
+        // What is not pinned yet is about to be pinned to the newest.
+        let version = locked.unwrap_or_else(builtin::newest);
         let key = version.key(&self.pins.platform, &packages);
         self.built_stage(
             key,

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Lock, VERSION};
+use crate::builtin;
 use crate::manifest::check::Fault;
 use crate::manifest::node::{Node, Value};
-use crate::manifest::place::Problem;
+use crate::manifest::place::{Mark, Problem};
 use crate::manifest::typed::typed;
 
 /// What helps with every lock that cannot be read.
@@ -30,9 +31,15 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Lock, Vec<Problem>> {
     if let Some(problem) = version(&tree) {
         return Err(vec![problem]);
     }
+    let builtin = tree
+        .get("builtin")
+        .map_or_else(|| tree.mark.clone(), |node| node.mark.clone());
     let typed = typed::<Lock>(tree, &[]);
     match typed.value {
-        Some(lock) if typed.faults.is_empty() => Ok(lock),
+        Some(lock) if typed.faults.is_empty() => match unknown_builtin(&lock, &builtin) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(lock),
+        },
         Some(_) | None => {
             let mut problems: Vec<Problem> = typed
                 .faults
@@ -53,7 +60,7 @@ fn conflict(text: &str, file: &Arc<Path>) -> Option<Problem> {
         .zip(1..)
         .map(|(line, number)| (number, line))
         .find(|(_, line)| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> "))?;
-    let mark = crate::manifest::place::Mark {
+    let mark = Mark {
         file: Arc::clone(file),
         line: number,
         column: 1,
@@ -61,6 +68,23 @@ fn conflict(text: &str, file: &Arc<Path>) -> Option<Problem> {
     };
     let problem = Problem::new("a merge of two locks was not finished here").at(&mark);
     Some(problem.hint("keep one side; whatever is missing afterwards is pinned by `aishell apply`"))
+}
+
+/// Says that a lock names a foundation that this aishell does not have.
+fn unknown_builtin(lock: &Lock, mark: &Mark) -> Option<Problem> {
+    let number = lock
+        .builtin
+        .filter(|number| builtin::version(*number).is_none())?;
+    let newest = builtin::newest().number;
+    let message = format!(
+        "version {number} of the built-in foundation is not known to this aishell, which has {newest}"
+    );
+    let hint = if number > newest {
+        "update aishell, or run `aishell update builtin`"
+    } else {
+        ANEW
+    };
+    Some(Problem::new(message).at(mark).hint(hint))
 }
 
 fn version(tree: &Node) -> Option<Problem> {

@@ -27,7 +27,7 @@ fn ask(npm: &str, requirement: &str) -> Ask {
 
 fn full() -> Lock {
     let mut lock = Lock {
-        builtin: Some(3),
+        builtin: Some(1),
         runtime: Some(package("node", "latest", "24.1.0")),
         ..Lock::default()
     };
@@ -67,7 +67,7 @@ fn a_lock_is_written_in_a_fixed_order_and_read_back() {
     # What the references of the manifest beside this file mean. Written by aishell; commit it.
     # `aishell apply` adds what is missing, `aishell update` moves the rest.
     version: 1
-    builtin: 3
+    builtin: 1
     runtime:
       npm: node
       requirement: latest
@@ -204,6 +204,6 @@ fn what_nothing_wishes_for_goes_and_newer_entries_win() {
     );
     let merged = full().with(newer);
     assert_eq!(merged.harnesses[&name("claude")].version.as_str(), "2.1.0");
-    assert_eq!(merged.builtin, Some(3));
+    assert_eq!(merged.builtin, Some(1));
     assert_eq!(merged.images.len(), 2);
 }

@@ -113,7 +113,11 @@ pub fn wishes(manifest: &Manifest, facts: &Facts) -> Wishes {
         .iter()
         .filter_map(|(name, member)| Some((name.clone(), ask(member)?)));
     Wishes {
-        builtin: false,
+        builtin: match &manifest.foundation {
+            Some(Stage::Builtin(_)) => true,
+            Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Phases(_)) => false,
+            None => manifest.containers.values().any(super::uses_foundation),
+        },
         runtime: None,
         harnesses: if used { asks.collect() } else { BTreeMap::new() },
         images: images(manifest)
@@ -128,7 +132,11 @@ pub fn references(manifest: &Manifest, lock: &Lock) -> BTreeSet<String> {
     images(manifest).map(|image| exact(image, lock).0).collect()
 }
 
-/// Returns the images that the manifest names and aishell does not make.
+/// Returns the images that the manifest names and aishell does not make, as they are written.
+pub fn named_images(manifest: &Manifest) -> BTreeSet<ImageReference> {
+    images(manifest).cloned().collect()
+}
+
 fn images(manifest: &Manifest) -> impl Iterator<Item = &ImageReference> {
     let foundation = match &manifest.foundation {
         Some(Stage::Image { image, .. }) => Some(image),

@@ -1,0 +1,162 @@
+//! Images: what they mean, learnt from the engine or from their registry.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::PinError;
+use crate::apply::{Listener, Stop, apply};
+use crate::call::{Answer, Call};
+use crate::desired::resolve::digest_of;
+use crate::engine::{Engine, EngineError};
+use crate::lock::{ImageDigest, Lock, Wishes};
+use crate::manifest::stage::{ImageReference, Pull, Stage};
+use crate::plan::Consent;
+use crate::prepare::Prepared;
+use crate::progress::Progress;
+use crate::reconcile::{Look, Subject, look, report};
+use crate::report::{Done, Outcome, Report};
+use crate::step::{Action, ResourceKind};
+
+/// What the engine says of images that are not in the lock. Those it made itself have no digest, and are left out.
+pub(super) struct Images {
+    /// Those with a digest.
+    pub(super) found: Lock,
+    /// Those it does not have.
+    pub(super) absent: BTreeSet<ImageReference>,
+}
+
+impl Images {
+    pub(super) async fn of(engine: &impl Engine, missing: &Wishes) -> Result<Self, EngineError> {
+        let mut images = Self {
+            found: Lock::default(),
+            absent: BTreeSet::new(),
+        };
+        for image in &missing.images {
+            let call = Call::InspectImage {
+                image: image.to_string(),
+            };
+            match engine.call(&call, &Progress::default()).await {
+                Ok(Answer::Image(reply)) => {
+                    let digest = digest_of(image.as_str(), &reply.image.digests);
+                    if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
+                        images.found.images.insert(image.clone(), digest);
+                    }
+                }
+                Err(EngineError::NotFound { .. }) => {
+                    images.absent.insert(image.clone());
+                }
+                Ok(_) => return Err(unexpected(&call)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(images)
+    }
+}
+
+fn unexpected(call: &Call) -> EngineError {
+    EngineError::Unexpected {
+        call: format!("{call:?}"),
+    }
+}
+
+/// Pins the images whose digest the engine knows or the registry says, and returns those that have to be pulled to
+/// know it: private ones, whose registry answers only to somebody.
+pub(super) async fn pin_images(
+    engine: &impl Engine,
+    prepared: &mut Prepared,
+    images: Images,
+    host: &crate::host::Host,
+) -> Result<BTreeSet<ImageReference>, PinError> {
+    let Images { mut found, absent } = images;
+    let mut unsaid = BTreeSet::new();
+    for image in absent {
+        if is_never_pulled(prepared, &image) {
+            continue;
+        }
+        match registered(engine, &image).await {
+            Ok(digest) => {
+                found.images.insert(image, digest);
+            }
+            Err(error) => {
+                tracing::debug!(%error, %image, "the registry does not say");
+                unsaid.insert(image);
+            }
+        }
+    }
+    if found != Lock::default() {
+        prepared.pin(found, crate::prepare::Winner::File, host)?;
+    }
+    Ok(unsaid)
+}
+
+/// Asks the registry of an image what it means now.
+///
+/// # Errors
+/// It cannot be asked, or does not say.
+pub(super) async fn registered(
+    engine: &impl Engine,
+    image: &ImageReference,
+) -> Result<ImageDigest, EngineError> {
+    let call = Call::AskRegistry {
+        reference: image.to_string(),
+    };
+    match engine.call(&call, &Progress::default()).await? {
+        Answer::Digest(digest) => digest.parse().map_err(|_| unexpected(&call)),
+        _ => Err(unexpected(&call)),
+    }
+}
+
+fn is_never_pulled(prepared: &Prepared, image: &ImageReference) -> bool {
+    matches!(
+        &prepared.loaded.manifest.foundation,
+        Some(Stage::Image { image: foundation, pull: Pull::Never }) if foundation == image
+    )
+}
+
+/// Whether what is needed to ask is there.
+pub(super) enum Made {
+    /// It is, after these steps; or somebody else has to see to it, which the plan says.
+    Ready(Box<Look>, Vec<Done>),
+    /// It could not be made.
+    Stopped(Box<Report>),
+}
+
+/// Pulls images whose digest only the pull tells, and makes the image that jobs run on if anything is to be asked.
+pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
+    engine: &impl Engine,
+    prepared: &Prepared,
+    (asks, absent): (bool, &BTreeSet<ImageReference>),
+    (listener, stop): (&Arc<L>, &Stop),
+) -> Result<Made, PinError> {
+    let subject = Subject {
+        intent: prepared,
+        consent: Consent::default(),
+    };
+    let seen = Box::new(look(engine, &subject).await?);
+    let mut wanted: BTreeSet<String> = absent.iter().map(ToString::to_string).collect();
+    wanted.extend(
+        seen.desired
+            .workshop()
+            .filter(|_| asks)
+            .map(|stage| stage.resource().to_owned()),
+    );
+    let plan = seen.plan.only(|step| {
+        step.resource.kind == ResourceKind::Image
+            && matches!(step.action, Action::Pull | Action::Build)
+            && wanted.contains(&step.resource.name)
+    });
+    if plan.steps.is_empty() {
+        return Ok(Made::Ready(seen, Vec::new()));
+    }
+    listener.planned(&plan);
+    let done = apply(&plan, engine, listener, stop).await;
+    let seen = look(engine, &subject).await;
+    let failed = done.iter().any(|done| done.outcome != Outcome::Done);
+    match seen {
+        Ok(seen) if failed || stop.is_wished() => {
+            Ok(Made::Stopped(Box::new(report(seen.plan, done, stop, None))))
+        }
+        Ok(seen) => Ok(Made::Ready(Box::new(seen), done)),
+        Err(error) => Ok(Made::Stopped(Box::new(report(plan, done, stop, Some(&error))))),
+    }
+}
