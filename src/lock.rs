@@ -279,7 +279,21 @@ impl Lock {
                 to,
             })
         };
-        let version = |package: &Package| package.version.to_string();
+        let moved = |kind, name: &str, from: Option<&Package>, to: &Package| {
+            let from = from.map(|package| (package.version.to_string(), package.integrity.clone()));
+            let (version, integrity) = (to.version.to_string(), to.integrity.clone());
+            match from {
+                // The same version of something else.
+                Some((from, old)) if from == version && old != integrity => {
+                    let shown = |integrity: Option<Integrity>| {
+                        let text = integrity.map(|text| text.to_string()).unwrap_or_default();
+                        format!("{version} ({})", text.get(..20).unwrap_or("no integrity"))
+                    };
+                    change(kind, name, Some(shown(old)), Some(shown(integrity)))
+                }
+                from => change(kind, name, from.map(|(version, _)| version), Some(version)),
+            }
+        };
         let number = |version: Option<u32>| version.map(|version| version.to_string());
         let mut changes: Vec<Change> = Vec::new();
         changes.extend(change(
@@ -288,15 +302,13 @@ impl Lock {
             number(before.builtin),
             number(self.builtin),
         ));
-        changes.extend(change(
-            Entry::Runtime,
-            "runtime",
-            before.runtime.as_ref().map(version),
-            self.runtime.as_ref().map(version),
-        ));
+        changes.extend(
+            self.runtime
+                .iter()
+                .filter_map(|package| moved(Entry::Runtime, "runtime", before.runtime.as_ref(), package)),
+        );
         changes.extend(self.harnesses.iter().filter_map(|(name, package)| {
-            let from = before.harnesses.get(name).map(version);
-            change(Entry::Harness, name.as_str(), from, Some(version(package)))
+            moved(Entry::Harness, name.as_str(), before.harnesses.get(name), package)
         }));
         changes.extend(self.images.iter().filter_map(|(reference, digest)| {
             let from = before.images.get(reference).map(ToString::to_string);

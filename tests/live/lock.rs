@@ -131,3 +131,118 @@ fn the_latest_version_stays_what_it_was_when_it_was_pinned() {
     assert_eq!(run.json["pinned"][0]["from"], Value::from(old.as_str()));
     assert_eq!(raw::said(&project.object("a"), &["tool"]), new);
 }
+
+#[test]
+fn an_update_moves_what_is_named_and_a_check_only_tells() {
+    let mut project = project();
+    let (old, new) = (version(), version());
+    project.manifest(&wants("latest"));
+    let registry = |version: &str| format!("http://registry.test/{version}");
+    project.variable("npm_config_registry", &registry(&old));
+    project.converge();
+    let pinned = lock(&project);
+
+    assert_eq!(project.run(&["update", "--check"]).code, Some(0));
+    project.variable("npm_config_registry", &registry(&new));
+    let check = project.run(&["update", "--check"]);
+    assert_eq!(check.code, Some(1), "{check:#?}");
+    let change = &check.json["changes"][0];
+    assert_eq!(
+        (
+            text(&change["kind"]),
+            text(&change["name"]),
+            text(&change["from"]),
+            text(&change["to"])
+        ),
+        ("harness", "tool", old.as_str(), new.as_str())
+    );
+    assert_eq!(
+        (&check.json["written"], lock(&project)),
+        (&Value::Bool(false), pinned.clone())
+    );
+    let wrong = project.run(&["update", "tol"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
+    assert!(problems(&wrong).contains("did you mean `tool`?"), "{wrong:#?}");
+    assert_eq!(
+        project.run(&["update", "builtin"]).json["changes"],
+        Value::Array(Vec::new())
+    );
+    assert_eq!(lock(&project), pinned);
+
+    // The lock moves, and then what it says is brought about.
+    let update = project.run(&["update", "tool"]);
+    assert_eq!(
+        (update.code, &update.json["written"]),
+        (Some(0), &Value::Bool(true)),
+        "{update:#?}"
+    );
+    assert_eq!(raw::said(&project.object("a"), &["tool"]), old);
+    let diff = project.diff();
+    assert!(
+        unknown(&diff).is_empty() && diff.json.to_string().contains(&new),
+        "{diff:#?}"
+    );
+    project.converge();
+    assert_eq!(raw::said(&project.object("a"), &["tool"]), new);
+    assert_eq!(jobs(&project), Vec::<String>::new());
+}
+
+#[test]
+fn a_lock_that_is_none_is_told_with_its_place_and_touches_nothing() {
+    let mut project = project();
+    project.manifest(&wants(&format!("^{}", version())));
+    project.converge();
+    let before = project.container("a");
+    let proxy = Proxy::new();
+    project.through(&proxy);
+    for (nonsense, line, expected) in [
+        ("version: 1\nharnesses: [\n", 2, ""),
+        ("version: 7\n", 1, "newer than this aishell"),
+        ("version: 1\nimages:\n  debian: latest\n", 3, "is not a digest"),
+        (
+            "version: 1\n<<<<<<< HEAD\n",
+            2,
+            "a merge of two locks was not finished here",
+        ),
+        ("version: 1\nbuiltin: 99\n", 2, "not known to this aishell"),
+        ("", 1, "a lock is a map"),
+    ] {
+        project.write("aishell.lock", nonsense);
+        for command in [&["apply"][..], &["diff"], &["status"], &["update"]] {
+            let run = project.run(command);
+            assert_eq!(
+                (run.code, text(&run.json["kind"])),
+                (Some(3), "Error"),
+                "{nonsense:?}: {run:#?}"
+            );
+            let problem = &run.json["problems"][0];
+            assert_eq!(
+                (&problem["at"]["file"], &problem["at"]["line"]),
+                (&Value::from("aishell.lock"), &Value::from(line)),
+                "{nonsense:?}: {run:#?}"
+            );
+            assert!(
+                problem["hint"].is_string() && text(&problem["message"]).contains(expected),
+                "{run:#?}"
+            );
+        }
+        assert_eq!(lock(&project), nonsense);
+    }
+    let path = project.path().join("aishell.lock");
+    std::fs::remove_file(&path).expect("gone");
+    std::fs::create_dir(&path).expect("a directory");
+    let run = project.apply();
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    assert!(problems(&run).contains("is a directory, not a file"), "{run:#?}");
+    std::fs::remove_dir(&path).expect("gone");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo").success());
+    let run = project.apply();
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    assert!(
+        problems(&run).contains("is a device, pipe or socket, not a file"),
+        "{run:#?}"
+    );
+    assert_eq!(proxy.requests(), 0);
+    raw::same(&project.container("a"), &before);
+}

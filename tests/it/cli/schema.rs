@@ -8,14 +8,16 @@ use serde_json::Value;
 use super::command::aishell;
 
 /// Every document that has a schema.
-pub const DOCUMENTS: [&str; 8] = [
+pub const DOCUMENTS: [&str; 10] = [
     "manifest",
     "plan",
     "report",
+    "update",
     "status",
     "validation",
     "list",
     "error",
+    "lock",
     "events",
 ];
 

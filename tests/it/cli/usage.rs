@@ -14,6 +14,7 @@ fn help_lists_commands_and_options() {
       diff         Show what differs from the manifest, and why [alias: plan]
       apply        Make Docker match the manifest [alias: up]
       watch        Keep Docker as the manifest wants it
+      update       Pin anew what `latest`, ranges and tags mean
       status       Show how every resource stands
       ps           List the containers of the project
       delete       Remove the containers and the network of the manifest [alias: down]
