@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, DeviceMapping, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect,
-    ImageSummary, Mount as WireMount, MountPoint, MountType, PortMap, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum, SystemVersion, Volume,
+    ContainerSummaryStateEnum, DeviceMapping, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig,
+    ImageInspect, ImageSummary, Mount as WireMount, MountPoint, MountType, PortMap, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum, SystemVersion, Volume,
 };
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
-use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
+use crate::spec::{
+    Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
+};
 
 mod session;
 
@@ -175,6 +177,7 @@ fn spec(
         },
         init: host.init.unwrap_or_default(),
         shm: positive(host.shm_size).unwrap_or_default(),
+        health: health(config.healthcheck),
         groups: sorted(host.group_add),
         // Their order is that in which they are asked.
         dns: host.dns.unwrap_or_default(),
@@ -304,6 +307,31 @@ fn capabilities(names: Option<Vec<String>>) -> Vec<String> {
         .collect()
 }
 
+/// Reads a health check; that of an image and that of a container look the same.
+fn health(config: Option<HealthConfig>) -> HealthCheck {
+    let Some(config) = config else {
+        return HealthCheck::Image;
+    };
+    let test = config.test.unwrap_or_default();
+    // What the engine fills in where nothing is said.
+    let or = |nano: Option<i64>, seconds: u64| positive(nano).map_or(seconds * 1000, |nano| nano / 1_000_000);
+    match test.first().map(String::as_str) {
+        None => HealthCheck::Image,
+        Some("NONE") => HealthCheck::Off,
+        Some(_) => HealthCheck::Own(Probe {
+            test,
+            interval: or(config.interval, 30),
+            timeout: or(config.timeout, 30),
+            start_period: or(config.start_period, 0),
+            retries: config
+                .retries
+                .and_then(|retries| u32::try_from(retries).ok())
+                .filter(|retries| *retries > 0)
+                .unwrap_or(3),
+        }),
+    }
+}
+
 fn sorted(names: Option<Vec<String>>) -> Vec<String> {
     let names: BTreeSet<String> = names.unwrap_or_default().into_iter().collect();
     names.into_iter().collect()
@@ -400,6 +428,10 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             user: text(config.user),
             workdir: text(config.working_dir),
             stop_signal: text(config.stop_signal),
+            health: match health(config.healthcheck) {
+                HealthCheck::Own(probe) => Some(probe),
+                HealthCheck::Image | HealthCheck::Off => None,
+            },
         },
     }
 }

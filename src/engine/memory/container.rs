@@ -10,8 +10,8 @@ use super::{conflict, failed, not_found, refused};
 use crate::call::ContainerReply;
 use crate::engine::EngineError;
 use crate::label::{DEVCONTAINER, KIND, Kind, Labels, PREFIX};
-use crate::observed::{ImageConfig, RunState};
-use crate::spec::{Binding, ContainerSpec, Mount, Restart};
+use crate::observed::{Health, ImageConfig, RunState};
+use crate::spec::{Binding, ContainerSpec, HealthCheck, Mount, Restart};
 
 /// What the engine makes of a shared memory size of 0.
 const SHM: u64 = 64 << 20;
@@ -175,6 +175,11 @@ impl World {
         subject.reply.started = Some(now);
         subject.reply.error = None;
         subject.reply.restarts = 0;
+        // It passes unless a hand says otherwise.
+        subject.reply.health = match &subject.reply.spec.health {
+            HealthCheck::Own(_) => Some(Health::Healthy),
+            HealthCheck::Image | HealthCheck::Off => None,
+        };
         subject.code = 0;
         if is_job {
             self.begin_job(id);
@@ -237,6 +242,15 @@ impl World {
             }
         };
         self.halt(&id, code)
+    }
+
+    pub(super) fn kill_container(&mut self, container: &str) -> Result<(), EngineError> {
+        let id = self.container_id(container)?;
+        if !matches!(self.at(&id)?.state(), RunState::Running | RunState::Paused) {
+            let message = format!("Cannot kill container: {container}: Container {id} is not running");
+            return Err(conflict(message));
+        }
+        self.halt(&id, 137)
     }
 
     /// Ends a container for good, whatever its restart policy.
@@ -401,6 +415,10 @@ fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<ContainerSpec, Eng
         .map(clean)
         .or_else(|| image.workdir.clone());
     merged.stop.signal = spec.stop.signal.clone().or_else(|| image.stop_signal.clone());
+    merged.health = match spec.health.probe(image.health.as_ref()) {
+        Some(probe) => HealthCheck::Own(probe.clone()),
+        None => spec.health.clone(),
+    };
     merged.shm = if spec.shm == 0 { SHM } else { spec.shm };
     merged.runtime = spec.runtime.clone().or_else(|| Some(RUNTIME.to_owned()));
     merged.resources = super::limits::normal(&spec.resources);

@@ -101,6 +101,7 @@ impl World {
                 .or_else(|| spec.user.clone()),
             workdir: spec.workdir.clone(),
             stop_signal: spec.stop.signal.clone(),
+            health: spec.health.probe(None).cloned(),
         };
         config.env.extend(env.clone());
         (config.entrypoint, config.command) = super::container::inherit(
