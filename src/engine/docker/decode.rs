@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, DeviceMapping, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig,
-    ImageInspect, ImageSummary, Mount as WireMount, MountPoint, MountType, PortMap, ResourcesUlimits,
-    RestartPolicy, RestartPolicyNameEnum, SystemVersion, Volume,
+    ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect, ImageSummary,
+    Mount as WireMount, MountPoint, MountType, PortMap, RestartPolicy, RestartPolicyNameEnum, SystemVersion,
+    Volume,
 };
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
-use crate::spec::{
-    Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
-};
+use crate::spec::{Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Resources, Restart, Security, Stop};
 
+mod field;
 mod session;
 
+use field::{devices, health, sorted, ulimits};
 use session::health_check;
 pub(super) use session::{exec, processes};
 
@@ -305,60 +305,6 @@ fn capabilities(names: Option<Vec<String>>) -> Vec<String> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
-}
-
-/// Reads a health check; that of an image and that of a container look the same.
-fn health(config: Option<HealthConfig>) -> HealthCheck {
-    let Some(config) = config else {
-        return HealthCheck::Image;
-    };
-    let test = config.test.unwrap_or_default();
-    // What the engine fills in where nothing is said.
-    let or = |nano: Option<i64>, seconds: u64| positive(nano).map_or(seconds * 1000, |nano| nano / 1_000_000);
-    match test.first().map(String::as_str) {
-        None => HealthCheck::Image,
-        Some("NONE") => HealthCheck::Off,
-        Some(_) => HealthCheck::Own(Probe {
-            test,
-            interval: or(config.interval, 30),
-            timeout: or(config.timeout, 30),
-            start_period: or(config.start_period, 0),
-            retries: config
-                .retries
-                .and_then(|retries| u32::try_from(retries).ok())
-                .filter(|retries| *retries > 0)
-                .unwrap_or(3),
-        }),
-    }
-}
-
-fn sorted(names: Option<Vec<String>>) -> Vec<String> {
-    let names: BTreeSet<String> = names.unwrap_or_default().into_iter().collect();
-    names.into_iter().collect()
-}
-
-fn devices(devices: Option<Vec<DeviceMapping>>) -> Vec<String> {
-    let device = |device: DeviceMapping| {
-        let host = device.path_on_host?;
-        let inside = text(device.path_in_container).unwrap_or_else(|| host.clone());
-        let permissions = text(device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
-        Some(format!("{host}:{inside}:{permissions}"))
-    };
-    sorted(Some(
-        devices
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(device)
-            .collect(),
-    ))
-}
-
-fn ulimits(limits: Option<Vec<ResourcesUlimits>>) -> BTreeMap<String, Ulimit> {
-    let limit = |limit: ResourcesUlimits| {
-        let (soft, hard) = (limit.soft.unwrap_or_default(), limit.hard.unwrap_or_default());
-        Some((limit.name?, Ulimit { soft, hard }))
-    };
-    limits.unwrap_or_default().into_iter().filter_map(limit).collect()
 }
 
 fn restart(policy: Option<RestartPolicy>) -> Restart {

@@ -104,7 +104,7 @@ impl World {
             health: spec.health.probe(None).cloned(),
         };
         config.env.extend(env.clone());
-        (config.entrypoint, config.command) = super::container::inherit(
+        (config.entrypoint, config.command) = super::merge::inherit(
             (entrypoint.clone(), command.clone()),
             (spec.entrypoint.clone(), spec.command.clone()),
         );

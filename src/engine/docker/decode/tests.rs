@@ -1,6 +1,7 @@
 //! The fixtures were written by engine 20.10; identifiers, addresses and paths of the machine are made up.
 
 use super::*;
+use crate::spec::Probe;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
