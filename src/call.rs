@@ -145,6 +145,11 @@ pub enum Call {
         /// Proof that it is ours.
         container: OwnedId,
     },
+    /// Ends a container at once.
+    KillContainer {
+        /// Proof that it is ours.
+        container: OwnedId,
+    },
     /// Lets a frozen container go on.
     UnpauseContainer {
         /// Id.
@@ -429,6 +434,7 @@ impl Call {
             | Self::CreateContainer(_)
             | Self::StartContainer { .. }
             | Self::StopContainer { .. }
+            | Self::KillContainer { .. }
             | Self::UnpauseContainer { .. }
             | Self::RenameContainer { .. }
             | Self::UpdateContainer { .. }

@@ -1,6 +1,7 @@
 //! [`Desired`]: every default filled, every reference resolved, every key computed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -242,6 +243,8 @@ pub struct Container {
     pub opens: Option<String>,
     /// Whether it is a command that may end: an exit with 0 is its success.
     pub completes: bool,
+    /// How long it may take from its start until it can be used.
+    pub patience: Duration,
     /// The containers that come before it, by name.
     pub depends_on: BTreeSet<String>,
     /// Data volumes it mounts, by the engine's name.

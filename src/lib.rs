@@ -32,6 +32,7 @@ pub mod plan;
 pub mod prepare;
 pub mod progress;
 pub mod protocol;
+pub mod readiness;
 pub mod reconcile;
 pub mod report;
 pub mod spec;

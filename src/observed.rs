@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::key::Key;
 use crate::label::{Kind, Labels, Mark, OwnedId};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, Probe};
 
 /// One snapshot of the engine, as far as one manifest is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,6 +229,8 @@ pub struct ImageConfig {
     pub workdir: Option<String>,
     /// Stop signal.
     pub stop_signal: Option<String>,
+    /// Health check.
+    pub health: Option<Probe>,
 }
 
 /// An object that is not ours under a name we need.

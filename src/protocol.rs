@@ -27,6 +27,7 @@ mod probe;
 mod replace;
 pub mod resolve;
 mod sequence;
+mod settle;
 mod workplace;
 
 pub use populate::{RECEIPT_PATH, Receipt};

@@ -10,6 +10,10 @@ use serde_json::Value;
 
 use crate::key::digest;
 
+mod health;
+
+pub use health::{HealthCheck, Probe};
+
 /// What a change of a field costs a running container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -56,6 +60,9 @@ pub struct ContainerSpec {
     pub init: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm: u64,
+    /// How the engine tells whether it can be used.
+    #[serde(skip_serializing_if = "HealthCheck::is_image")]
+    pub health: HealthCheck,
     /// Groups of the user besides its own, by number or by a name of the image, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -247,6 +254,7 @@ impl ContainerSpec {
             stop,
             init,
             shm,
+            health,
             groups,
             dns,
             extra_hosts,
@@ -294,6 +302,9 @@ impl ContainerSpec {
             Class::Create,
         );
         fields.list("security.devices", devices);
+        if let HealthCheck::Own(probe) = health {
+            fields.set("ready", Some(probe), Class::Create);
+        }
         fields.list("groups", groups);
         fields.list("dns", dns);
         fields.each("extraHosts", extra_hosts, Class::Create);

@@ -38,7 +38,10 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ),
     ("judgement", &["plan", "status"]),
     ("hands", &["engine", "observe", "protocol", "apply"]),
-    ("rhythm", &["claim", "reconcile", "prepare", "pin", "controller"]),
+    (
+        "rhythm",
+        &["claim", "reconcile", "readiness", "prepare", "pin", "controller"],
+    ),
     ("side doors", &["session", "detect", "import"]),
     ("voice", &["cli"]),
 ];

@@ -12,12 +12,14 @@ use super::json;
 use super::progress::Watcher;
 use super::session::Session;
 use super::signal::{Ended, Signal, watched};
+use super::status::PATIENCE;
 use crate::apply::{Listener as _, Stop};
 use crate::claim::{Claims, Turn};
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
+use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
-use crate::report::{Outcome, Report};
+use crate::report::{ConditionKind, Outcome, Report, Truth};
 use crate::units::Duration;
 
 /// Make Docker match the manifest
@@ -34,6 +36,9 @@ pub struct Apply {
     /// Wait so long for another apply to the same objects to end, such as 60s
     #[arg(long, value_name = "DURATION", default_value = "0")]
     lock_timeout: Duration,
+    /// When it is done, wait so long until every container is ready, such as 5m
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = PATIENCE)]
+    wait: Option<Duration>,
     /// Pin nothing: what the lock lacks is an error
     #[arg(long)]
     locked: bool,
@@ -63,6 +68,7 @@ impl Apply {
             command: "apply",
             patience: self.lock_timeout.into(),
         };
+        let patience = self.wait.map(Into::into);
         let pinning = Pinning {
             host: &session.host,
             turn,
@@ -86,7 +92,10 @@ impl Apply {
             append(&mut done, std::mem::take(&mut report.steps));
             report.steps = done;
             report.pinned = changes;
-            Ok(report)
+            Ok(match patience {
+                Some(patience) => until_ready(report, &engine, &subject, patience, &stop).await,
+                None => report,
+            })
         });
         let again = session.again("apply", self.manifest.as_deref());
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
@@ -136,7 +145,11 @@ pub fn conclude(session: &Session, watcher: &Watcher, report: &Report, again: &s
 pub fn exit(report: &Report) -> Exit {
     let failed = report.steps.iter().any(|done| done.outcome == Outcome::Failed);
     let held_back = report.steps.iter().any(|done| done.outcome == Outcome::Blocked);
-    if failed {
+    let unready = report
+        .conditions
+        .iter()
+        .any(|condition| condition.kind == ConditionKind::Ready && condition.status != Truth::True);
+    if failed || unready {
         Exit::Failed
     } else if held_back || !report.blocked.is_empty() {
         Exit::Blocked

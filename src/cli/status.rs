@@ -9,9 +9,11 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::json;
 use super::session::Session;
+use crate::apply::Stop;
 use crate::plan::Consent;
-use crate::reconcile::{Subject, look};
-use crate::status::status;
+use crate::readiness::wait;
+use crate::reconcile::Subject;
+use crate::units::Duration;
 
 /// Show how every resource stands
 ///
@@ -21,7 +23,13 @@ pub struct Status {
     /// The manifest, if it is not to be searched for
     #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
     manifest: Option<PathBuf>,
+    /// Wait so long until everything is converged and ready, such as 5m
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = PATIENCE)]
+    wait: Option<Duration>,
 }
+
+/// How long to wait unless it is said.
+pub const PATIENCE: &str = "5m";
 
 impl Status {
     /// Shows the status.
@@ -35,8 +43,8 @@ impl Status {
             intent: &prepared,
             consent: Consent::default(),
         };
-        let look = Box::pin(look(&engine, &subject)).await?;
-        let status = status(&look.desired, &look.observed, &look.plan);
+        let patience = self.wait.map(Into::into).unwrap_or_default();
+        let status = Box::pin(wait(&engine, &subject, patience, &Stop::never())).await?;
         if session.is_json() {
             session.output.document(&json::Status::of(&status));
         } else {

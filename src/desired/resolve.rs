@@ -21,6 +21,7 @@ use crate::name::ContainerName;
 mod container;
 mod isolation;
 mod pins;
+mod start;
 
 use pins::Meaning;
 pub use pins::{Pins, digest_of, named_images, references, wishes};

@@ -13,7 +13,7 @@ use bollard::Docker;
 use bollard::models::NetworkDisconnectRequest;
 use bollard::query_parameters::{
     CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
-    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+    KillContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
     RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions, RenameContainerOptions,
     StartContainerOptions, StopContainerOptions, TagImageOptions, TopOptions, UploadToContainerOptions,
 };
@@ -355,6 +355,12 @@ impl DockerEngine {
             Call::StopContainer { container } => {
                 client
                     .stop_container(container.id(), None::<StopContainerOptions>)
+                    .await?;
+                Answer::Done
+            }
+            Call::KillContainer { container } => {
+                client
+                    .kill_container(container.id(), None::<KillContainerOptions>)
                     .await?;
                 Answer::Done
             }

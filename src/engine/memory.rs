@@ -20,6 +20,7 @@ mod hand;
 mod image;
 mod job;
 mod limits;
+mod merge;
 mod nature;
 mod network;
 mod session;

@@ -54,8 +54,6 @@ const MANIFEST: &[Refusal] = &[
 
 const CONTAINERS: &[Refusal] = in_containers![
     ("env.*", |node| matches!(node.value, Value::Map(_)), "a secret is"),
-    ("preStart", written, "preparing a container before it starts is"),
-    ("ready", written, "waiting for a container to be ready is"),
     ("busy", written, "asking a container whether it is busy is"),
     (
         "onDrift",

@@ -16,6 +16,7 @@ use super::suggest;
 use super::{Certificates, Manifest};
 use crate::catalogue;
 use crate::name::{ContainerName, HarnessName};
+use crate::units::Duration;
 
 /// Directories of a container nothing can be mounted over.
 const TAKEN: [&str; 4] = ["/", "/proc", "/sys", "/dev"];
@@ -146,6 +147,7 @@ impl<'a> Verify<'a> {
             let hint = "leave it out: the container then waits for sessions";
             faults.push(Fault::at(mark("command"), "`command` is empty").hint(hint));
         }
+        self.start(name, container, faults);
         if let Some(ContainerImage::Stage(stage)) = &container.image
             && self.written.get(stage.as_str()).is_none()
             && *stage != StageName::Foundation
@@ -190,6 +192,41 @@ impl<'a> Verify<'a> {
             if !self.has("containers", other.as_str()) {
                 let message = format!("`{name}` depends on `{other}`, which the manifest does not have");
                 faults.push(Fault::at(mark("dependsOn"), message));
+            }
+        }
+    }
+
+    /// Looks through what runs first, and what tells that it is done.
+    fn start(&self, name: &ContainerName, container: &Container, faults: &mut Vec<Fault>) {
+        let mark = |path: &str| self.mark(&format!("containers.{name}.{path}"));
+        let foreign = matches!(container.image, Some(ContainerImage::Reference(_)));
+        if !container.pre_start.is_empty() {
+            if foreign && container.command.is_none() && container.harness.is_none() {
+                let message = "`preStart` needs a `command`: what the image would run is not known here";
+                faults.push(Fault::at(mark("preStart"), message));
+            }
+            if container.entrypoint.is_some() {
+                let message = "`preStart` and `entrypoint` exclude each other: both say what runs first";
+                faults.push(Fault::at(mark("entrypoint"), message));
+            }
+        }
+        for (index, command) in container.pre_start.iter().enumerate() {
+            if command.user.is_some() {
+                let message = "commands of `preStart` run as the container's user, and as nobody else";
+                faults.push(Fault::at(mark(&format!("preStart.{index}.user")), message));
+            }
+        }
+        if let Some(ready) = &container.ready {
+            if ready.exec.first().is_none_or(String::is_empty) {
+                faults.push(Fault::at(mark("ready.exec"), "`ready.exec` has no command"));
+            }
+            for (key, duration) in [("interval", ready.interval), ("timeout", ready.timeout)] {
+                if duration.is_some_and(|duration| duration == Duration::seconds(0)) {
+                    faults.push(Fault::at(
+                        mark(&format!("ready.{key}")),
+                        format!("`ready.{key}` is 0"),
+                    ));
+                }
             }
         }
     }

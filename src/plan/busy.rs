@@ -67,7 +67,9 @@ fn one(live: &observed::Container, desired: Option<&Desired>) -> Option<Interrup
 /// Returns the container that would notice a call.
 fn noticed(call: &Call) -> Option<&str> {
     match call {
-        Call::StopContainer { container } | Call::RemoveContainer { container, .. } => Some(container.id()),
+        Call::StopContainer { container }
+        | Call::KillContainer { container }
+        | Call::RemoveContainer { container, .. } => Some(container.id()),
         Call::DisconnectNetwork { container, .. } => Some(container),
         Call::Version
         | Call::ListContainers

@@ -201,6 +201,13 @@ fn remove_leftover(
     leftover: &observed::Container,
     needs: Vec<u32>,
 ) -> u32 {
+    let mut calls = removal(leftover);
+    // It ran on trial only, beside the container: what its image's volumes hold of that is nobody's data.
+    for call in &mut calls {
+        if let Call::RemoveContainer { volumes, .. } = call {
+            *volumes |= leftover.name.ends_with(NEXT);
+        }
+    }
     draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
         action: Action::Remove,
@@ -219,7 +226,7 @@ fn remove_leftover(
         work: Work::Guarded {
             object: leftover.id.clone(),
             kind: ResourceKind::Container,
-            calls: removal(leftover),
+            calls,
         },
     })
 }
@@ -281,6 +288,12 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
         },
         connect,
         completes: container.completes,
+        patience: container.patience,
+        awaited: draft
+            .desired
+            .containers
+            .values()
+            .any(|other| other.depends_on.contains(name)),
     }
 }
 

@@ -1,7 +1,8 @@
-//! Creation and start of a container.
+//! Creation and start of a container, and where somebody waits for it, until it can be used.
 
 use jiff::Timestamp;
 
+use super::settle::{AGAIN, Verdict, verdict};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call};
 use crate::engine::EngineError;
@@ -20,6 +21,8 @@ enum At {
     Create,
     Connect { id: String, index: usize },
     Start { id: String },
+    Settle { id: String, started: Timestamp },
+    Look { id: String, started: Timestamp },
     Done,
     Failed(Failure),
 }
@@ -53,12 +56,23 @@ impl Protocol for CreateAndStart {
             At::Start { id } => call(Call::StartContainer {
                 container: id.clone(),
             }),
+            At::Settle { .. } => Next::Wait(AGAIN),
+            At::Look { id, .. } => call(Call::InspectContainer {
+                container: id.clone(),
+            }),
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
     }
 
-    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+    fn waited(&mut self) {
+        self.at = match std::mem::replace(&mut self.at, At::Done) {
+            At::Settle { id, started } => At::Look { id, started },
+            other => other,
+        };
+    }
+
+    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
@@ -72,7 +86,16 @@ impl Protocol for CreateAndStart {
                 _ => At::Failed(unexpected("the id of a container")),
             },
             At::Connect { id, index } => self.connect(id, index + 1),
-            At::Start { .. } | At::Done => At::Done,
+            At::Start { id } if self.work.awaited => At::Settle { id, started: now },
+            At::Look { id, started } => match answer {
+                Answer::Container(reply) => match verdict(&reply, &self.work, started, now) {
+                    Verdict::Good => At::Done,
+                    Verdict::Wait => At::Settle { id, started },
+                    Verdict::Bad(failure) => At::Failed(failure),
+                },
+                _ => At::Failed(unexpected("a container")),
+            },
+            At::Start { .. } | At::Settle { .. } | At::Done => At::Done,
             At::Failed(failure) => At::Failed(failure),
         };
     }

@@ -1,22 +1,26 @@
 //! A new container in the place of an old one.
 //!
-//! The old one is looked at again, the new one created beside it under `<name>.next`; only then is the old one
-//! stopped, renamed to `<name>.prev` and the new one renamed and started. The old one is removed last, when the new
-//! one has run for a while; where that does not come about, the old one gets its name back and runs again.
+//! The old one is looked at again, the new one created beside it under `<name>.next`. Where both can run at once, the
+//! new one is started there and has to prove itself before the old one is touched. Else the old one is stopped first,
+//! renamed to `<name>.prev`, and the new one renamed and started. Either way the old one is removed last, when the new
+//! one has run for a while and can be used; where that does not come about, the old one goes on, under its name.
 //!
 //! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::probe::{Probe, Probing};
+use super::settle::{AGAIN, SETTLE, Verdict, verdict};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
 use crate::label::{self, Mark, OwnedId};
-use crate::observed::{Health, ImageReply, RunState};
+use crate::observed::{ImageReply, RunState};
 use crate::report::Failure;
+use crate::spec::{ContainerSpec, Mount};
 use crate::step::{CreateWork, ResourceKind};
 
 #[cfg(test)]
@@ -28,8 +32,6 @@ const STOP: u32 = 10;
 const MARGIN: u32 = 2;
 /// How long to wait between two looks at whoever has the name of the new one, in milliseconds.
 const LOOK_MILLIS: u32 = 200;
-/// How long the new container must have run before the old one goes.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// Replaces a container.
 pub(super) struct Replace {
@@ -45,6 +47,10 @@ pub(super) struct Replace {
     probe: Option<Probe>,
     /// What somebody was found to do there.
     busy: Option<String>,
+    /// Whether the new one is started while the old one still runs.
+    beside: bool,
+    /// When the new one was started.
+    started: Option<Timestamp>,
     /// How often whoever has the name of the new one was looked at.
     looks: u32,
     at: At,
@@ -66,7 +72,9 @@ enum At {
     Promote,
     Start,
     Settle,
+    Unready,
     Settled,
+    Kill(Failure),
     Quiet(Failure),
     Tell(Failure),
     Commit,
@@ -105,6 +113,8 @@ impl Replace {
             new: String::new(),
             probe: None,
             busy: None,
+            beside: false,
+            started: None,
             looks: 0,
             at: At::Look,
         }
@@ -130,6 +140,7 @@ impl Replace {
             ));
         }
         self.found = reply.state;
+        self.beside = reply.state == RunState::Running && can_run_beside(&reply.spec, &self.work.create.spec);
         // What the old one wrote to volumes that its image declares goes along.
         let own = reply.spec.mounts.iter().filter(|(_, mount)| mount.is_anonymous());
         for (target, mount) in own {
@@ -152,7 +163,16 @@ impl Replace {
         }
     }
 
+    /// Returns what comes after the creation.
     fn quiet(&self) -> At {
+        if self.beside {
+            return At::Start;
+        }
+        self.make_way()
+    }
+
+    /// Returns what comes before the old one makes way: a last look at whether somebody works in it.
+    fn make_way(&self) -> At {
         match &self.probe {
             Some(_) if self.found.is_alive() => At::Ask,
             Some(_) | None => self.take_over(),
@@ -175,6 +195,7 @@ impl Replace {
         }
     }
 
+    /// Returns what comes first when the old one makes way.
     fn take_over(&self) -> At {
         match self.found {
             // A frozen process cannot be asked to end.
@@ -218,6 +239,36 @@ impl Replace {
             self.next_name()
         )))
     }
+}
+
+/// Says whether a container can run while the one it replaces still does: they share no port of the host and no
+/// volume that both write to.
+fn can_run_beside(old: &ContainerSpec, new: &ContainerSpec) -> bool {
+    let writes = |spec: &ContainerSpec| -> BTreeSet<String> {
+        spec.mounts
+            .values()
+            .filter_map(|mount| match mount {
+                Mount::Volume {
+                    name,
+                    read_only: false,
+                } => Some(name.clone()),
+                Mount::Volume { read_only: true, .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+            })
+            .collect()
+    };
+    let bindings = |spec: &ContainerSpec| -> BTreeSet<u16> {
+        let all = spec.ports.values().flatten();
+        all.map(|binding| binding.port)
+            .filter(|port| *port != 0)
+            .collect()
+    };
+    let named = |spec: &ContainerSpec| -> BTreeSet<String> {
+        let devices = spec.networks.keys().filter(|network| *network == "host");
+        devices.chain(&spec.security.devices).cloned().collect()
+    };
+    writes(old).is_disjoint(&writes(new))
+        && bindings(old).is_disjoint(&bindings(new))
+        && named(old).is_disjoint(&named(new))
 }
 
 impl Protocol for Replace {
@@ -278,9 +329,11 @@ impl Protocol for Replace {
                 container: self.new.clone(),
             }),
             At::Settle => Next::Wait(SETTLE),
+            At::Unready => Next::Wait(AGAIN),
             At::Settled => call(Call::InspectContainer {
                 container: self.new.clone(),
             }),
+            At::Kill(_) => call(Call::KillContainer { container: new() }),
             At::Quiet(_) => call(Call::StopContainer { container: new() }),
             At::Tell(_) => call(Call::FollowLog {
                 container: self.new.clone(),
@@ -307,7 +360,7 @@ impl Protocol for Replace {
     }
 
     fn waited(&mut self) {
-        if matches!(self.at, At::Settle) {
+        if matches!(self.at, At::Settle | At::Unready) {
             self.at = At::Settled;
         } else if matches!(self.at, At::Wait) {
             self.looks += 1;
@@ -315,7 +368,7 @@ impl Protocol for Replace {
         }
     }
 
-    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+    fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
@@ -347,15 +400,17 @@ impl Protocol for Replace {
                 self.done = Touched::Aside;
                 At::Promote
             }
+            // It has proved itself beside the old one.
+            (At::Promote, Ok(_)) if self.beside => At::Commit,
             (At::Promote, Ok(_)) => At::Start,
-            (At::Start, Ok(_)) => At::Settle,
-            (At::Settled, Ok(Answer::Container(reply))) => match self.verdict(&reply) {
-                Ok(()) => At::Commit,
-                // Between two runs it would have the last word never.
-                Err(reason) if reply.state.is_alive() => At::Quiet(reason),
-                Err(reason) => At::Tell(reason),
-            },
-            (At::Quiet(reason), _) => At::Tell(reason),
+            (At::Start, Ok(_)) => {
+                self.started = Some(now);
+                At::Settle
+            }
+            (At::Settled, Ok(Answer::Container(reply))) => self.judged(&reply, now),
+            (At::Kill(reason), Ok(_)) | (At::Quiet(reason), _) => At::Tell(reason),
+            // It ended meanwhile, or is between two runs and would never come to an end.
+            (At::Kill(reason), Err(_)) => At::Quiet(reason),
             (At::Tell(mut reason), result) => {
                 if let Ok(Answer::Log(log)) = result {
                     reason.log = log;
@@ -381,30 +436,27 @@ impl Protocol for Replace {
 }
 
 impl Replace {
-    /// Says whether the new container has settled: neither its creation nor its start proves that it works.
-    fn verdict(&self, reply: &ContainerReply) -> Result<(), Failure> {
+    /// Decides what becomes of the new container, as it is shown now.
+    fn judged(&self, reply: &ContainerReply, now: Timestamp) -> At {
         let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };
-        if !worked {
+        let verdict = if worked {
+            verdict(reply, &self.work, self.started.unwrap_or(now), now)
+        } else {
             // There is nothing to go back to that is any better.
-            return Ok(());
-        }
-        match reply.state {
-            RunState::Running | RunState::Paused if reply.health == Some(Health::Unhealthy) => {
-                Err(Failure::new("the health check of the new container fails"))
-            }
-            RunState::Running | RunState::Paused if reply.restarts == 0 => Ok(()),
-            RunState::Running | RunState::Paused | RunState::Restarting => Err(Failure::new(format!(
-                "the new container ends again and again ({} restarts)",
-                reply.restarts
-            ))),
-            RunState::Exited { code: 0 } if self.work.completes => Ok(()),
-            RunState::Exited { code } => Err(Failure::new(format!(
-                "the new container ended with code {code} as soon as it was started"
-            ))),
-            RunState::Created | RunState::Removing | RunState::Dead => Err(Failure::new(format!(
-                "the new container is {}",
-                reply.state.display()
-            ))),
+            Verdict::Good
+        };
+        match verdict {
+            Verdict::Good if self.beside => self.make_way(),
+            Verdict::Good => At::Commit,
+            Verdict::Wait => At::Unready,
+            Verdict::Bad(reason) => match reply.state {
+                // Whoever waits for the old one does not wait for this one to end in its own time.
+                RunState::Running | RunState::Paused => At::Kill(reason),
+                RunState::Restarting => At::Quiet(reason),
+                RunState::Created | RunState::Exited { .. } | RunState::Removing | RunState::Dead => {
+                    At::Tell(reason)
+                }
+            },
         }
     }
 

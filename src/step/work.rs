@@ -1,6 +1,7 @@
 //! How steps are carried out: the payload of each protocol, settled when it is planned.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::ResourceKind;
 use crate::call::{Build, Call, Create};
@@ -110,4 +111,8 @@ pub struct CreateWork {
     pub connect: Vec<(String, Endpoint)>,
     /// Whether an end with code 0 is its success.
     pub completes: bool,
+    /// How long it may take from its start until it can be used.
+    pub patience: Duration,
+    /// Whether somebody waits until it can be used.
+    pub awaited: bool,
 }

@@ -25,6 +25,7 @@ mod fields;
 mod harness;
 mod lock;
 mod memory;
+mod ready;
 mod replace;
 mod strangers;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, uses_tools};
+use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, start, uses_tools};
 use crate::desired::{Container, HarnessSet, Identity, ImageChoice, Pin, Stage, Volume};
 use crate::facts::Account;
 use crate::key::{Key, KeyKind};
@@ -113,6 +113,7 @@ impl Resolver<'_> {
                 .as_ref()
                 .map(|harness| harness.as_str().to_owned()),
             completes: written.command.is_some(),
+            patience: start::patience(written).into(),
             depends_on: written
                 .depends_on
                 .iter()
@@ -139,6 +140,7 @@ impl Resolver<'_> {
             None if keeper => Some(vec!["sleep".to_owned(), "infinity".to_owned()]),
             None => None,
         };
+        let command = command.map(|command| start::prepared(&written.pre_start, command));
         let entrypoint = match &written.entrypoint {
             Some(entrypoint) => Some(entrypoint.clone()),
             // A command of one's own is run as it is, not handed to whatever the image starts.
@@ -194,6 +196,7 @@ impl Resolver<'_> {
             },
             init: true,
             shm: written.resources.shm.map_or(SHM, Memory::as_bytes),
+            health: start::health(written, keeper),
             groups: {
                 let mut groups = written.groups.clone();
                 groups.sort();

@@ -36,6 +36,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::DisconnectNetwork { .. }
         | Call::CreateContainer(_)
         | Call::StartContainer { .. }
+        | Call::KillContainer { .. }
         | Call::UnpauseContainer { .. }
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
@@ -82,6 +83,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         Call::RemoveVolume { volume: owned }
         | Call::RemoveNetwork { network: owned }
         | Call::StopContainer { container: owned }
+        | Call::KillContainer { container: owned }
         | Call::RenameContainer { container: owned, .. }
         | Call::RemoveContainer { container: owned, .. } => owned.id(),
     };

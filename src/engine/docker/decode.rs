@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, DeviceMapping, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect,
-    ImageSummary, Mount as WireMount, MountPoint, MountType, PortMap, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum, SystemVersion, Volume,
+    ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect, ImageSummary,
+    Mount as WireMount, MountPoint, MountType, PortMap, RestartPolicy, RestartPolicyNameEnum, SystemVersion,
+    Volume,
 };
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
-use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
+use crate::spec::{Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Resources, Restart, Security, Stop};
 
+mod field;
 mod session;
 
+use field::{devices, health, sorted, ulimits};
 use session::health_check;
 pub(super) use session::{exec, processes};
 
@@ -175,6 +177,7 @@ fn spec(
         },
         init: host.init.unwrap_or_default(),
         shm: positive(host.shm_size).unwrap_or_default(),
+        health: health(config.healthcheck),
         groups: sorted(host.group_add),
         // Their order is that in which they are asked.
         dns: host.dns.unwrap_or_default(),
@@ -304,35 +307,6 @@ fn capabilities(names: Option<Vec<String>>) -> Vec<String> {
         .collect()
 }
 
-fn sorted(names: Option<Vec<String>>) -> Vec<String> {
-    let names: BTreeSet<String> = names.unwrap_or_default().into_iter().collect();
-    names.into_iter().collect()
-}
-
-fn devices(devices: Option<Vec<DeviceMapping>>) -> Vec<String> {
-    let device = |device: DeviceMapping| {
-        let host = device.path_on_host?;
-        let inside = text(device.path_in_container).unwrap_or_else(|| host.clone());
-        let permissions = text(device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
-        Some(format!("{host}:{inside}:{permissions}"))
-    };
-    sorted(Some(
-        devices
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(device)
-            .collect(),
-    ))
-}
-
-fn ulimits(limits: Option<Vec<ResourcesUlimits>>) -> BTreeMap<String, Ulimit> {
-    let limit = |limit: ResourcesUlimits| {
-        let (soft, hard) = (limit.soft.unwrap_or_default(), limit.hard.unwrap_or_default());
-        Some((limit.name?, Ulimit { soft, hard }))
-    };
-    limits.unwrap_or_default().into_iter().filter_map(limit).collect()
-}
-
 fn restart(policy: Option<RestartPolicy>) -> Restart {
     let policy = policy.unwrap_or_default();
     match policy.name.unwrap_or(RestartPolicyNameEnum::EMPTY) {
@@ -400,6 +374,10 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             user: text(config.user),
             workdir: text(config.working_dir),
             stop_signal: text(config.stop_signal),
+            health: match health(config.healthcheck) {
+                HealthCheck::Own(probe) => Some(probe),
+                HealthCheck::Image | HealthCheck::Off => None,
+            },
         },
     }
 }

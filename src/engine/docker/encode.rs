@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, HostConfig,
-    Mount as WireMount, MountType, NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig,
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, HealthConfig,
+    HostConfig, Mount as WireMount, MountType, NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig,
     PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 
 use crate::call::{Commit, Create};
 use crate::label::{Labels, UID};
-use crate::spec::{ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop, Ulimit};
+use crate::spec::{
+    ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
+};
 
 /// Returns labels as the engine takes them, with the random identifier that every creation gets.
 pub(super) fn labels(labels: &Labels, uid: &str) -> HashMap<String, String> {
@@ -57,6 +59,7 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
         stop,
         init,
         shm,
+        health,
         groups,
         dns,
         extra_hosts,
@@ -130,6 +133,14 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
         labels: Some(all),
         // Without this a binding is silently not published.
         exposed_ports: Some(ports.keys().cloned().collect()),
+        healthcheck: match health {
+            HealthCheck::Image => None,
+            HealthCheck::Off => Some(HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..HealthConfig::default()
+            }),
+            HealthCheck::Own(probe) => Some(health_check(probe)),
+        },
         stop_signal: signal.clone(),
         stop_timeout: timeout.map(i64::from),
         networking_config: first
@@ -139,6 +150,26 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
             }),
         host_config: Some(host),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// The engine counts in nanoseconds, and takes the image's value for 0.
+fn health_check(probe: &Probe) -> HealthConfig {
+    let Probe {
+        test,
+        interval,
+        timeout,
+        start_period,
+        retries,
+    } = probe;
+    let nano = |milliseconds: u64| signed(milliseconds.saturating_mul(1_000_000));
+    HealthConfig {
+        test: Some(test.clone()),
+        interval: Some(nano(*interval)),
+        timeout: Some(nano(*timeout)),
+        start_period: Some(nano(*start_period)),
+        retries: Some(i64::from(*retries)),
+        ..HealthConfig::default()
     }
 }
 

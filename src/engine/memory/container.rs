@@ -4,19 +4,15 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Files;
+use super::merge::merge;
 use super::nature::Fate;
 use super::world::{Container, World};
 use super::{conflict, failed, not_found, refused};
 use crate::call::ContainerReply;
 use crate::engine::EngineError;
 use crate::label::{DEVCONTAINER, KIND, Kind, Labels, PREFIX};
-use crate::observed::{ImageConfig, RunState};
-use crate::spec::{Binding, ContainerSpec, Mount, Restart};
-
-/// What the engine makes of a shared memory size of 0.
-const SHM: u64 = 64 << 20;
-/// What the engine chooses where no runtime is asked for.
-const RUNTIME: &str = "runc";
+use crate::observed::{Health, RunState};
+use crate::spec::{Binding, ContainerSpec, HealthCheck, Mount, Restart};
 
 impl World {
     /// Neither ports nor networks are looked at before the start; volumes that do not exist are made. Only the first
@@ -175,6 +171,11 @@ impl World {
         subject.reply.started = Some(now);
         subject.reply.error = None;
         subject.reply.restarts = 0;
+        // It passes unless a hand says otherwise.
+        subject.reply.health = match &subject.reply.spec.health {
+            HealthCheck::Own(_) => Some(Health::Healthy),
+            HealthCheck::Image | HealthCheck::Off => None,
+        };
         subject.code = 0;
         if is_job {
             self.begin_job(id);
@@ -237,6 +238,15 @@ impl World {
             }
         };
         self.halt(&id, code)
+    }
+
+    pub(super) fn kill_container(&mut self, container: &str) -> Result<(), EngineError> {
+        let id = self.container_id(container)?;
+        if !matches!(self.at(&id)?.state(), RunState::Running | RunState::Paused) {
+            let message = format!("Cannot kill container: {container}: Container {id} is not running");
+            return Err(conflict(message));
+        }
+        self.halt(&id, 137)
     }
 
     /// Ends a container for good, whatever its restart policy.
@@ -361,67 +371,6 @@ impl World {
     }
 }
 
-/// Merges what was asked for with what the image brings, as the engine does.
-fn merge(spec: &ContainerSpec, image: &ImageConfig) -> Result<ContainerSpec, EngineError> {
-    let mut merged = spec.clone();
-    for (name, value) in &image.env {
-        merged.env.entry(name.clone()).or_insert_with(|| value.clone());
-    }
-    (merged.entrypoint, merged.command) = inherit(
-        (spec.entrypoint.clone(), spec.command.clone()),
-        (image.entrypoint.clone(), image.command.clone()),
-    );
-    if merged
-        .entrypoint
-        .as_ref()
-        .is_some_and(|words| words.len() == 1 && words[0].is_empty())
-    {
-        merged.entrypoint = None;
-    }
-    let is_empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
-    if is_empty(&merged.entrypoint) && is_empty(&merged.command) {
-        return Err(refused("No command specified"));
-    }
-    merged.command = merged.command.filter(|words| !words.is_empty());
-    for bindings in merged.ports.values_mut() {
-        for binding in bindings.iter_mut().filter(|binding| binding.address.is_empty()) {
-            "0.0.0.0".clone_into(&mut binding.address);
-        }
-        bindings.sort();
-    }
-    merged.ports.retain(|_, bindings| !bindings.is_empty());
-    merged.user = spec
-        .user
-        .clone()
-        .filter(|user| !user.is_empty())
-        .or_else(|| image.user.clone());
-    merged.workdir = spec
-        .workdir
-        .as_deref()
-        .map(clean)
-        .or_else(|| image.workdir.clone());
-    merged.stop.signal = spec.stop.signal.clone().or_else(|| image.stop_signal.clone());
-    merged.shm = if spec.shm == 0 { SHM } else { spec.shm };
-    merged.runtime = spec.runtime.clone().or_else(|| Some(RUNTIME.to_owned()));
-    merged.resources = super::limits::normal(&spec.resources);
-    Ok(merged)
-}
-
-type Words = Option<Vec<String>>;
-
-/// Returns entrypoint and command. Where an entrypoint is given, the command is not inherited; an empty entrypoint is
-/// given but counts as none.
-pub(super) fn inherit(asked: (Words, Words), from: (Words, Words)) -> (Words, Words) {
-    let (mut entrypoint, mut command) = asked;
-    if entrypoint.as_ref().is_none_or(Vec::is_empty) {
-        if command.as_ref().is_none_or(Vec::is_empty) {
-            command = from.1;
-        }
-        entrypoint = entrypoint.or(from.0);
-    }
-    (entrypoint, command)
-}
-
 /// Returns port with protocol and address of everything published under a fixed port.
 fn published(ports: &BTreeMap<String, Vec<Binding>>) -> impl Iterator<Item = (String, String)> + '_ {
     ports.iter().flat_map(|(inside, bindings)| {
@@ -445,14 +394,6 @@ fn signal(name: Option<&str>) -> i64 {
         Some("RTMIN+3") => 37,
         Some(other) => other.parse().unwrap_or(15),
         None => 15,
-    }
-}
-
-/// Returns a path without a slash at its end.
-fn clean(path: &str) -> String {
-    match path.trim_end_matches('/') {
-        "" => "/".to_owned(),
-        path => path.to_owned(),
     }
 }
 

@@ -101,9 +101,10 @@ impl World {
                 .or_else(|| spec.user.clone()),
             workdir: spec.workdir.clone(),
             stop_signal: spec.stop.signal.clone(),
+            health: spec.health.probe(None).cloned(),
         };
         config.env.extend(env.clone());
-        (config.entrypoint, config.command) = super::container::inherit(
+        (config.entrypoint, config.command) = super::merge::inherit(
             (entrypoint.clone(), command.clone()),
             (spec.entrypoint.clone(), spec.command.clone()),
         );

@@ -268,6 +268,7 @@ impl World {
             }
             Call::StartContainer { container } => self.start_container(container).map(done),
             Call::StopContainer { container } => self.stop_container(container.id()).map(done),
+            Call::KillContainer { container } => self.kill_container(container.id()).map(done),
             Call::UnpauseContainer { container } => self.unpause_container(container).map(done),
             Call::RenameContainer { container, name } => {
                 self.rename_container(container.id(), name).map(done)

@@ -7,7 +7,7 @@ use crate::desired::{Container, HarnessSet, ImageChoice, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::observed::{self, ImageReply};
-use crate::spec::{Class, ContainerSpec, Difference, Mount};
+use crate::spec::{Class, ContainerSpec, Difference, HealthCheck, Mount};
 use crate::step::{Because, Cause};
 
 /// Returns what differs between the live container and what is wanted of it.
@@ -38,6 +38,13 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
     spec.ulimits.retain(|name, _| {
         wanted.ulimits.contains_key(name) || asked.is_some_and(|asked| asked.ulimits.contains_key(name))
     });
+    // No check at all is shown as one that was switched off, or not.
+    if spec.health.is_image() {
+        spec.health = HealthCheck::Off;
+    }
+    if wanted.health.is_image() {
+        wanted.health = HealthCheck::Off;
+    }
     // The image is judged by what it is; see `image_change`.
     spec.image.clear();
     wanted.image.clear();
@@ -85,6 +92,10 @@ pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
         .or_else(|| image.config.workdir.clone())
         .filter(|path| !path.is_empty());
     merged.stop.signal = merged.stop.signal.or_else(|| image.config.stop_signal.clone());
+    merged.health = match merged.health.probe(image.config.health.as_ref()) {
+        Some(probe) => HealthCheck::Own(probe.clone()),
+        None => HealthCheck::Off,
+    };
     merged
 }
 

@@ -44,6 +44,8 @@ async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone
         create: create(NAME, "new", &new),
         connect: Vec::new(),
         completes: false,
+        patience: Duration::from_secs(60),
+        awaited: false,
     };
     let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work);
     drive(&mut protocol, engine, &Progress::default()).await
@@ -99,4 +101,93 @@ async fn a_new_one_that_appears_after_the_look_and_is_never_started_makes_room()
         world.container(NAME).expect("the new container").state(),
         RunState::Running
     );
+}
+
+/// Returns the names of the calls that change something.
+fn writes(engine: &MemoryEngine) -> Vec<String> {
+    let calls = engine.calls();
+    let name = |call: &Call| {
+        format!("{call:?}")
+            .split(['(', ' ', '{'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    calls.iter().filter(|call| call.is_write()).map(name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_can_run_the_new_one_proves_itself_before_the_old_one_is_touched() {
+    let world = World::new()
+        .with_container(&create(NAME, "old", &spec()))
+        .started(NAME);
+    let engine = MemoryEngine::new(world);
+    replace(&engine, spec()).await.expect("a replacement");
+    assert_eq!(
+        writes(&engine),
+        [
+            "CreateContainer",
+            "StartContainer",
+            "StopContainer",
+            "RenameContainer",
+            "RenameContainer",
+            "RemoveContainer"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_cannot_run_the_old_one_stops_first() {
+    let mut shared = spec();
+    let home = Mount::Volume {
+        name: "home".to_owned(),
+        read_only: false,
+    };
+    shared.mounts.insert("/home/me".to_owned(), home);
+    let mut published = spec();
+    let binding = crate::spec::Binding {
+        address: "127.0.0.1".to_owned(),
+        port: 3000,
+    };
+    published.ports.insert("80/tcp".to_owned(), vec![binding]);
+    for spec in [shared, published] {
+        let world = World::new()
+            .with_container(&create(NAME, "old", &spec))
+            .started(NAME);
+        let engine = MemoryEngine::new(world);
+        replace(&engine, spec).await.expect("a replacement");
+        assert_eq!(writes(&engine)[..2], ["CreateContainer", "StopContainer"]);
+    }
+}
+
+#[test]
+fn a_new_container_is_judged_by_what_it_does_and_for_how_long() {
+    let world = World::new()
+        .with_container(&create(NAME, "old", &spec()))
+        .started(NAME);
+    let mut reply = world.container(NAME).expect("a container").shown();
+    let work = CreateWork {
+        create: create(NAME, "new", &spec()),
+        connect: Vec::new(),
+        completes: false,
+        patience: Duration::from_secs(9),
+        awaited: false,
+    };
+    let at = |second: i64| Timestamp::from_second(second).expect("a time");
+    let judged = |reply: &ContainerReply, second: i64| verdict(reply, &work, at(100), at(second));
+    let is_bad = |verdict: &Verdict| matches!(verdict, Verdict::Bad(_));
+    assert_eq!(judged(&reply, 101), Verdict::Good);
+    reply.health = Some(crate::observed::Health::Starting);
+    assert_eq!(judged(&reply, 108), Verdict::Wait);
+    assert!(is_bad(&judged(&reply, 109)));
+    reply.health = Some(crate::observed::Health::Healthy);
+    assert_eq!(judged(&reply, 109), Verdict::Good);
+    reply.health = Some(crate::observed::Health::Unhealthy);
+    assert!(is_bad(&judged(&reply, 101)));
+    reply.health = None;
+    reply.restarts = 1;
+    assert!(is_bad(&judged(&reply, 101)));
+    reply.restarts = 0;
+    reply.state = RunState::Exited { code: 0 };
+    assert!(is_bad(&judged(&reply, 101)), "it was to stay");
 }

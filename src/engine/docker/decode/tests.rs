@@ -1,6 +1,7 @@
 //! The fixtures were written by engine 20.10; identifiers, addresses and paths of the machine are made up.
 
 use super::*;
+use crate::spec::Probe;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -436,6 +437,7 @@ fn an_image_is_read_with_what_containers_inherit() {
         user,
         workdir,
         stop_signal,
+        health,
     } = reply.config;
     assert_eq!(reply.platform, "linux/amd64");
     assert_eq!((env.len(), env["B"].as_str()), (3, "x=y"));
@@ -448,6 +450,29 @@ fn an_image_is_read_with_what_containers_inherit() {
         (Some("1000"), Some("/srv"), Some("SIGINT"))
     );
     assert_eq!(reply.image.labels.len(), 2);
+    assert_eq!(health, None);
+}
+
+#[test]
+fn a_health_check_is_the_images_or_none_or_its_own_with_the_engines_defaults() {
+    let read = |check: Value| plain_with("/Config/Healthcheck", Some(check)).spec.health;
+    assert_eq!(read(json!({})), HealthCheck::Image);
+    assert_eq!(read(json!({ "Test": ["NONE"] })), HealthCheck::Off);
+    let probe = |interval, start_period, retries| {
+        HealthCheck::Own(Probe {
+            test: vec!["CMD-SHELL".to_owned(), "true".to_owned()],
+            interval,
+            timeout: 30_000,
+            start_period,
+            retries,
+        })
+    };
+    assert_eq!(
+        read(json!({ "Test": ["CMD-SHELL", "true"] })),
+        probe(30_000, 0, 3)
+    );
+    let full = json!({ "Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000, "StartPeriod": 1_000_000, "Retries": 9 });
+    assert_eq!(read(full), probe(1000, 1, 9));
 }
 
 #[test]

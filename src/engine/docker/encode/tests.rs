@@ -67,6 +67,13 @@ fn a_container_with_everything_is_asked_for() {
             seccomp: Some("unconfined".to_owned()),
             devices: words("/dev/fuse:/dev/fuse:rwm"),
         },
+        health: HealthCheck::Own(Probe {
+            test: words("CMD true"),
+            interval: 1000,
+            timeout: 10_000,
+            start_period: 1,
+            retries: 60,
+        }),
         groups: words("27 44"),
         dns: words("10.0.0.2"),
         extra_hosts: map([("db", "10.0.0.7".to_owned())]),
@@ -120,6 +127,16 @@ fn a_container_with_everything_is_asked_for() {
       ],
       "ExposedPorts": {
         "3000/tcp": {}
+      },
+      "Healthcheck": {
+        "Interval": 1000000000,
+        "Retries": 60,
+        "StartPeriod": 1000000,
+        "Test": [
+          "CMD",
+          "true"
+        ],
+        "Timeout": 10000000000
       },
       "HostConfig": {
         "CapAdd": [
