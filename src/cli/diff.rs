@@ -41,6 +41,8 @@ pub enum Allowed {
     Interrupt,
     /// Remove data volumes with their content
     DataLoss,
+    /// Give sandboxes what they had not; typing `apply` is that consent already
+    Widen,
 }
 
 impl PlanOptions {
