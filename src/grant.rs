@@ -108,8 +108,10 @@ pub struct Ground<'a> {
 
 impl Grant {
     /// Returns the content of a path.
-    pub fn file(path: &String) -> Self {
-        Self::File { path: path.clone() }
+    pub fn file(path: &str) -> Self {
+        Self::File {
+            path: path.to_owned(),
+        }
     }
 
     /// Says whether whoever has this has the other, too.

@@ -8,7 +8,6 @@ use super::{Account, Container, Desired, HarnessSet, Identity, Member, Network, 
 use crate::builtin;
 use crate::call::Build;
 use crate::facts::Facts;
-use crate::grant::Grant;
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest::builtin::PackageName;
@@ -204,7 +203,7 @@ impl Resolver<'_> {
             network,
             volumes,
             containers,
-            grants: self.facts.outside.iter().map(Grant::file).collect(),
+            grants: isolation::outside(self.facts),
             notes,
         }
     }
