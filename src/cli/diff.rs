@@ -53,7 +53,9 @@ impl PlanOptions {
     pub fn consent(&self) -> Consent {
         Consent {
             prune: !self.no_prune,
-            ..consent(&self.allow)
+            interrupt: self.allow.contains(&Allowed::Interrupt),
+            data_loss: self.allow.contains(&Allowed::DataLoss),
+            widen: Widen::Allowed,
         }
     }
 }
@@ -71,15 +73,6 @@ impl PlanOptions {
             widen,
             ..self.consent()
         }
-    }
-}
-
-/// Returns the consent that a person gives.
-pub fn consent(allowed: &[Allowed]) -> Consent {
-    Consent {
-        interrupt: allowed.contains(&Allowed::Interrupt),
-        data_loss: allowed.contains(&Allowed::DataLoss),
-        ..Consent::default()
     }
 }
 

@@ -228,7 +228,7 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         Some(manifest) if faults.is_empty() => manifest,
         Some(_) | None => return Err(invalid(faults, texts)),
     };
-    let default_project = default_project(&directory);
+    let default_project = default_project(&straight(&directory));
     let project = manifest
         .project
         .clone()
@@ -269,6 +269,16 @@ fn invalid(faults: Vec<Fault>, texts: Texts) -> LoadError {
 
 /// Returns the project of a manifest in a directory that does not say: the root of its repository, else where it is,
 /// else around that where it is in a directory of its own.
+/// Returns a directory without steps up, so that only what it lies in is around it.
+fn straight(directory: &Path) -> PathBuf {
+    let up = |part| part == std::path::Component::ParentDir;
+    if directory.components().any(up) {
+        fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf())
+    } else {
+        directory.to_path_buf()
+    }
+}
+
 fn default_project(directory: &Path) -> PathBuf {
     if let Some(root) = find::repository(directory, Path::exists) {
         return root.to_path_buf();
