@@ -18,7 +18,7 @@ use crate::claim::Turn;
 use crate::engine::{Engine, EngineError, Notices};
 use crate::observe::Changes;
 use crate::observed::Observed;
-use crate::plan::Consent;
+use crate::plan::{Consent, Widen};
 use crate::reconcile::{Intent, Look};
 use crate::report::{Condition, ConditionKind};
 use crate::step::{BlockedReason, Resource, ResourceKind};
@@ -453,7 +453,15 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
             let status = crate::status::status(&look.desired, &look.observed, &look.plan);
             status.is_good().then_some(End::Ready)
         };
+        self.learn(&look.observed);
         self.held = Some(look.observed);
+    }
+
+    /// Remembers what the sandboxes have: one that goes away may have it again.
+    fn learn(&mut self, observed: &Observed) {
+        if let Widen::UpTo(baseline) = &mut self.settings.consent.widen {
+            Arc::make_mut(baseline).learn(observed);
+        }
     }
 }
 

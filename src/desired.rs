@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::call::Build;
 use crate::facts::Account;
+use crate::grant::Grant;
 use crate::key::Key;
 use crate::label::Owner;
 use crate::manifest::container::{OnChange, OnDrift};
@@ -34,6 +35,8 @@ pub struct Desired {
     pub volumes: BTreeMap<String, Volume>,
     /// Containers by name.
     pub containers: BTreeMap<String, Container>,
+    /// What whoever makes the images is given: files outside the project.
+    pub grants: BTreeSet<Grant>,
     /// What the person should know besides.
     pub notes: Vec<String>,
 }
@@ -255,6 +258,8 @@ pub struct Container {
     pub on_change: OnChange,
     /// What is done when it is not as it was applied.
     pub on_drift: OnDrift,
+    /// What it is given beyond what every sandbox has.
+    pub grants: BTreeSet<Grant>,
 }
 
 /// Which image a container runs.

@@ -36,6 +36,14 @@ pub struct Facts {
     pub installer: BTreeMap<String, String>,
     /// Seccomp profiles by file, as canonical JSON.
     pub profiles: BTreeMap<PathBuf, String>,
+    /// Where what is bound really lies, links resolved, by the path that is bound.
+    pub sources: BTreeMap<String, String>,
+    /// Whose content goes into images and manifests, and lies outside the project; links resolved.
+    pub outside: BTreeSet<String>,
+    /// The directory that a sandbox of this manifest works on unless the manifest says otherwise, links resolved.
+    pub ground: String,
+    /// Directories that say what sandboxes may do and that these must not write to, absolute; no links.
+    pub guarded: BTreeSet<String>,
 }
 
 /// Who a sandbox's processes are.
@@ -114,7 +122,12 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         return Err(problems);
     }
     let name = manifest.name.clone().unwrap_or_else(|| source.default_name());
+    let ground = canonical(source.default_project()).unwrap_or_else(|_| project.clone());
     Ok(Facts {
+        sources: sources(loaded),
+        outside: outside(loaded, &ground),
+        ground: ground.display().to_string(),
+        guarded: guarded(&project, source.directory()),
         account: account(host, &project),
         owner: Owner {
             project: project.display().to_string(),
@@ -159,6 +172,79 @@ fn profiles(loaded: &Loaded) -> (BTreeMap<PathBuf, String>, Vec<Problem>) {
         }
     }
     (profiles, problems)
+}
+
+/// Directories of a project that say what its sandboxes may do.
+const GUARDED: [&str; 2] = [".aishell", ".sandbox"];
+
+/// Returns the directories that a sandbox must not write to: those of the project, and the manifest's own if it is such
+/// a one. A link could lead anywhere, so it is none.
+fn guarded(project: &Path, manifest: &Path) -> BTreeSet<String> {
+    let named = |path: &Path| GUARDED.iter().any(|name| path.ends_with(name));
+    let own = Some(manifest.to_path_buf()).filter(|path| named(path));
+    let own = own.and_then(|path| Some(canonical(path.parent()?).ok()?.join(path.file_name()?)));
+    let all = GUARDED.iter().map(|name| project.join(name)).chain(own);
+    let real = all.filter(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    real.filter_map(|path| Some(path.to_str()?.to_owned())).collect()
+}
+
+/// Returns where everything that is bound really lies.
+fn sources(loaded: &Loaded) -> BTreeMap<String, String> {
+    let mounts = loaded
+        .manifest
+        .containers
+        .values()
+        .flat_map(|container| &container.mounts);
+    let sources = mounts.filter_map(|mount| match mount {
+        Mount::Bind { source, .. } => Some(source),
+        Mount::Volume { .. } | Mount::Tmpfs { .. } => None,
+    });
+    sources
+        .map(|source| {
+            (
+                source.display().to_string(),
+                whereabouts(source).display().to_string(),
+            )
+        })
+        .collect()
+}
+
+/// Returns where a path leads, also where its end does not exist yet.
+pub fn whereabouts(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut known = path;
+    loop {
+        if let Ok(found) = canonical(known) {
+            return rest.iter().rev().fold(found, |path, name| path.join(name));
+        }
+        match (known.parent(), known.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name);
+                known = parent;
+            }
+            (Some(_) | None, _) => return path.to_path_buf(),
+        }
+    }
+}
+
+/// Returns the files and contexts outside the project whose content the manifest uses, its own file aside.
+fn outside(loaded: &Loaded, ground: &Path) -> BTreeSet<String> {
+    let source = &loaded.source;
+    let contexts = match &loaded.manifest.foundation {
+        Some(Stage::Dockerfile(stage)) => Some(stage.context().to_path_buf()),
+        Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
+    };
+    let files = source
+        .files()
+        .iter()
+        .filter(|file| *file != source.path())
+        .cloned();
+    files
+        .chain(contexts)
+        .map(|path| whereabouts(&path))
+        .filter(|path| !path.starts_with(ground))
+        .map(|path| path.display().to_string())
+        .collect()
 }
 
 /// Directories of a home that hold credentials.

@@ -31,6 +31,8 @@ pub const PROJECT_HASH: &str = "aishell.project.hash";
 pub const HOST: &str = "aishell.host";
 /// The path of the manifest file.
 pub const FILE: &str = "aishell.file";
+/// What a container was given beyond what every sandbox has, as a JSON list: a person has consented to it.
+pub const GRANTED: &str = "aishell.granted";
 /// The command that tells whether a container is at work, as a JSON list.
 pub const BUSY: &str = "aishell.busy";
 /// Canonical JSON of a container's create-time fields as they were asked for.

@@ -19,6 +19,7 @@ pub mod desired;
 pub mod dockerfile;
 pub mod engine;
 pub mod facts;
+pub mod grant;
 pub mod host;
 pub mod key;
 pub mod label;

@@ -286,9 +286,12 @@ fn container(reply: ContainerReply, mark: Mark, images: &BTreeMap<String, Arc<Im
     let busy = labels
         .get(label::BUSY)
         .and_then(|text| serde_json::from_str(text).ok());
+    let granted = labels.get(label::GRANTED);
+    let granted = granted.and_then(|text| serde_json::from_str(text).ok());
     Container {
         id: OwnedId::new(&id, &mark),
         busy,
+        granted: granted.unwrap_or_default(),
         mark,
         name,
         state,
@@ -488,6 +491,7 @@ mod tests {
             error: None,
             network_ids: BTreeMap::new(),
             busy: None,
+            granted: BTreeSet::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::grant::Grant;
 use crate::key::Key;
 use crate::label::{Kind, Labels, Mark, OwnedId};
 use crate::spec::{ContainerSpec, Probe};
@@ -92,6 +93,8 @@ pub struct Container {
     pub network_ids: BTreeMap<String, String>,
     /// The command that tells whether it is at work, as it was asked for when it was created.
     pub busy: Option<Vec<String>>,
+    /// What it was given beyond what every sandbox has, when it was created.
+    pub granted: BTreeSet<Grant>,
 }
 
 /// What a container is doing.

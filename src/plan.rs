@@ -4,6 +4,7 @@
 //! nobody and reads nothing; `diff` prints what it returns and `apply` carries out the same value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::desired::{Desired, Pin};
 use crate::label::Kind;
@@ -17,14 +18,17 @@ use crate::step::{
 mod busy;
 mod container;
 mod delete;
+mod hold;
 mod image;
 mod network;
 mod prune;
 mod volume;
+mod widening;
 
 pub use busy::unasked;
 pub use container::{NEXT, PREVIOUS, inherit};
 pub use delete::deletion;
+pub use widening::Baseline;
 
 /// What the person allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,18 @@ pub struct Consent {
     pub interrupt: bool,
     /// Whether data may be lost.
     pub data_loss: bool,
+    /// How much sandboxes may be given.
+    pub widen: Widen,
+}
+
+/// How much sandboxes may be given beyond what they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Widen {
+    /// Whatever the manifest says: a person has typed it, and is told.
+    #[default]
+    Allowed,
+    /// Nothing that a person has not given before.
+    UpTo(Arc<Baseline>),
 }
 
 impl Default for Consent {
@@ -43,6 +59,7 @@ impl Default for Consent {
             prune: true,
             interrupt: false,
             data_loss: false,
+            widen: Widen::Allowed,
         }
     }
 }
@@ -73,10 +90,12 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     prune::jobs(&mut draft);
     let mut plan = draft.finish(manifest.clone());
     busy::mark(&mut plan.steps, observed, consent, Some(desired));
-    busy::hold_back(&mut plan, observed, "apply", |name| {
+    let mut held = busy::held(&plan, observed, "apply", |name| {
         let container = desired.containers.get(name);
         container.is_some_and(|container| container.on_change == OnChange::Never)
     });
+    held.extend(widening::held(&mut plan, desired, observed, &consent.widen));
+    hold::back(&mut plan, held);
     plan
 }
 
@@ -205,6 +224,7 @@ impl<'a> Draft<'a> {
             because,
             needs,
             detail,
+            widens: Vec::new(),
             interrupts: Vec::new(),
             work,
         });

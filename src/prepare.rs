@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::context::{Context, ContextError, make_directory};
 use crate::desired::Desired;
 use crate::desired::resolve::{Pins, check, references, resolve, wishes};
-use crate::facts::{Facts, gather};
+use crate::facts::{Facts, gather, whereabouts};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::lock::{self, Lock, Wishes};
@@ -14,6 +14,7 @@ use crate::manifest;
 use crate::manifest::load::{LoadError, Loaded, STANDARD_INPUT, load};
 use crate::manifest::place::{Place, Problem};
 use crate::observed::Observed;
+use crate::plan::Widen;
 use crate::reconcile::Intent;
 use crate::spec::Mount;
 use crate::step::ManifestInfo;
@@ -189,11 +190,12 @@ impl Prepared {
         contexts.flat_map(Context::directories).collect()
     }
 
-    /// Makes the directories that mounts ask for with `create: directory`, owned by the project's owner.
+    /// Makes the directories that mounts ask for with `create: directory`, owned by the project's owner: all of them
+    /// where a person has consented, else those in the project.
     ///
     /// # Errors
     /// The first one that cannot be made.
-    pub fn make_directories(&self) -> Result<(), ContextError> {
+    pub fn make_directories(&self, widen: &Widen) -> Result<(), ContextError> {
         let mounts = self
             .loaded
             .manifest
@@ -206,6 +208,7 @@ impl Prepared {
                 create: Some(manifest::mount::Create::Directory),
                 ..
             } = mount
+                && (*widen == Widen::Allowed || whereabouts(source).starts_with(&self.facts.ground))
             {
                 make_directory(source, self.facts.account.uid, self.facts.account.gid)?;
             }

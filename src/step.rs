@@ -196,6 +196,8 @@ pub struct Step {
     pub needs: Vec<u32>,
     /// What people should know besides (members of a set, size of a build).
     pub detail: Option<String>,
+    /// What sandboxes get by it that they had not, in a person's words.
+    pub widens: Vec<String>,
     /// The containers that would notice, and that nobody may work in when it is done.
     pub interrupts: Vec<Interrupted>,
     /// How it is done.

@@ -17,6 +17,8 @@ use crate::apply::{Listener as _, Stop};
 use crate::claim::{Claims, Turn};
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
+
+use crate::plan::Widen;
 use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
 use crate::report::{ConditionKind, Outcome, Report, Truth};
@@ -58,7 +60,7 @@ impl Apply {
         }
         let mut prepared = session.prepare(self.manifest.as_deref())?;
         let engine = session.engine_of(&prepared)?;
-        prepared.make_directories()?;
+        prepared.make_directories(&Widen::Allowed)?;
         let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
         let claims = Claims::of(&session.host);

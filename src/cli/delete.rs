@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::apply::{conclude, cut, exit};
-use super::diff::{Allowed, consent};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::json;
@@ -48,6 +47,15 @@ pub struct Delete {
     allow: Vec<Allowed>,
 }
 
+/// What is blocked unless a person allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Allowed {
+    /// Interrupt containers that somebody works in
+    Interrupt,
+    /// Remove data volumes with their content
+    DataLoss,
+}
+
 impl Delete {
     /// Removes what the manifest owns.
     ///
@@ -57,7 +65,11 @@ impl Delete {
         let prepared = session.prepare(self.manifest.as_deref())?;
         let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
         let owner = prepared.owner();
-        let consent = consent(&self.allow);
+        let consent = Consent {
+            interrupt: self.allow.contains(&Allowed::Interrupt),
+            data_loss: self.allow.contains(&Allowed::DataLoss),
+            ..Consent::default()
+        };
         let mut observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
         let mut plan = deletion(&observed, prepared.info(), &consent);
         let unasked = unasked(&plan, &observed);

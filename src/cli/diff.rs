@@ -1,6 +1,7 @@
 //! `aishell diff`: what `apply` would do, and why.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -8,7 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::json;
 use super::session::Session;
-use crate::plan::Consent;
+use crate::plan::{Consent, Widen};
 use crate::reconcile::{Subject, look};
 
 /// Show what differs from the manifest, and why
@@ -41,24 +42,37 @@ pub enum Allowed {
     Interrupt,
     /// Remove data volumes with their content
     DataLoss,
+    /// Give sandboxes what they had not; typing `apply` is that consent already
+    Widen,
 }
 
 impl PlanOptions {
     /// Returns what the person allows.
+    ///
+    /// Typing a command is the consent to what the manifest says by then.
     pub fn consent(&self) -> Consent {
         Consent {
             prune: !self.no_prune,
-            ..consent(&self.allow)
+            interrupt: self.allow.contains(&Allowed::Interrupt),
+            data_loss: self.allow.contains(&Allowed::DataLoss),
+            widen: Widen::Allowed,
         }
     }
 }
 
-/// Returns the consent that a person gives.
-pub fn consent(allowed: &[Allowed]) -> Consent {
-    Consent {
-        interrupt: allowed.contains(&Allowed::Interrupt),
-        data_loss: allowed.contains(&Allowed::DataLoss),
-        ..Consent::default()
+impl PlanOptions {
+    /// Returns what a person allows who goes away after that: nothing that sandboxes did not have before, unless it is
+    /// said.
+    pub fn consent_so_far(&self) -> Consent {
+        let widen = if self.allow.contains(&Allowed::Widen) {
+            Widen::Allowed
+        } else {
+            Widen::UpTo(Arc::default())
+        };
+        Consent {
+            widen,
+            ..self.consent()
+        }
     }
 }
 

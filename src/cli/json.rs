@@ -270,6 +270,9 @@ pub struct Step<'a> {
     /// What there is to know besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// What sandboxes get by it that they had not; absent if nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub widens: &'a [String],
     /// Creations and replacements of containers: every field of the new container.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
@@ -298,6 +301,9 @@ pub struct Done<'a> {
     /// What there is to know besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// What sandboxes get by it that they had not; absent if nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub widens: &'a [String],
     /// What came of it.
     pub outcome: Outcome,
     /// How long it took.

@@ -184,6 +184,12 @@ impl Style<'_> {
                 Some(_) | None => reasons.push(Reason::words(detail)),
             }
         }
+        if !step.widens.is_empty() {
+            reasons.push(Reason::words(clean(&format!(
+                "widens: {}",
+                step.widens.join(", ")
+            ))));
+        }
         Row {
             outcome: None,
             mark,

@@ -72,7 +72,8 @@ impl Watch {
         let engine = session.engine_of(&prepared)?;
         let claims = Claims::of(&session.host);
         let claim = alone(&claims, &engine, prepared.owner()).await?;
-        prepared.make_directories()?;
+        let consent = self.options.consent_so_far();
+        prepared.make_directories(&consent.widen)?;
         let (wish, stop) = Stop::new();
         let base = prepared.loaded.source.directory();
         let teller = Arc::new(Teller::new(session, base, wish.clone()));
@@ -85,7 +86,7 @@ impl Watch {
                 command: "watch",
                 patience: PATIENCE,
             }),
-            consent: self.options.consent(),
+            consent,
             resync,
             once_ready: self.once_ready,
             jitter: Jitter::random(),

@@ -24,6 +24,7 @@ use crate::host::Host;
 use crate::key::digest;
 use crate::manifest::load::{self, LoadError, Loaded};
 use crate::manifest::place::Problem;
+use crate::plan::Widen;
 use crate::prepare::{PrepareError, Prepared};
 use crate::reconcile::Intent;
 
@@ -122,7 +123,7 @@ impl Files {
             let loaded = Box::new(prepared.loaded);
             return Err(PrepareError::Problems { problems, loaded }.into());
         }
-        if let Err(error) = prepared.make_directories() {
+        if let Err(error) = prepared.make_directories(&Widen::UpTo(Arc::default())) {
             tracing::warn!(%error, "a directory of the manifest could not be made");
         }
         self.bad.clear();

@@ -203,6 +203,7 @@ impl Resolver<'_> {
             network,
             volumes,
             containers,
+            grants: isolation::outside(self.facts),
             notes,
         }
     }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files a directory may have as its manifest. More than one is an error, never a precedence.
+/// The files a directory may have as its manifest. More than one is an error, never a precedence: whoever can write the
+/// project must not be able to outrank the file its owner wrote.
 const CANDIDATES: [&str; 4] = [
     ".aishell/manifest.yaml",
     ".sandbox/manifest.yaml",
@@ -10,11 +11,15 @@ const CANDIDATES: [&str; 4] = [
     "manifest.yaml",
 ];
 
-/// Returns the directories that are searched: `start`, and upwards to the root of the repository it is in.
+/// Returns the directories that are searched: `start`, and upwards to the root of the outermost repository it is in, so
+/// that a `.git` that somebody put on the way hides nothing.
 ///
 /// Outside a repository only `start` is searched: what lies above it may be anybody's.
 pub fn directories(start: &Path, exists: impl Fn(&Path) -> bool) -> Vec<&Path> {
-    match repository(start, exists) {
+    let roots = start
+        .ancestors()
+        .filter(|directory| exists(&directory.join(".git")));
+    match roots.last() {
         Some(root) => start
             .ancestors()
             .take_while(|directory| directory.starts_with(root))
@@ -35,17 +40,18 @@ pub fn places(directory: &Path) -> impl Iterator<Item = PathBuf> {
     CANDIDATES.iter().map(|name| directory.join(name))
 }
 
-/// Returns the manifests in a directory.
+/// Returns the manifests in a directory, those that turn out to be no files among them: they are in the way of nobody
+/// unnoticed.
 pub fn candidates(
     directory: &Path,
-    is_file: impl Fn(&Path) -> bool,
+    exists: impl Fn(&Path) -> bool,
     read: impl Fn(&Path) -> Option<String>,
 ) -> Vec<PathBuf> {
     let paths = CANDIDATES.iter().map(|name| (*name, directory.join(name)));
     let ours =
         |name: &str, path: &Path| name != "manifest.yaml" || read(path).is_some_and(|text| is_ours(&text));
     paths
-        .filter(|(name, path)| is_file(path) && ours(name, path))
+        .filter(|(name, path)| exists(path) && ours(name, path))
         .map(|(_, path)| path)
         .collect()
 }
@@ -78,6 +84,8 @@ mod tests {
             found,
             ["/srv/project/a/b", "/srv/project/a", "/srv/project"].map(Path::new)
         );
+        let planted = |path: &Path| repository(path) || path == Path::new("/srv/project/a/.git");
+        assert_eq!(directories(Path::new("/srv/project/a/b"), planted).len(), 3);
         assert_eq!(
             directories(Path::new("/srv/other/a"), repository),
             [Path::new("/srv/other/a")]

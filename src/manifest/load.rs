@@ -44,6 +44,7 @@ pub struct Source {
     path: PathBuf,
     directory: PathBuf,
     project: PathBuf,
+    default_project: PathBuf,
     tree: Node,
     texts: Texts,
     files: BTreeSet<PathBuf>,
@@ -63,6 +64,11 @@ impl Source {
     /// Returns the project directory, absolute: as written, else the repository root, else where the manifest is.
     pub fn project(&self) -> &Path {
         &self.project
+    }
+
+    /// Returns the directory that is the project unless the manifest says otherwise.
+    pub fn default_project(&self) -> &Path {
+        &self.default_project
     }
 
     /// Returns the name the manifest has when it does not name itself.
@@ -222,10 +228,11 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         Some(manifest) if faults.is_empty() => manifest,
         Some(_) | None => return Err(invalid(faults, texts)),
     };
+    let default_project = default_project(&straight(&directory));
     let project = manifest
         .project
         .clone()
-        .unwrap_or_else(|| default_project(&directory));
+        .unwrap_or_else(|| default_project.clone());
     let mut files: BTreeSet<_> = texts.iter().map(|(file, _)| file.to_path_buf()).collect();
     let content = |named: &Named| {
         matches!(
@@ -239,6 +246,7 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         path: file.to_path_buf(),
         directory,
         project,
+        default_project,
         tree,
         texts,
         files,
@@ -261,6 +269,16 @@ fn invalid(faults: Vec<Fault>, texts: Texts) -> LoadError {
 
 /// Returns the project of a manifest in a directory that does not say: the root of its repository, else where it is,
 /// else around that where it is in a directory of its own.
+/// Returns a directory without steps up, so that only what it lies in is around it.
+fn straight(directory: &Path) -> PathBuf {
+    let up = |part| part == std::path::Component::ParentDir;
+    if directory.components().any(up) {
+        fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf())
+    } else {
+        directory.to_path_buf()
+    }
+}
+
 fn default_project(directory: &Path) -> PathBuf {
     if let Some(root) = find::repository(directory, Path::exists) {
         return root.to_path_buf();
@@ -376,29 +394,47 @@ pub fn places(host: &Host) -> Vec<PathBuf> {
 /// Finds the manifest of the working directory: there, or upwards to the repository root.
 ///
 /// # Errors
-/// When no directory has one, or one directory has more than one.
+/// When no directory has one, or there are several, in one directory or on the way.
 pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
     let start = &host.directory;
-    for directory in find::directories(start, Path::exists) {
-        let mut candidates = find::candidates(directory, Path::is_file, |path| {
-            read(path)
-                .ok()
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        });
-        match candidates.len() {
-            0 => {}
-            1 => return Ok(candidates.remove(0)),
-            _ => {
-                return Err(LoadError::Ambiguous {
-                    directory: directory.to_path_buf(),
-                    candidates,
+    let text = |path: &Path| {
+        let bytes = read(path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let mut candidates: Vec<PathBuf> = find::directories(start, Path::exists)
+        .into_iter()
+        .flat_map(|directory| find::candidates(directory, is_there, text))
+        .collect();
+    match candidates.len() {
+        0 => Err(LoadError::NotFound {
+            directory: start.clone(),
+        }),
+        1 => Ok(candidates.remove(0)),
+        _ => {
+            let common = candidates
+                .iter()
+                .skip(1)
+                .fold(candidates[0].as_path(), |common, path| {
+                    let holds = |directory: &&Path| path.starts_with(directory);
+                    common.ancestors().find(holds).unwrap_or(common)
                 });
-            }
+            Err(LoadError::Ambiguous {
+                directory: common.to_path_buf(),
+                candidates,
+            })
         }
     }
-    Err(LoadError::NotFound {
-        directory: start.clone(),
-    })
+}
+
+/// Says whether there is anything at a path, be it what cannot be read, or a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    }
 }
 
 #[cfg(test)]

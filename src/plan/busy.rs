@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Consent;
+use super::hold::Held;
 use crate::call::Call;
 use crate::desired::Desired;
 use crate::manifest::container::OnChange;
 use crate::observed::{self, Activity, Observed, RunState};
-use crate::step::{Action, Blocked, BlockedReason, Interrupted, Plan, Resource, ResourceKind, Step, Work};
+use crate::step::{BlockedReason, Interrupted, Plan, ResourceKind, Step, Work};
 
 /// Notes with every step which containers would notice it that nobody has consented to interrupt.
 pub(super) fn mark(steps: &mut [Step], observed: &Observed, consent: &Consent, desired: Option<&Desired>) {
@@ -115,59 +116,24 @@ pub fn unasked(plan: &Plan, observed: &Observed) -> Vec<Interrupted> {
     unasked.into_values().cloned().collect()
 }
 
-/// Takes the steps out of a plan that would interrupt somebody, with everything that needs them, and says so.
+/// Returns the steps that would interrupt somebody, with the evidence.
 ///
 /// `never` tells of a container whether nothing but a consent interrupts it.
-pub(super) fn hold_back(plan: &mut Plan, observed: &Observed, verb: &str, never: impl Fn(&str) -> bool) {
-    let mut held: BTreeMap<u32, String> = BTreeMap::new();
-    for step in &plan.steps {
-        if let Some(detail) = evidence(step, observed, &never) {
-            held.insert(step.id, detail);
-        }
-    }
-    if held.is_empty() {
-        return;
-    }
-    while let Some((step, detail)) = plan.steps.iter().find_map(|step| entangled(step, plan, &held)) {
-        held.insert(step, detail);
-    }
-    let mut kept = Vec::new();
-    for step in std::mem::take(&mut plan.steps) {
-        let Some(detail) = held.remove(&step.id) else {
-            kept.push(step);
-            continue;
-        };
-        plan.blocked.push(Blocked {
-            resource: step.resource,
-            action: step.action,
-            impact: step.impact,
+pub(super) fn held(
+    plan: &Plan,
+    observed: &Observed,
+    verb: &str,
+    never: impl Fn(&str) -> bool,
+) -> BTreeMap<u32, Held> {
+    let held = |step: &Step| {
+        let held = Held {
             reason: BlockedReason::Busy,
-            detail,
+            detail: evidence(step, observed, &never)?,
             unblock: Some(format!("aishell {verb} --allow interrupt")),
-            because: step.because,
-        });
-    }
-    renumber(&mut kept);
-    plan.steps = kept;
-}
-
-/// Returns a step that is not held back yet and must be, because it needs one that is, or stops a container for one
-/// that is.
-fn entangled(step: &Step, plan: &Plan, held: &BTreeMap<u32, String>) -> Option<(u32, String)> {
-    if held.contains_key(&step.id) {
-        return None;
-    }
-    let needs = |other: &&Step| step.needs.contains(&other.id);
-    let serves = |other: &&Step| step.action == Action::Stop && other.needs.contains(&step.id);
-    let mut others = plan.steps.iter().filter(|other| held.contains_key(&other.id));
-    let other = others.find(|other| needs(other) || serves(other))?;
-    let Resource { kind, name } = &other.resource;
-    let detail = if needs(&other) {
-        format!("it needs {} {name}, which is blocked", kind.as_str())
-    } else {
-        format!("it makes room for {} {name}, which is blocked", kind.as_str())
+        };
+        Some((step.id, held))
     };
-    Some((step.id, detail))
+    plan.steps.iter().filter_map(held).collect()
 }
 
 /// Returns why a step would interrupt somebody, if it would.
@@ -187,17 +153,4 @@ fn evidence(step: &Step, observed: &Observed, never: &impl Fn(&str) -> bool) -> 
         });
     }
     (!found.is_empty()).then(|| found.join("; "))
-}
-
-/// Numbers steps from 1 again.
-fn renumber(steps: &mut [Step]) {
-    let numbers: BTreeMap<u32, u32> = (1..)
-        .zip(steps.iter())
-        .map(|(number, step)| (step.id, number))
-        .collect();
-    for step in steps {
-        let number = |id: &u32| numbers.get(id).copied();
-        step.needs = step.needs.iter().filter_map(number).collect();
-        step.id = number(&step.id).unwrap_or(step.id);
-    }
 }

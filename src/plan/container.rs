@@ -269,6 +269,10 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
     // A specification is strings, numbers and lists of them: serialising it cannot fail.
     let applied = serde_json::to_value(&spec).unwrap_or(Value::Null);
     labels.insert(label::APPLIED.to_owned(), canonical(&applied));
+    let granted: Vec<_> = container.grants.union(&draft.desired.grants).collect();
+    if !granted.is_empty() {
+        labels.insert(label::GRANTED.to_owned(), canonical(&json!(granted)));
+    }
     if let Some(busy) = &container.busy {
         labels.insert(label::BUSY.to_owned(), canonical(&json!(busy)));
     }

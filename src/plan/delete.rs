@@ -1,6 +1,6 @@
 //! What has to be removed so that nothing of a manifest is left.
 
-use super::{Consent, busy, resource};
+use super::{Consent, busy, hold, resource};
 use crate::call::Call;
 use crate::label::Kind;
 use crate::observed::Observed;
@@ -76,7 +76,8 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
     }
     busy::mark(&mut plan.steps, observed, consent, None);
     // Whoever types it is no change of a manifest, so only who works in a container holds it back.
-    busy::hold_back(&mut plan, observed, "delete", |_| false);
+    let held = busy::held(&plan, observed, "delete", |_| false);
+    hold::back(&mut plan, held);
     plan
 }
 
@@ -92,6 +93,7 @@ fn remove(plan: &mut Plan, resource: Resource, impact: Impact, needs: &[u32], wo
         because: vec![Because::plain(Cause::Requested)],
         needs: needs.to_vec(),
         detail: None,
+        widens: Vec::new(),
         interrupts: Vec::new(),
         work,
     });

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +72,10 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         proxies: BTreeMap::new(),
         members: BTreeMap::new(),
         installer: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        outside: BTreeSet::new(),
+        ground: "/srv/demo".to_owned(),
+        guarded: BTreeSet::new(),
     };
     resolve(&loaded, &facts, &Pins::of(observed, &Lock::default()))
 }
@@ -107,6 +112,7 @@ fn with(containers: &str) -> Observed {
             error: None,
             network_ids: BTreeMap::new(),
             busy: None,
+            granted: BTreeSet::new(),
         };
         observed.containers.insert(live.name.clone(), live);
     }

@@ -12,5 +12,6 @@ mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;
+mod widening;
 #[path = "../support/world.rs"]
 mod world;

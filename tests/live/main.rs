@@ -28,6 +28,7 @@ mod memory;
 mod ready;
 mod replace;
 mod strangers;
+mod widening;
 
 #[path = "../support/project.rs"]
 mod project;

@@ -245,6 +245,22 @@ impl Project {
         }
     }
 
+    /// Runs a command of the program in a directory of the project and reads its document.
+    pub fn run_in(&self, directory: &str, arguments: &[&str]) -> Run {
+        let ended = self
+            .command(&[arguments, &["-o", "json"]].concat())
+            .current_dir(self.path().join(directory))
+            .output()
+            .expect("the program");
+        let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
+        Run {
+            code: ended.status.code(),
+            json: serde_json::from_str(&stdout).unwrap_or_default(),
+            stdout,
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
+    }
+
     pub fn apply(&self) -> Run {
         self.run(&["apply"])
     }

@@ -168,6 +168,7 @@ impl Wish {
         let mut prepared = Prepared::of(loaded, &host).unwrap_or_else(|error| wrong(&error));
         let facts = &mut prepared.facts;
         facts.owner.project.clone_from(&self.project);
+        facts.ground.clone_from(&self.project);
         facts.owner.file = format!("{}/aishell.yaml", self.project);
         facts.account = Account {
             name: "me".to_owned(),

@@ -51,6 +51,7 @@ impl<'a> Step<'a> {
             because,
             needs,
             detail,
+            widens,
             interrupts: _,
             work,
         } = step;
@@ -72,6 +73,7 @@ impl<'a> Step<'a> {
             because: Because::all(because, viewpoint),
             needs,
             detail: detail.as_deref(),
+            widens,
             spec,
         }
     }
@@ -126,6 +128,7 @@ impl<'a> Done<'a> {
             because,
             needs,
             detail,
+            widens,
             spec: _,
         } = Step::of(step, viewpoint);
         Self {
@@ -137,6 +140,7 @@ impl<'a> Done<'a> {
             because,
             needs,
             detail,
+            widens,
             outcome: *outcome,
             seconds: (*seconds * 1000.0).round() / 1000.0,
             error: error.as_ref(),

@@ -34,6 +34,7 @@ fn step(kind: ResourceKind, name: &str, action: Action, impact: Impact, because:
         because,
         needs: Vec::new(),
         detail: None,
+        widens: Vec::new(),
         interrupts: Vec::new(),
         work: Work::Calls(Vec::new()),
     }

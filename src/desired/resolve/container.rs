@@ -1,13 +1,14 @@
 //! One container: its account, volumes and every field, defaults filled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::json;
 
 use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, start, uses_tools};
 use crate::desired::{Container, HarnessSet, Identity, ImageChoice, Pin, Stage, Volume};
-use crate::facts::Account;
+use crate::facts::{Account, Facts};
+use crate::grant::{self, Grant};
 use crate::key::{Key, KeyKind};
 use crate::manifest;
 use crate::manifest::container::{self, ContainerImage, Home, User, Workspace};
@@ -94,6 +95,7 @@ impl Resolver<'_> {
         };
         let tools = harness.filter(|_| uses_tools(written));
         let spec = self.spec(name, written, account.as_ref(), tools.and_then(Pin::known));
+        let grants = self.grants(&spec, written);
         let volumes = self
             .volumes(name, written)
             .into_iter()
@@ -121,6 +123,7 @@ impl Resolver<'_> {
                 .collect(),
             volumes,
             busy: written.busy.as_ref().map(|busy| busy.exec.clone()),
+            grants,
             on_change: written.on_change,
             on_drift: written.on_drift,
         }
@@ -291,7 +294,64 @@ impl Resolver<'_> {
             };
             mounts.insert(target, mount);
         }
+        self.guard(&mut mounts);
         mounts
+    }
+
+    /// Makes the directories that say what sandboxes may do read-only, wherever a mount shows them.
+    fn guard(&self, mounts: &mut BTreeMap<String, Mount>) {
+        let Facts { guarded, sources, .. } = self.facts;
+        let mut covers = Vec::new();
+        for (target, mount) in &mut *mounts {
+            let Mount::Bind { source, read_only } = mount else {
+                continue;
+            };
+            let resolved = Path::new(sources.get(source).unwrap_or(source));
+            for directory in guarded.iter().filter(|_| !*read_only) {
+                if resolved.starts_with(directory) {
+                    *read_only = true;
+                    break;
+                }
+                if let Ok(below) = Path::new(directory).strip_prefix(resolved) {
+                    let inside = Path::new(target).join(below);
+                    covers.push((inside.display().to_string(), directory.clone()));
+                }
+            }
+        }
+        for (target, source) in covers {
+            mounts.entry(target).or_insert(Mount::Bind {
+                source,
+                read_only: true,
+            });
+        }
+    }
+
+    /// Returns what a container is given beyond what every sandbox of the manifest has.
+    fn grants(&self, spec: &ContainerSpec, written: &container::Container) -> BTreeSet<Grant> {
+        let Account { uid, gid, .. } = &self.facts.account;
+        let owner = &self.facts.owner;
+        let ground = grant::Ground {
+            project: Some(&self.facts.ground),
+            user: Some(&format!("{uid}:{gid}")),
+            network: Some(&owner.object(&owner.manifest)),
+        };
+        let sources = &self.facts.sources;
+        let mut grants = grant::of(spec, &ground, |path| {
+            sources.get(path).cloned().unwrap_or_else(|| path.to_owned())
+        });
+        for (variable, value) in &written.env.0 {
+            let source = match value {
+                EnvValue::Literal(_) => continue,
+                EnvValue::FromEnv { name, .. } => format!("${}", name.as_str()),
+                EnvValue::FromFile { path, .. } => path.display().to_string(),
+                EnvValue::FromCommand { command, .. } => format!("`{}`", command.join(" ")),
+            };
+            grants.insert(Grant::Secret {
+                variable: variable.as_str().to_owned(),
+                source,
+            });
+        }
+        grants
     }
 
     fn networks(&self, name: &ContainerName, network: &container::Network) -> BTreeMap<String, Endpoint> {

@@ -1,7 +1,11 @@
 //! What separates a container from its host: the profile by name, what the manifest changes of it, and how far that
 //! is from the strictest.
 
+use std::collections::BTreeSet;
+
 use super::Resolver;
+use crate::facts::Facts;
+use crate::grant::Grant;
 use crate::manifest::security::{self, Device, Profile};
 use crate::spec::Security;
 
@@ -69,6 +73,11 @@ fn capabilities(profile: impl Iterator<Item = String>, written: &[String]) -> Ve
     names.sort();
     names.dedup();
     names
+}
+
+/// Returns what whoever makes the images is given.
+pub(super) fn outside(facts: &Facts) -> BTreeSet<Grant> {
+    facts.outside.iter().map(|path| Grant::file(path)).collect()
 }
 
 /// Returns in what a container is weaker than the strictest, in a person's words.
