@@ -6,6 +6,7 @@ use crate::apply::version;
 use crate::project::{Project, Run, project, text};
 use crate::proxy::Proxy;
 use crate::raw;
+use crate::registry::Registry;
 
 /// Asks for a version of the `tool` package.
 fn wants(requirement: &str) -> String {
@@ -245,4 +246,92 @@ fn a_lock_that_is_none_is_told_with_its_place_and_touches_nothing() {
     );
     assert_eq!(proxy.requests(), 0);
     raw::same(&project.container("a"), &before);
+}
+
+/// Two containers on images of a registry: a sandbox and a sidecar.
+fn on_images(project: &Project, base: &str, side: &str) {
+    project.manifest_on(
+        &format!("{{ image: \"{base}\" }}"),
+        &format!(
+            "containers:\n  a: {{ command: [sleep, \"1000\"] }}\n  side: {{ image: \"{side}\", user: image, workspace: none, \
+             command: [sleep, \"1000\"] }}\n"
+        ),
+    );
+}
+
+fn mark(project: &Project, name: &str) -> String {
+    raw::said(&project.object(name), &["sh", "-c", "echo $MARK"])
+}
+
+#[test]
+fn a_tag_that_moved_changes_nothing_until_it_is_updated() {
+    let mut registry = Registry::start();
+    let (base, side) = (
+        registry.publish("base:1", "one"),
+        registry.publish("side:1", "one"),
+    );
+    let here = project();
+    on_images(&here, &base, &side);
+    let diff = here.diff();
+    assert_eq!(diff.code, Some(1), "{diff:#?}");
+    let run = here.converge();
+    let pins = run.json["pinned"].as_array().expect("pins");
+    assert_eq!(pins.len(), 2, "{run:#?}");
+    assert!(text(&pins[0]["to"]).starts_with("sha256:"), "{run:#?}");
+    assert_eq!(
+        (mark(&here, "a"), mark(&here, "side")),
+        ("one".to_owned(), "one".to_owned())
+    );
+    let (pinned, a, side_id) = (lock(&here), here.id("a"), here.id("side"));
+
+    // An earlier aishell had no lock and pulled by tag: pinning what is there replaces nothing.
+    for image in [&base, &side] {
+        raw::pull(image);
+    }
+    std::fs::remove_file(here.path().join("aishell.lock")).expect("gone");
+    here.settled();
+    assert_eq!(here.run(&["apply", "--locked"]).code, Some(3));
+    here.converge();
+    assert_eq!(
+        (lock(&here), here.id("a"), here.id("side")),
+        (pinned.clone(), a.clone(), side_id)
+    );
+
+    registry.publish("base:1", "two");
+    registry.forget("side:1");
+    here.converge();
+    assert_eq!((lock(&here), here.id("a")), (pinned.clone(), a));
+
+    // The next machine has neither image, and gets what the lock says.
+    let there = Project::on(here.image.clone());
+    on_images(&there, &base, &side);
+    there.write("aishell.lock", &pinned);
+    let run = there.run(&["apply", "--locked"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(mark(&there, "a"), "one");
+
+    let check = here.run(&["update", "--check"]);
+    assert_eq!(check.code, Some(1), "{check:#?}");
+    assert_eq!(
+        (text(&check.json["changes"][0]["name"]), lock(&here)),
+        (base.as_str(), pinned.clone())
+    );
+    assert_eq!(here.run(&["update", &side, "--check"]).code, Some(0));
+    assert_eq!(here.run(&["update", &base]).code, Some(0));
+    assert_ne!(lock(&here), pinned);
+    here.converge();
+    assert_eq!(
+        (mark(&here, "a"), mark(&here, "side")),
+        ("two".to_owned(), "one".to_owned())
+    );
+
+    // What is pinned needs no registry, and what is to be pinned anew does.
+    registry.stop();
+    here.converge();
+    let update = here.run(&["update"]);
+    assert_eq!(update.code, Some(5), "{update:#?}");
+    assert!(
+        problems(&update).contains("its registry does not say what it means"),
+        "{update:#?}"
+    );
 }

@@ -36,5 +36,7 @@ mod project;
 mod proxy;
 #[path = "../support/raw.rs"]
 mod raw;
+#[path = "../support/registry.rs"]
+mod registry;
 #[path = "../support/live.rs"]
 mod support;

@@ -37,10 +37,15 @@ fn connect() -> UnixStream {
 
 /// Sends one request and returns the stream with the answer.
 fn send(method: &str, path: &str, kind: &str, body: &[u8]) -> UnixStream {
+    send_with(method, path, &format!("Content-Type: {kind}\r\n"), body)
+}
+
+/// Sends one request with headers of its own.
+fn send_with(method: &str, path: &str, headers: &str, body: &[u8]) -> UnixStream {
     let mut stream = connect();
     // Answers to HTTP/1.0 are not in chunks and end with the connection.
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: engine\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.0\r\nHost: engine\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).expect("a request");
@@ -338,6 +343,47 @@ pub fn tiny() -> String {
     }
     drop(guard);
     tag
+}
+
+/// Makes an image of the tiny one and more instructions.
+pub fn derive(tag: &str, instructions: &str) {
+    let dockerfile = format!("FROM {}\n{instructions}", tiny());
+    let context = archive(&[("Dockerfile", 0o644, dockerfile.as_bytes())]);
+    let (status, answer) = exchange(
+        "POST",
+        &format!("/build?version=2&t={tag}"),
+        "application/x-tar",
+        &context,
+    );
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        status == 200 && !answer.contains("errorDetail"),
+        "{status} {answer}"
+    );
+}
+
+/// Pulls an image by its tag.
+pub fn pull(reference: &str) {
+    let (repository, tag) = reference.rsplit_once(':').expect("a tag");
+    let path = format!("/images/create?fromImage={repository}&tag={tag}");
+    let (status, answer) = exchange("POST", &path, "application/json", &[]);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(status == 200 && !answer.contains("errorDetail"), "{status} {answer}");
+}
+
+/// Pushes an image to the registry that its name begins with.
+pub fn push(reference: &str) {
+    let (repository, tag) = reference.rsplit_once(':').expect("a tag");
+    let path = format!("/images/{repository}/push?tag={tag}");
+    // `{}`: nobody in particular.
+    let mut reader = BufReader::new(send_with("POST", &path, "X-Registry-Auth: e30=\r\n", &[]));
+    let status = status(&mut reader);
+    let mut answer = String::new();
+    reader.read_to_string(&mut answer).expect("an answer");
+    assert!(
+        status == 200 && !answer.contains("errorDetail"),
+        "{status} {answer}"
+    );
 }
 
 /// The engine's events, gathered from now on.
