@@ -19,6 +19,9 @@ mod value;
 
 pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage};
 
+/// The name of the job that asks what a lock lacks, as a resource.
+pub const JOB: &str = "resolve";
+
 /// The name of the file beside a manifest of one of the usual names.
 const FILE: &str = "aishell.lock";
 

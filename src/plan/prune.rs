@@ -6,6 +6,7 @@ use super::{Draft, Made, Maker, NewStep, resource};
 use crate::call::Call;
 use crate::key::Key;
 use crate::label::Kind;
+use crate::lock;
 use crate::spec::Binding;
 use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
 
@@ -115,6 +116,8 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
             Some(Maker::Step(id)) if exhibit => (vec![*id], "its work is done"),
             Some(Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked) => continue,
             None if exhibit => (Vec::new(), "what it failed at is not wanted any more"),
+            // Whoever asked was killed; who asks the same again takes care of it.
+            None if job.mark.name == lock::JOB => (Vec::new(), "nobody waits for its answer"),
             None => continue,
         };
         draft.push(NewStep {

@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, Create, File};
 use crate::engine::EngineError;
 use crate::key::{Key, KeyKind};
 use crate::label::{Kind, OwnedId, Owner};
-use crate::lock::Ask;
+use crate::lock::{self, Ask};
 use crate::observed::RunState;
 use crate::report::Failure;
 
@@ -23,8 +23,6 @@ mod script;
 
 pub use answer::{Found, Refusal};
 
-/// The name of the job as a resource.
-const RESOLVE: &str = "resolve";
 /// Where the job leaves its answers.
 const ANSWERS: &str = "answers";
 /// How often the job may be gone before its answers are read: whoever cleans up may take it for a leftover.
@@ -99,7 +97,7 @@ impl Resolve {
         } = &self.inquiry;
         let create = Create {
             name: format!("aishell-job-resolve-{}", self.key.short()),
-            labels: owner.labels(Kind::Job, RESOLVE, &self.key),
+            labels: owner.labels(Kind::Job, lock::JOB, &self.key),
             spec: Workplace {
                 image,
                 script: script::NAME,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::apply::version;
-use crate::project::{Project, Run, project, text};
+use crate::project::{Project, Run, Victim, project, text};
 use crate::proxy::Proxy;
 use crate::raw;
 use crate::registry::Registry;
@@ -334,4 +334,63 @@ fn a_tag_that_moved_changes_nothing_until_it_is_updated() {
         problems(&update).contains("its registry does not say what it means"),
         "{update:#?}"
     );
+}
+
+#[test]
+fn a_killed_inquiry_leaves_what_the_next_apply_clears_away() {
+    let project = project();
+    let hangs = "harnesses:\n  tool: { npm: hang, version: latest }\ncontainers:\n  a: { harness: tool }\n";
+    project.manifest(hangs);
+    let victim = Victim::default();
+    std::thread::scope(|scope| {
+        let (victim, project) = (&victim, &project);
+        scope.spawn(move || project.killable(victim, &["apply"]));
+        raw::until("npm is asked", || {
+            let jobs = jobs(project);
+            let running =
+                |name: &String| raw::container(name).is_some_and(|one| one["State"]["Running"] == true);
+            jobs.iter().any(running).then_some(())
+        });
+        victim.kill();
+    });
+    let left = jobs(&project);
+    assert_eq!(left.len(), 1);
+    assert_eq!(lock(&project), "");
+    raw::post(&format!("/containers/{}/kill", left[0]), &Value::Null);
+    raw::until("it has ended", || {
+        raw::container(&left[0]).filter(|one| one["State"]["Running"] == false)
+    });
+    project.manifest(&wants(&format!("^{}", version())));
+    project.converge();
+    assert_eq!(jobs(&project), Vec::<String>::new());
+}
+
+#[test]
+fn a_manifest_from_standard_input_has_no_lock_beside_it() {
+    let project = project();
+    let version = version();
+    let text = |requirement: &str| {
+        format!(
+            "apiVersion: aishell/v1\nname: {}\nfoundation: {{ image: \"{}\" }}\n{}",
+            project.name,
+            project.image,
+            wants(requirement)
+        )
+    };
+    let run = project.told(&text(&format!("^{version}")), &["apply", "-f", "-", "-o", "json"]);
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    assert!(
+        run.stdout
+            .contains("a manifest from standard input has no lock beside it"),
+        "{run:#?}"
+    );
+    project.only(&[]);
+    let run = project.told(&text(&version), &["apply", "-f", "-", "-o", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(
+        project.plain(&["update", "-f", "-"]).code,
+        Some(3),
+        "nothing is told"
+    );
+    assert_eq!(lock(&project), "");
 }

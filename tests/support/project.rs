@@ -261,6 +261,24 @@ impl Project {
         }
     }
 
+    /// Runs the program and tells it something on standard input.
+    pub fn told(&self, input: &str, arguments: &[&str]) -> Run {
+        use std::io::Write as _;
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the program");
+        let mut stdin = child.stdin.take().expect("stdin");
+        stdin.write_all(input.as_bytes()).expect("a reader");
+        drop(stdin);
+        let ended = child.wait_with_output().expect("an end");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Run {
+            code: ended.status.code(),
+            json: Value::Null,
+            stdout: text(ended.stdout),
+            stderr: text(ended.stderr),
+        }
+    }
+
     pub fn apply(&self) -> Run {
         self.run(&["apply"])
     }

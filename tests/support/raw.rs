@@ -368,7 +368,10 @@ pub fn pull(reference: &str) {
     let path = format!("/images/create?fromImage={repository}&tag={tag}");
     let (status, answer) = exchange("POST", &path, "application/json", &[]);
     let answer = String::from_utf8_lossy(&answer);
-    assert!(status == 200 && !answer.contains("errorDetail"), "{status} {answer}");
+    assert!(
+        status == 200 && !answer.contains("errorDetail"),
+        "{status} {answer}"
+    );
 }
 
 /// Pushes an image to the registry that its name begins with.
