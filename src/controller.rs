@@ -377,8 +377,6 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
         if everything {
             self.resync_at = now + self.settings.jitter.longer(self.settings.resync);
         }
-        self.link = Link::default();
-        self.holds("Engine", None, None);
         tracing::info!(
             trigger = why,
             steps = passed.done.len(),
@@ -394,6 +392,8 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
     /// Tells that everything was seen, once.
     fn found(&mut self, look: &Look) {
         self.state.first = false;
+        self.link = Link::default();
+        self.holds("Engine", None, None);
         if std::mem::take(&mut self.state.found) {
             self.audience.told(News::Watching {
                 manifest: &look.plan.manifest,
@@ -407,6 +407,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
         let Passed { look, done, waits } = passed;
         let busy = busy_containers(&look);
         self.inbox.interested(Some(Interest::of(&look, busy.clone())));
+        self.inbox.asked();
         for wait in &waits {
             if wait.news {
                 self.audience.told(News::Waits {

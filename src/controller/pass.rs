@@ -299,12 +299,14 @@ fn wanted(resource: &Resource, desired: &Desired) -> String {
             let stages: Vec<_> = desired
                 .stages
                 .values()
-                .map(|stage| (&stage.key, stage.reference()))
+                .map(|stage| (stage.reference(), &stage.key))
+                .filter(|(reference, _)| reference == name)
                 .collect();
             let identities: Vec<_> = desired
                 .identities
                 .values()
-                .map(|one| (&one.key, &one.tag))
+                .filter(|identity| identity.tag.known() == Some(name))
+                .map(|identity| &identity.key)
                 .collect();
             format!("{stages:?} {identities:?}")
         }

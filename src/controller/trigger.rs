@@ -15,6 +15,8 @@ use crate::reconcile::Look;
 pub const QUIET: Duration = Duration::from_millis(50);
 /// How long the first trigger waits at most, however many follow.
 pub const LONGEST: Duration = Duration::from_millis(500);
+/// How long after a pass ends of sessions say nothing: they may be those of its own questions.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// Why the loop looks again; for people only, it changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,6 +204,8 @@ struct Inside {
     /// Before anything was seen, everything may matter.
     interest: Option<Interest>,
     lost: Option<EngineError>,
+    /// Until when ends of sessions say nothing.
+    echo: Option<Instant>,
 }
 
 impl Inbox {
@@ -212,6 +216,10 @@ impl Inbox {
     /// Takes in what the engine told.
     pub fn noticed(&self, notice: Notice) {
         let mut inside = self.inside();
+        let now = Instant::now();
+        if matches!(notice, Notice::SessionEnded { .. }) && inside.echo.is_some_and(|until| now < until) {
+            return;
+        }
         let found = match &inside.interest {
             Some(interest) => interest.concerns(notice),
             None => Some((Reason::Engine, Changes::everything())),
@@ -219,7 +227,7 @@ impl Inbox {
         if let Some((reason, changes)) = found {
             // Whoever waits finds out by itself that more has come: a storm must not wake it each time.
             let first = inside.pending.is_empty();
-            inside.pending.add(reason, changes, Instant::now());
+            inside.pending.add(reason, changes, now);
             drop(inside);
             if first {
                 self.bell.notify_one();
@@ -242,6 +250,16 @@ impl Inbox {
     /// Says what matters from now on; `None` is everything.
     pub fn interested(&self, interest: Option<Interest>) {
         self.inside().interest = interest;
+    }
+
+    /// Forgets ends of sessions that were noticed during a pass: asking who works in a container starts processes in it
+    /// too. What is missed is asked for again before long.
+    pub fn asked(&self) {
+        let mut inside = self.inside();
+        inside.echo = Some(Instant::now() + ECHO);
+        if inside.pending.reasons.remove(&Reason::Idle).is_some() && inside.pending.is_empty() {
+            inside.pending = Pending::default();
+        }
     }
 
     /// Returns why the engine tells nothing any more, once.
