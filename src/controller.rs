@@ -120,6 +120,7 @@ pub async fn watch<A: Audience + 'static>(
         settings,
     };
     controller.connect(Reason::Start).await?;
+    controller.unwatched(source);
     loop {
         let pending = tokio::select! {
             biased;
@@ -326,8 +327,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
     /// Reads the manifest again, and says whether another one is in force now; one that is not good changes nothing.
     async fn reload(&mut self, source: &mut impl Source) -> bool {
         let reloaded = source.reload().await;
-        let obstacle = source.obstacle();
-        self.holds("Files", obstacle.map(|text| ("FilesUnwatched", text)), None);
+        self.unwatched(source);
         match reloaded {
             Ok(None) => self.holds("Manifest", None, None),
             Ok(Some(intent)) => {
@@ -345,6 +345,12 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
             }
         }
         false
+    }
+
+    /// Tells why changes of files may be noticed late, if they may.
+    fn unwatched(&mut self, source: &impl Source) {
+        let obstacle = source.obstacle();
+        self.holds("Files", obstacle.map(|text| ("FilesUnwatched", text)), None);
     }
 
     /// Tells of a condition when it begins, changes or ends.

@@ -98,7 +98,7 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
         let more = !look.plan.unknown.is_empty();
         let mut touched = touched(&outcomes, &look);
         // What was noticed until now will be seen, the echo of these very writes above all.
-        touched.containers.extend(controller.inbox.take_containers());
+        touched.add(controller.inbox.take_changes());
         let observed = std::mem::take(&mut look.observed);
         let before = look.desired;
         look = seen(engine, &subject, observed, &touched).await?;

@@ -277,16 +277,17 @@ impl Inbox {
         std::mem::take(&mut self.inside().pending)
     }
 
-    /// Returns the containers that may have changed, because they are about to be looked at: the echo of the loop's
-    /// own writes is no reason for another pass.
-    pub fn take_containers(&self) -> BTreeSet<String> {
+    /// Returns what may have changed on the engine, because it is about to be looked at: the echo of the loop's own
+    /// writes is no reason for another pass.
+    pub fn take_changes(&self) -> Changes {
         let mut inside = self.inside();
         let pending = &mut inside.pending;
-        let containers = std::mem::take(&mut pending.changes.containers);
-        if pending.changes.is_empty() && !pending.files && !pending.reasons.contains_key(&Reason::Idle) {
+        let changes = std::mem::take(&mut pending.changes);
+        pending.reasons.remove(&Reason::Engine);
+        if pending.is_empty() {
             *pending = Pending::default();
         }
-        containers
+        changes
     }
 
     /// Waits until there may be something new.
@@ -377,11 +378,11 @@ mod tests {
         let inbox = Inbox::default();
         inbox.interested(Some(Interest::default()));
         inbox.noticed(Notice::Container { id: "c1".to_owned() });
-        assert_eq!(inbox.take_containers().len(), 1);
+        assert_eq!(inbox.take_changes(), change("c1"));
         assert_eq!(inbox.due(), None);
         inbox.noticed(Notice::Container { id: "c1".to_owned() });
         inbox.post(Reason::Files, Changes::default());
-        inbox.take_containers();
+        inbox.take_changes();
         let left = inbox.take();
         assert!(left.files && left.changes.is_empty());
         assert_eq!(inbox.due(), None);
