@@ -341,7 +341,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
                     Refusal::Invalid(_) => "InvalidManifest",
                     Refusal::Moved { .. } => "RestartNeeded",
                 };
-                self.holds("Manifest", Some((reason, told(&refusal))), Some(refusal));
+                self.holds("Manifest", Some((reason, refusal.summary())), Some(refusal));
             }
         }
         false
@@ -491,15 +491,4 @@ fn busy_containers(look: &Look) -> BTreeSet<String> {
         .filter(|container| any || busy.iter().any(|resource| resource.name == container.mark.name))
         .map(|container| container.id.id().to_owned())
         .collect()
-}
-
-/// Returns an error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

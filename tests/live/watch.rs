@@ -611,8 +611,9 @@ fn where_files_cannot_be_watched_they_are_read_from_time_to_time() {
     sized(&project, 64);
     // A user namespace has limits of its own.
     for limit in ["max_inotify_instances", "max_inotify_watches"] {
-        let script =
-            format!("exec unshare -Ur sh -c 'echo 0 >/proc/sys/user/{limit} && exec \"$AISHELL\" watch -o json'");
+        let script = format!(
+            "exec unshare -Ur sh -c 'echo 0 >/proc/sys/user/{limit} && exec \"$AISHELL\" watch -o json'"
+        );
         let mut watching = Watching::of(project.begin_shell(&script));
         let event = watching.hears("FilesUnwatched True");
         assert!(event.to_string().contains("fs.inotify"), "{event:#}");
