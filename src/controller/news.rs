@@ -35,7 +35,7 @@ impl Refusal {
                 PrepareError::Problems { problems, .. }
                 | PrepareError::Load(LoadError::Invalid { problems, .. }),
             ) => problems.as_slice(),
-            Self::Invalid(PrepareError::Load(_)) | Self::Moved { .. } => &[],
+            Self::Invalid(PrepareError::Load(_) | PrepareError::Lock(_)) | Self::Moved { .. } => &[],
         };
         let Some((first, rest)) = problems.split_first() else {
             return chain(self);

@@ -283,7 +283,7 @@ fn rubbish_changes_nothing_is_told_once_and_the_last_good_manifest_stays_in_forc
     };
     let rubbish: [(&str, &dyn Fn()); 8] = [
         ("unclosed bracket", &|| {
-            fs::write(&file, format!("{good}bad: [\n")).expect("a file")
+            fs::write(&file, format!("{good}bad: [\n")).expect("a file");
         }),
         ("is a directory", &|| fs::create_dir(&file).expect("a directory")),
         ("is a device, pipe or socket", &|| {
@@ -300,10 +300,10 @@ fn rubbish_changes_nothing_is_told_once_and_the_last_good_manifest_stays_in_forc
             huge.set_len(64 << 30).expect("a size");
         }),
         ("not UTF-8", &|| {
-            fs::write(&file, b"\xff\xfe\x00").expect("a file")
+            fs::write(&file, b"\xff\xfe\x00").expect("a file");
         }),
         ("is a device, pipe or socket", &|| {
-            symlink("/dev/zero", &file).expect("a link")
+            symlink("/dev/zero", &file).expect("a link");
         }),
         ("cannot be read", &|| {}),
         ("more than one manifest", &|| {
