@@ -120,6 +120,7 @@ pub async fn watch<A: Audience + 'static>(
         settings,
     };
     controller.connect(Reason::Start).await?;
+    controller.unwatched(source);
     loop {
         let pending = tokio::select! {
             biased;
@@ -326,8 +327,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
     /// Reads the manifest again, and says whether another one is in force now; one that is not good changes nothing.
     async fn reload(&mut self, source: &mut impl Source) -> bool {
         let reloaded = source.reload().await;
-        let obstacle = source.obstacle();
-        self.holds("Files", obstacle.map(|text| ("FilesUnwatched", text)), None);
+        self.unwatched(source);
         match reloaded {
             Ok(None) => self.holds("Manifest", None, None),
             Ok(Some(intent)) => {
@@ -341,10 +341,16 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
                     Refusal::Invalid(_) => "InvalidManifest",
                     Refusal::Moved { .. } => "RestartNeeded",
                 };
-                self.holds("Manifest", Some((reason, told(&refusal))), Some(refusal));
+                self.holds("Manifest", Some((reason, refusal.summary())), Some(refusal));
             }
         }
         false
+    }
+
+    /// Tells why changes of files may be noticed late, if they may.
+    fn unwatched(&mut self, source: &impl Source) {
+        let obstacle = source.obstacle();
+        self.holds("Files", obstacle.map(|text| ("FilesUnwatched", text)), None);
     }
 
     /// Tells of a condition when it begins, changes or ends.
@@ -377,8 +383,6 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
         if everything {
             self.resync_at = now + self.settings.jitter.longer(self.settings.resync);
         }
-        self.link = Link::default();
-        self.holds("Engine", None, None);
         tracing::info!(
             trigger = why,
             steps = passed.done.len(),
@@ -394,6 +398,8 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
     /// Tells that everything was seen, once.
     fn found(&mut self, look: &Look) {
         self.state.first = false;
+        self.link = Link::default();
+        self.holds("Engine", None, None);
         if std::mem::take(&mut self.state.found) {
             self.audience.told(News::Watching {
                 manifest: &look.plan.manifest,
@@ -407,6 +413,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
         let Passed { look, done, waits } = passed;
         let busy = busy_containers(&look);
         self.inbox.interested(Some(Interest::of(&look, busy.clone())));
+        self.inbox.asked();
         for wait in &waits {
             if wait.news {
                 self.audience.told(News::Waits {
@@ -484,15 +491,4 @@ fn busy_containers(look: &Look) -> BTreeSet<String> {
         .filter(|container| any || busy.iter().any(|resource| resource.name == container.mark.name))
         .map(|container| container.id.id().to_owned())
         .collect()
-}
-
-/// Returns an error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

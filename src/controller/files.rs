@@ -146,8 +146,9 @@ impl Source for Files {
 
     async fn reload(&mut self) -> Result<Option<Arc<dyn Intent>>, Refusal> {
         let (host, given) = (Arc::clone(&self.host), self.given.clone());
+        let known = self.good.loaded.source.path().to_path_buf();
         // Contexts may be large, and disks slow: signals and the engine are heard meanwhile.
-        let read = tokio::task::spawn_blocking(move || Prepared::of(read(given, &host)?, &host));
+        let read = tokio::task::spawn_blocking(move || Prepared::of(read(given, known, &host)?, &host));
         let read = read.await.unwrap_or_else(|error| {
             let path = PathBuf::from("the manifest");
             let cause = std::io::Error::other(error.to_string());
@@ -165,10 +166,14 @@ impl Source for Files {
 }
 
 /// Reads the manifest as it was found at the begin.
-fn read(given: Option<PathBuf>, host: &Host) -> Result<Loaded, LoadError> {
+fn read(given: Option<PathBuf>, known: PathBuf, host: &Host) -> Result<Loaded, LoadError> {
     let path = match given {
         Some(path) => path,
-        None => load::find(host)?,
+        None => match load::find(host) {
+            // What is there in its place, if anything, says more than that there is no manifest.
+            Err(LoadError::NotFound { .. }) => known,
+            found => found?,
+        },
     };
     load::load(&path, host)
 }

@@ -27,6 +27,45 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Returns the first thing that is wrong, in one line, and how much more there is.
+    pub fn summary(&self) -> String {
+        let problems = match self {
+            Self::Invalid(
+                PrepareError::Problems { problems, .. }
+                | PrepareError::Load(LoadError::Invalid { problems, .. }),
+            ) => problems.as_slice(),
+            Self::Invalid(PrepareError::Load(_) | PrepareError::Lock(_)) | Self::Moved { .. } => &[],
+        };
+        let Some((first, rest)) = problems.split_first() else {
+            return chain(self);
+        };
+        let place = first.place.as_ref().map_or_else(String::new, |place| {
+            let file = place.file.file_name().unwrap_or_default().display();
+            format!("{file}:{}: ", place.line)
+        });
+        let more = match rest.len() {
+            0 => String::new(),
+            count => format!(" (and {count} more)"),
+        };
+        format!("{place}{}{more}", first.message)
+    }
+}
+
+/// Returns an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         Self::Invalid(error.into())

@@ -98,7 +98,7 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
         let more = !look.plan.unknown.is_empty();
         let mut touched = touched(&outcomes, &look);
         // What was noticed until now will be seen, the echo of these very writes above all.
-        touched.containers.extend(controller.inbox.take_containers());
+        touched.add(controller.inbox.take_changes());
         let observed = std::mem::take(&mut look.observed);
         let before = look.desired;
         look = seen(engine, &subject, observed, &touched).await?;
@@ -299,12 +299,14 @@ fn wanted(resource: &Resource, desired: &Desired) -> String {
             let stages: Vec<_> = desired
                 .stages
                 .values()
-                .map(|stage| (&stage.key, stage.reference()))
+                .map(|stage| (stage.reference(), &stage.key))
+                .filter(|(reference, _)| reference == name)
                 .collect();
             let identities: Vec<_> = desired
                 .identities
                 .values()
-                .map(|one| (&one.key, &one.tag))
+                .filter(|identity| identity.tag.known() == Some(name))
+                .map(|identity| &identity.key)
                 .collect();
             format!("{stages:?} {identities:?}")
         }

@@ -15,6 +15,8 @@ use crate::reconcile::Look;
 pub const QUIET: Duration = Duration::from_millis(50);
 /// How long the first trigger waits at most, however many follow.
 pub const LONGEST: Duration = Duration::from_millis(500);
+/// How long after a pass ends of sessions say nothing: they may be those of its own questions.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// Why the loop looks again; for people only, it changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,6 +204,8 @@ struct Inside {
     /// Before anything was seen, everything may matter.
     interest: Option<Interest>,
     lost: Option<EngineError>,
+    /// Until when ends of sessions say nothing.
+    echo: Option<Instant>,
 }
 
 impl Inbox {
@@ -212,6 +216,10 @@ impl Inbox {
     /// Takes in what the engine told.
     pub fn noticed(&self, notice: Notice) {
         let mut inside = self.inside();
+        let now = Instant::now();
+        if matches!(notice, Notice::SessionEnded { .. }) && inside.echo.is_some_and(|until| now < until) {
+            return;
+        }
         let found = match &inside.interest {
             Some(interest) => interest.concerns(notice),
             None => Some((Reason::Engine, Changes::everything())),
@@ -219,7 +227,7 @@ impl Inbox {
         if let Some((reason, changes)) = found {
             // Whoever waits finds out by itself that more has come: a storm must not wake it each time.
             let first = inside.pending.is_empty();
-            inside.pending.add(reason, changes, Instant::now());
+            inside.pending.add(reason, changes, now);
             drop(inside);
             if first {
                 self.bell.notify_one();
@@ -244,6 +252,16 @@ impl Inbox {
         self.inside().interest = interest;
     }
 
+    /// Forgets ends of sessions that were noticed during a pass: asking who works in a container starts processes in it
+    /// too. What is missed is asked for again before long.
+    pub fn asked(&self) {
+        let mut inside = self.inside();
+        inside.echo = Some(Instant::now() + ECHO);
+        if inside.pending.reasons.remove(&Reason::Idle).is_some() && inside.pending.is_empty() {
+            inside.pending = Pending::default();
+        }
+    }
+
     /// Returns why the engine tells nothing any more, once.
     pub fn take_lost(&self) -> Option<EngineError> {
         self.inside().lost.take()
@@ -259,16 +277,17 @@ impl Inbox {
         std::mem::take(&mut self.inside().pending)
     }
 
-    /// Returns the containers that may have changed, because they are about to be looked at: the echo of the loop's
-    /// own writes is no reason for another pass.
-    pub fn take_containers(&self) -> BTreeSet<String> {
+    /// Returns what may have changed on the engine, because it is about to be looked at: the echo of the loop's own
+    /// writes is no reason for another pass.
+    pub fn take_changes(&self) -> Changes {
         let mut inside = self.inside();
         let pending = &mut inside.pending;
-        let containers = std::mem::take(&mut pending.changes.containers);
-        if pending.changes.is_empty() && !pending.files && !pending.reasons.contains_key(&Reason::Idle) {
+        let changes = std::mem::take(&mut pending.changes);
+        pending.reasons.remove(&Reason::Engine);
+        if pending.is_empty() {
             *pending = Pending::default();
         }
-        containers
+        changes
     }
 
     /// Waits until there may be something new.
@@ -359,11 +378,11 @@ mod tests {
         let inbox = Inbox::default();
         inbox.interested(Some(Interest::default()));
         inbox.noticed(Notice::Container { id: "c1".to_owned() });
-        assert_eq!(inbox.take_containers().len(), 1);
+        assert_eq!(inbox.take_changes(), change("c1"));
         assert_eq!(inbox.due(), None);
         inbox.noticed(Notice::Container { id: "c1".to_owned() });
         inbox.post(Reason::Files, Changes::default());
-        inbox.take_containers();
+        inbox.take_changes();
         let left = inbox.take();
         assert!(left.files && left.changes.is_empty());
         assert_eq!(inbox.due(), None);

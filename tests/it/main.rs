@@ -12,6 +12,7 @@ mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;
+mod watch;
 mod widening;
 #[path = "../support/world.rs"]
 mod world;

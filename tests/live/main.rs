@@ -28,6 +28,7 @@ mod memory;
 mod ready;
 mod replace;
 mod strangers;
+mod watch;
 mod widening;
 
 #[path = "../support/project.rs"]

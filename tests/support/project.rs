@@ -203,6 +203,32 @@ impl Project {
         command
     }
 
+    /// Starts the program and lets it run.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("the program")
+    }
+
+    /// Starts a shell command in which `$AISHELL` is the program.
+    pub fn begin_shell(&self, script: &str) -> Child {
+        let mut command = self.command(&[] as &[&str]);
+        let program = command.get_program().to_owned();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).env("AISHELL", program);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        command = shell;
+        command
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().expect("a shell")
+    }
+
     /// Runs the program as it is, without asking for JSON.
     pub fn plain(&self, arguments: &[&str]) -> Run {
         let victim = Victim::default();

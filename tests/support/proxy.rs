@@ -40,6 +40,8 @@ pub enum Verdict {
     Cut,
     /// The connection ends once the engine has the request.
     CutAfter,
+    /// It is answered as a stream in which nothing ever comes, and the engine never hears of it.
+    Mute,
 }
 
 type Rule = Box<dyn FnMut(&Request) -> Verdict + Send>;
@@ -47,6 +49,7 @@ type Rule = Box<dyn FnMut(&Request) -> Verdict + Send>;
 struct Shared {
     rule: Mutex<Rule>,
     seen: Mutex<Vec<Request>>,
+    clients: Mutex<Vec<UnixStream>>,
 }
 
 /// A proxy that lives as long as this value.
@@ -83,11 +86,13 @@ impl Proxy {
         let shared = Arc::new(Shared {
             rule: Mutex::new(Box::new(rule)),
             seen: Mutex::default(),
+            clients: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { break };
+                lock(&serving.clients).extend(client.try_clone());
                 let shared = Arc::clone(&serving);
                 thread::spawn(move || {
                     // Whichever side goes away ends the connection; that is no failure of the proxy.
@@ -115,6 +120,19 @@ impl Proxy {
         writes
             .map(|request| format!("{} {}", request.method, request.path))
             .collect()
+    }
+
+    /// Ends every connection there is.
+    pub fn disconnect(&self) {
+        for client in lock(&self.shared.clients).drain(..) {
+            // One that has ended already needs no end.
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Returns the requests that came by from a number on.
+    pub fn seen_from(&self, first: usize) -> Vec<Request> {
+        lock(&self.shared.seen).iter().skip(first).cloned().collect()
     }
 
     /// Returns how many requests came by.
@@ -164,6 +182,13 @@ fn requests(
                     text.len()
                 );
                 return client.write_all(answer.as_bytes());
+            }
+            Verdict::Mute => {
+                client.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+                )?;
+                // Nothing more is asked on this connection; it ends when the client ends it.
+                return io::copy(reader, &mut io::sink()).map(|_| ());
             }
             Verdict::Cut => return Ok(()),
             Verdict::CutAfter => return pass(&head, reader, engine),

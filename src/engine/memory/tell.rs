@@ -60,6 +60,17 @@ impl Listeners {
                 let notice = Notice::Container { id: id.clone() };
                 self.tell(&notice, Some(&found.reply.labels));
             }
+            let ended = |before: &Container, after: &Container| {
+                before.execs.keys().any(|exec| !after.execs.contains_key(exec))
+            };
+            if container
+                .0
+                .zip(container.1)
+                .is_some_and(|(before, after)| ended(before, after))
+            {
+                let notice = Notice::SessionEnded { id: id.clone() };
+                self.tell(&notice, Some(&found.reply.labels));
+            }
             for (network, id_of) in attached(container.0, container.1) {
                 let notice = Notice::Network {
                     id: id_of.unwrap_or_default(),
