@@ -117,7 +117,13 @@ fn pinned(change: &Change) -> String {
         .as_ref()
         .map(|from| format!(" (was {from})"))
         .unwrap_or_default();
-    format!("pinned {} {name}: {to}{from}", kind.as_str())
+    // The runtime and the built-in foundation have no names but what they are.
+    let kind = if kind.as_str() == name {
+        String::new()
+    } else {
+        format!("{} ", kind.as_str())
+    };
+    format!("pinned {kind}{name}: {to}{from}")
 }
 
 /// Says what became of work that was dropped.

@@ -207,3 +207,32 @@ fn what_nothing_wishes_for_goes_and_newer_entries_win() {
     assert_eq!(merged.builtin, Some(1));
     assert_eq!(merged.images.len(), 2);
 }
+
+mod fuzz {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            Just("version: 1".to_owned()),
+            Just("images:".to_owned()),
+            Just("harnesses: { a: { npm: x, requirement: '*', version: 1.2.3 } }".to_owned()),
+            Just("  \"debian:1\": &a [*a, *b]".to_owned()),
+            Just("runtime: !!binary x".to_owned()),
+            "[ a-z0-9:{}\\[\\],&*!|>'\"%@`#?-]{0,24}",
+            "\\PC{0,16}",
+        ];
+        proptest::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_a_lock_or_has_problems(text in lines()) {
+            match Lock::parse(&text, Path::new("/p/aishell.lock")) {
+                Ok(lock) => prop_assert_eq!(parse(&lock.render()), Ok(lock)),
+                Err(problems) => prop_assert!(!problems.is_empty()),
+            }
+        }
+    }
+}

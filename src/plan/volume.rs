@@ -16,7 +16,7 @@ pub(super) fn harness(draft: &mut Draft<'_>) {
         Some(Pin::Known(set)) => populated(draft, set),
         Some(Pin::Unknown(reason)) => {
             draft.unknown(ResourceKind::Volume, "harnesses", reason);
-            Maker::Unknown(reason.clone())
+            Maker::Unknown("its harnesses are not pinned yet".to_owned())
         }
         None => return,
     };
