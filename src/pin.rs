@@ -9,10 +9,11 @@ use self::ask::{ask, inquiry};
 use self::images::{Images, Made, make_images, pin_images};
 use crate::apply::{Listener, Stop};
 use crate::builtin;
+use crate::catalogue::RUNTIME_VERSION;
 use crate::claim::{ClaimError, Turn};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::lock::{Change, Lock, Wishes};
+use crate::lock::{Change, Lock, Package, Wishes};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{ImageReference, Stage};
@@ -115,12 +116,10 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
                 None => Ok(complete(&before, prepared, done)),
             };
         }
-        if missing.builtin {
-            prepared.pin(newest(), Winner::File, how.host)?;
-        }
+        let own = own(&missing);
         let absent = pin_images(engine, prepared, images, how.host).await?;
         let missing = prepared.missing();
-        let asks = !missing.harnesses.is_empty() || missing.runtime.is_some();
+        let asks = !missing.harnesses.is_empty();
         if (asks || !absent.is_empty()) && !stop.is_wished() {
             let _claim = how.turn.take(&prepared.facts.owner).await?;
             prepared.refresh()?;
@@ -139,6 +138,10 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
                 prepared.pin(new, Winner::File, how.host)?;
             }
         }
+        // Last: where something cannot be pinned, nothing that could have waited is.
+        if own != Lock::default() {
+            prepared.pin(own, Winner::File, how.host)?;
+        }
     }
     Ok(complete(&before, prepared, done))
 }
@@ -154,6 +157,24 @@ fn complete(before: &Lock, prepared: &Prepared, done: Vec<Done>) -> Pins {
 fn newest() -> Lock {
     let mut lock = Lock::default();
     lock.builtin = Some(builtin::newest().number);
+    lock
+}
+
+/// Returns what nobody has to be asked about: what ships with this aishell, and the runtime it installs.
+fn own(missing: &Wishes) -> Lock {
+    let mut lock = if missing.builtin {
+        newest()
+    } else {
+        Lock::default()
+    };
+    lock.runtime = missing.runtime.clone().and_then(|ask| {
+        Some(Package {
+            npm: ask.npm,
+            requirement: ask.requirement,
+            version: RUNTIME_VERSION.parse().ok()?,
+            integrity: None,
+        })
+    });
     lock
 }
 

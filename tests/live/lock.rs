@@ -1,9 +1,10 @@
 //! `aishell.lock`: pinned once, the same everywhere, moved only when asked.
 
+use aishell::catalogue::RUNTIME_VERSION;
 use serde_json::Value;
 
 use crate::apply::version;
-use crate::project::{Project, Run, Victim, project, text};
+use crate::project::{Project, Run, Victim, project, step, text};
 use crate::proxy::Proxy;
 use crate::raw;
 use crate::registry::Registry;
@@ -11,7 +12,7 @@ use crate::registry::Registry;
 /// Asks for a version of the `tool` package.
 fn wants(requirement: &str) -> String {
     format!(
-        "harnesses:\n  tool: {{ npm: tool, version: \"{requirement}\", bin: [tool] }}\ncontainers:\n  a: {{ harness: tool }}\n"
+        "harnesses:\n  tool: {{ npm: tool, version: \"{requirement}\", bin: [tool], runtime: image }}\ncontainers:\n  a: {{ harness: tool }}\n"
     )
 }
 
@@ -98,7 +99,7 @@ fn what_cannot_be_pinned_touches_nothing() {
         ("offline", "^1", 5, "ECONNREFUSED"),
     ] {
         project.manifest(&format!(
-            "harnesses:\n  tool: {{ npm: {package}, version: {requirement} }}\ncontainers:\n  a: {{ harness: tool }}\n"
+            "harnesses:\n  tool: {{ npm: {package}, version: {requirement}, runtime: image }}\ncontainers:\n  a: {{ harness: tool }}\n"
         ));
         let run = project.apply();
         assert_eq!(
@@ -339,7 +340,7 @@ fn a_tag_that_moved_changes_nothing_until_it_is_updated() {
 #[test]
 fn a_killed_inquiry_leaves_what_the_next_apply_clears_away() {
     let project = project();
-    let hangs = "harnesses:\n  tool: { npm: hang, version: latest }\ncontainers:\n  a: { harness: tool }\n";
+    let hangs = "harnesses:\n  tool: { npm: hang, version: latest, runtime: image }\ncontainers:\n  a: { harness: tool }\n";
     project.manifest(hangs);
     let victim = Victim::default();
     std::thread::scope(|scope| {
@@ -393,4 +394,40 @@ fn a_manifest_from_standard_input_has_no_lock_beside_it() {
         "nothing is told"
     );
     assert_eq!(lock(&project), "");
+}
+
+#[test]
+fn a_package_that_is_made_of_something_else_is_not_used() {
+    let project = project();
+    let manifest = wants(&format!("^{}", version()))
+        .replace("npm: tool", "npm: sealed")
+        .replace("[tool]", "[sealed]")
+        .replace(", runtime: image", "");
+    project.manifest(&manifest);
+    project.converge();
+    let (pinned, before) = (lock(&project), project.container("a"));
+    assert!(pinned.contains("integrity: sha512-8C4H1"), "{pinned}");
+    // What harnesses run on has an entry too, and nobody was asked about it.
+    assert!(
+        pinned.contains(&format!(
+            "npm: node\n  requirement: latest\n  version: {RUNTIME_VERSION}\n"
+        )),
+        "{pinned}"
+    );
+    project.write("aishell.lock", &pinned.replace("sha512-8C4H1", "sha512-9D5I2"));
+    let run = project.apply();
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let error = &step(&run.json, "volume", "aishell-harness-")["error"];
+    assert!(
+        text(&error["message"]).contains("not made of what the lock says"),
+        "{error:#}"
+    );
+    assert!(
+        error["log"].to_string().contains("in the lock:     sha512-9D5I2"),
+        "{error:#}"
+    );
+    raw::same(&project.container("a"), &before);
+    project.write("aishell.lock", &pinned);
+    project.converge();
+    raw::same(&project.container("a"), &before);
 }

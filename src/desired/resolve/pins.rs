@@ -112,13 +112,20 @@ pub fn wishes(manifest: &Manifest, facts: &Facts) -> Wishes {
         .members
         .iter()
         .filter_map(|(name, member)| Some((name.clone(), ask(member)?)));
+    // Without a lock it is the version this aishell has, so there is one to write down; only an update asks.
+    let runtime = super::runtime::of(&facts.members, None).and_then(|runtime| {
+        Some(Ask {
+            npm: runtime.npm.parse().ok()?,
+            requirement: "latest".to_owned(),
+        })
+    });
     Wishes {
         builtin: match &manifest.foundation {
             Some(Stage::Builtin(_)) => true,
             Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Phases(_)) => false,
             None => manifest.containers.values().any(super::uses_foundation),
         },
-        runtime: None,
+        runtime: runtime.filter(|_| used),
         harnesses: if used { asks.collect() } else { BTreeMap::new() },
         images: images(manifest)
             .filter(|image| image.digest().is_none())

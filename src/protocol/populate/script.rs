@@ -13,6 +13,8 @@ const INSTALL: i64 = 65;
 const PROBE: i64 = 66;
 /// What was installed cannot be read.
 const STOCK: i64 = 67;
+/// A package is not made of what the lock says.
+const MISMATCH: i64 = 69;
 /// How long a program may take to say its version, in seconds.
 const PATIENCE: u32 = 30;
 /// The program that is a runtime.
@@ -74,10 +76,11 @@ fn directory(member: &Member) -> String {
 fn install(member: &Member) -> String {
     let bins: Vec<String> = member.bin.iter().map(|bin| quote(bin)).collect();
     format!(
-        "member {} {} {} {} {}",
+        "member {} {} {} {} {} {}",
         quote(&member.name),
         quote(&member.npm),
         quote(&member.version),
+        quote(member.integrity.as_deref().unwrap_or_default()),
         quote(&directory(member)),
         bins.join(" ")
     )
@@ -95,6 +98,7 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
         PROBE => {
             "a harness does not bring a program that it declares, or the program does not run".to_owned()
         }
+        MISMATCH => "a package is not made of what the lock says; nothing of it is used".to_owned(),
         STOCK => "what was installed cannot be read".to_owned(),
         137 => "the installer was killed".to_owned(),
         code => format!("the installer ended with code {code}"),
@@ -200,8 +204,8 @@ check() {
 }
 
 member() {
-    name=$1 package=$2 version=$3 directory=$4
-    shift 4
+    name=$1 package=$2 version=$3 integrity=$4 directory=$5
+    shift 5
     number=$((number + 1))
     if [ -f "/tools/m/$directory/.installed" ] && (probe "$directory" "$@") >/dev/null; then
         echo "$name $version: present"
@@ -209,7 +213,10 @@ member() {
         echo "$name $version: installing"
         rm -rf "/tools/m/$directory"
         mkdir "/tools/m/$directory"
-        copy "$package" "$version" "$directory" || install "/tools/m/$directory" "$package@$version" || exit 65
+        # What is copied has nothing that could be compared.
+        { [ -z "$integrity" ] && copy "$package" "$version" "$directory"; } ||
+            install "/tools/m/$directory" "$package@$version" || exit 65
+        is_locked "$package" "$version" "$integrity" || exit 69
         : >"/tools/m/$directory/.installed"
         echo "$name $version: installed"
     fi
@@ -221,9 +228,26 @@ member() {
 }
 
 # What the installer has verified is in the index of its cache.
+verified() {
+    grep -rhF -- "/$1/-/${1##*/}-$2.tgz\"" "$HOME/cache/_cacache" 2>/dev/null |
+        sed -n 's/.*"integrity":"\([A-Za-z0-9+/=-]*\)".*/\1/p' 2>/dev/null | tail -n 1
+}
+
+is_locked() {
+    [ -n "$3" ] || return 0
+    found=$(verified "$1" "$2") || :
+    # Some registries name their files otherwise; then what npm verifies against is what they say.
+    [ -n "$found" ] || found=$(PATH=$runtime$PATH npm view "$1@$2" dist.integrity </dev/null 2>/dev/null | tail -n 1) || :
+    case " $3 " in
+    *" ${found:-?} "*) return 0 ;;
+    esac
+    echo "$1@$2 in the lock:     $3"
+    echo "$1@$2 in the registry: ${found:-nothing to compare with}"
+    return 1
+}
+
 integrity() {
-    found=$(grep -rhF -- "/$1/-/${1##*/}-$2.tgz\"" "$HOME/cache/_cacache" 2>/dev/null |
-        sed -n 's/.*"integrity":"\([A-Za-z0-9+/=-]*\)".*/\1/p' 2>/dev/null | tail -n 1) || :
+    found=$(verified "$1" "$2") || :
     if [ -n "$found" ]; then printf '"%s"' "$found"; else printf null; fi
 }
 
