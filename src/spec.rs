@@ -185,6 +185,12 @@ pub struct Resources {
     /// Number of processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,
+    /// Weight of its processor time among others; `None` is the engine's 1024. No manifest asks for another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<u64>,
+    /// The processors it may use, as in `0-1`; `None` is all. No manifest asks for fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
 }
 
 /// When the engine restarts a container that ended.
@@ -323,12 +329,16 @@ impl ContainerSpec {
             reservation,
             cpus,
             pids,
+            shares,
+            cpuset,
         } = resources;
         fields.set("resources.memory", memory.as_ref(), Class::Live);
         fields.set("resources.memorySwap", memory_swap.as_ref(), Class::Live);
         fields.set("resources.reservation", reservation.as_ref(), Class::Live);
         fields.set("resources.cpus", cpus.as_ref(), Class::Live);
         fields.set("resources.pids", pids.as_ref(), Class::Live);
+        fields.set("resources.shares", shares.as_ref(), Class::Live);
+        fields.set("resources.cpuset", cpuset.as_ref(), Class::Live);
         fields.set("restart", Some(restart.display()), Class::Live);
         for (network, Endpoint { aliases }) in networks {
             fields.set(&format!("network.{network}"), Some(aliases), Class::Live);

@@ -237,7 +237,7 @@ pub struct Ready {
     pub exec: Vec<String>,
     /// How long failures do not count after a start; default: 0s.
     pub start_period: Option<Duration>,
-    /// How long to wait between two tries; default: 1s.
+    /// How long to wait between two tries; default: 5s.
     pub interval: Option<Duration>,
     /// How long it may take to become ready; default: 60s.
     pub timeout: Option<Duration>,

@@ -248,6 +248,8 @@ async fn a_rich_container_comes_back_as_it_was_asked_for() {
             reservation: Some(32 << 20),
             cpus: Some(500_000_000),
             pids: Some(100),
+            shares: Some(512),
+            cpuset: Some("0".to_owned()),
         },
         restart: Restart::OnFailure(3),
         networks: BTreeMap::from([(

@@ -24,6 +24,7 @@ mod failure;
 mod fields;
 mod harness;
 mod lock;
+mod matrix;
 mod memory;
 mod ready;
 mod replace;

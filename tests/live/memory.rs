@@ -225,6 +225,8 @@ fn draw_resources(dice: &mut Dice) -> Resources {
             Some(900_000_000_000),
         ]),
         pids: dice.pick(&[None, Some(100), Some(200)]),
+        shares: dice.pick(&[None, None, Some(512), Some(1024)]),
+        cpuset: dice.pick(&[None, None, None, Some("0".to_owned())]),
     }
 }
 

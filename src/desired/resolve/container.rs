@@ -436,6 +436,8 @@ fn resources(written: &manifest::resources::Resources) -> Resources {
             Some(Limit::At(count)) => Some(u64::from(count.get())),
             None => Some(PIDS),
         },
+        shares: None,
+        cpuset: None,
     }
 }
 

@@ -11,8 +11,9 @@ use crate::units::Duration;
 const STARTED: &str = "/run/.aishell-started";
 /// How long a single look may take, in milliseconds.
 const LOOK: u64 = 10_000;
-/// How long to wait between two looks unless the manifest says, in milliseconds.
-const INTERVAL: u64 = 1_000;
+/// How long to wait between two looks unless the manifest says, in milliseconds. Every look is a process in the
+/// container for as long as that runs, so more of them cost more than they tell.
+const INTERVAL: u64 = 5_000;
 /// How long it may take until a container can be used unless the manifest says.
 const PATIENCE: Duration = Duration::seconds(60);
 

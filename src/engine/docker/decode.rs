@@ -23,6 +23,8 @@ pub(super) use session::{exec, processes};
 
 /// The time that engines give for "never".
 const NEVER: &str = "0001-01-01";
+/// The weight of processor time that no container asked for.
+const SHARES: u64 = 1024;
 /// The digits of a container's id that the engine uses as its host name and as an alias.
 const SHORT_ID: usize = 12;
 
@@ -196,6 +198,8 @@ fn spec(
             reservation: positive(host.memory_reservation),
             cpus: positive(host.nano_cpus),
             pids: positive(host.pids_limit),
+            shares: positive(host.cpu_shares).filter(|shares| *shares != SHARES),
+            cpuset: text(host.cpuset_cpus),
         },
         restart: restart(host.restart_policy),
     }

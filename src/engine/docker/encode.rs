@@ -256,7 +256,11 @@ fn limit(host: &mut HostConfig, resources: &Resources) {
         reservation,
         cpus,
         pids,
+        shares,
+        cpuset,
     } = resources;
+    host.cpu_shares = shares.map(signed);
+    host.cpuset_cpus.clone_from(cpuset);
     host.memory = memory.map(signed);
     host.memory_swap = *memory_swap;
     host.memory_reservation = reservation.map(signed);
@@ -291,7 +295,11 @@ pub(super) fn update(resources: Option<&Resources>, restart: Option<Restart>) ->
             reservation,
             cpus,
             pids,
+            shares,
+            cpuset,
         } = resources;
+        body.cpu_shares = shares.map(signed);
+        body.cpuset_cpus.clone_from(cpuset);
         body.memory = memory.map(signed);
         body.memory_swap = *memory_swap;
         body.memory_reservation = reservation.map(signed);

@@ -37,6 +37,8 @@ impl World {
             reservation,
             cpus,
             pids,
+            shares,
+            cpuset,
         } = asked.clone();
         let (memory, swap) = (
             memory.filter(|size| *size > 0),
@@ -73,6 +75,12 @@ impl World {
         limits.reservation = reservation.filter(|size| *size > 0).or(limits.reservation);
         limits.cpus = cpus.filter(|share| *share > 0).or(limits.cpus);
         limits.pids = pids.filter(|count| *count > 0);
+        limits.shares = match shares {
+            None | Some(0) => limits.shares,
+            Some(1024) => None,
+            Some(shares) => Some(shares),
+        };
+        limits.cpuset = cpuset.filter(|set| !set.is_empty()).or(limits.cpuset);
         Ok(limits)
     }
 
@@ -97,6 +105,8 @@ impl World {
             reservation,
             cpus,
             pids: _,
+            shares: _,
+            cpuset: _,
         } = asked;
         let memory = memory.filter(|size| *size > 0);
         if memory.is_some_and(|memory| memory < LEAST) {
@@ -132,6 +142,8 @@ pub(super) fn normal(asked: &Resources) -> Resources {
         reservation,
         cpus,
         pids,
+        shares,
+        cpuset,
     } = asked.clone();
     let memory = memory.filter(|size| *size > 0);
     let twice = memory.and_then(|memory| i64::try_from(memory.saturating_mul(2)).ok());
@@ -141,5 +153,7 @@ pub(super) fn normal(asked: &Resources) -> Resources {
         reservation: reservation.filter(|size| *size > 0),
         cpus: cpus.filter(|share| *share > 0),
         pids: pids.filter(|count| *count > 0),
+        shares: shares.filter(|shares| ![0, 1024].contains(shares)),
+        cpuset: cpuset.filter(|set| !set.is_empty()),
     }
 }

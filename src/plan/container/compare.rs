@@ -150,6 +150,7 @@ pub(super) fn obstacle(live: &observed::Container, difference: &Difference) -> O
         "resources.memorySwap",
         "resources.reservation",
         "resources.cpus",
+        "resources.cpuset",
     ];
     if to.is_null() && limits.contains(&field.as_str()) {
         return Some(format!(

@@ -7,8 +7,11 @@ use super::explain;
 use crate::call::Call;
 use crate::desired::Container;
 use crate::observed::{self, RunState};
-use crate::spec::Difference;
+use crate::spec::{Difference, Resources};
 use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+
+/// The weight of processor time that the engine gives where nobody asks.
+const SHARES: u64 = 1024;
 
 /// Plans what the engine can change while the container runs, and returns the steps.
 pub(super) fn in_place(
@@ -43,7 +46,12 @@ pub(super) fn in_place(
             detail: None,
             work: Work::Calls(vec![Call::UpdateContainer {
                 container: live.id.id().to_owned(),
-                resources: changed("resources.").then(|| container.spec.resources.clone()),
+                resources: changed("resources.").then(|| Resources {
+                    // Saying nothing would leave it as it is; saying it unasked would mean another weight on hosts
+                    // with the second version of control groups.
+                    shares: changed("resources.shares").then_some(SHARES),
+                    ..container.spec.resources.clone()
+                }),
                 restart: changed("restart").then_some(container.spec.restart),
             }]),
         }));

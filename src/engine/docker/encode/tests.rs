@@ -97,6 +97,8 @@ fn a_container_with_everything_is_asked_for() {
             reservation: Some(32 << 20),
             cpus: Some(1_500_000_000),
             pids: Some(100),
+            shares: Some(512),
+            cpuset: Some("0".to_owned()),
         },
         restart: Restart::OnFailure(3),
         networks: map([
@@ -145,6 +147,8 @@ fn a_container_with_everything_is_asked_for() {
         "CapDrop": [
           "ALL"
         ],
+        "CpuShares": 512,
+        "CpusetCpus": "0",
         "Devices": [
           {
             "CgroupPermissions": "rwm",
