@@ -132,7 +132,10 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
             };
             let images = Images::of(engine, &prepared.missing()).await?;
             prepared.pin(images.found, Winner::File, how.host)?;
-            let missing = prepared.missing();
+            let missing = Wishes {
+                runtime: None,
+                ..prepared.missing()
+            };
             if let Some(inquiry) = inquiry(prepared, &missing, &seen) {
                 let new = ask(engine, prepared, &missing, inquiry, listener).await?;
                 prepared.pin(new, Winner::File, how.host)?;
