@@ -16,7 +16,7 @@ use crate::manifest::load::{self, LoadError};
 use crate::manifest::place::Problem;
 use crate::name::ManifestName;
 
-/// The manifest that is written, with `NAME` for its name.
+/// The manifest that is written, with `project` for its name.
 const STARTER: &str = include_str!("../../manifests/starter.yaml");
 /// The directory that is made.
 const DIRECTORY: &str = ".aishell";
@@ -64,7 +64,7 @@ impl Init {
             return Err(Failure::new(Exit::Usage, Problem::new(message).hint(hint)));
         }
         let name = ManifestName::of_directory(root);
-        let text = STARTER.replacen("NAME", name.as_str(), 1);
+        let text = STARTER.replacen("name: project", &format!("name: {name}"), 1);
         let mut schema = super::schema::Document::Manifest.schema().to_value().to_string();
         schema.push('\n');
         make(&directory).map_err(|error| unwritable(session, &directory, &error))?;
