@@ -20,7 +20,7 @@ use crate::raw;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `aishell watch -o json`.
-struct Watching {
+pub struct Watching {
     child: Child,
     events: Receiver<Value>,
     seen: Vec<Value>,
@@ -59,14 +59,14 @@ impl Watching {
     }
 
     /// Begins, and waits until everything is as wanted.
-    fn converged(project: &Project, options: &[&str]) -> Self {
+    pub fn converged(project: &Project, options: &[&str]) -> Self {
         let mut watching = Self::begin(project, options);
         watching.hears("converged");
         watching
     }
 
     /// Waits for an event that is told so, and returns it.
-    fn hears(&mut self, wanted: &str) -> Value {
+    pub fn hears(&mut self, wanted: &str) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -102,7 +102,7 @@ impl Watching {
     }
 
     /// Ends it, and insists that it was well and everything is as wanted.
-    fn ends_well(self, project: &Project) {
+    pub fn ends_well(self, project: &Project) {
         self.signal("TERM");
         assert_eq!(self.ends().0, Some(143));
         project.settled();
