@@ -56,6 +56,41 @@ fn a_shell_in_a_terminal_is_not_interrupted() {
     });
 }
 
+/// As inside tmux or screen: a terminal that is made inside, by a process that belongs to nobody outside.
+#[test]
+fn a_terminal_that_no_command_of_the_engine_holds_is_not_interrupted() {
+    let project = Project::on(crate::support::BASE.to_owned());
+    with(&project, "fast");
+    project.converge();
+    let work = WORK[2];
+    let detach = format!("setsid script -qc '{work}' /dev/null >/dev/null 2>&1 </dev/null &");
+    raw::said(&project.object("a"), &["sh", "-c", &detach]);
+    let terminal = || {
+        raw::get(&format!(
+            "/containers/{}/top?ps_args=-eo%20pid,tpgid",
+            project.object("a")
+        ))
+    };
+    raw::until("the terminal is open", || {
+        let top = terminal();
+        let rows = top["Processes"].as_array().expect("rows");
+        rows.iter()
+            .any(|row| !text(&row[1]).starts_with('-'))
+            .then_some(())
+    });
+    assert_eq!(project.container("a")["ExecIDs"], serde_json::Value::Null);
+    waits_for(&project, "1 terminal session", |id| {
+        raw::said(id, &["touch", "/tmp/end"]);
+        raw::until("the terminal is gone", || {
+            let top = terminal();
+            let rows = top["Processes"].as_array().expect("rows");
+            rows.iter()
+                .all(|row| text(&row[1]).starts_with('-'))
+                .then_some(())
+        });
+    });
+}
+
 #[test]
 fn a_command_without_a_terminal_is_not_interrupted() {
     let project = project();
