@@ -178,6 +178,20 @@ pub enum Call {
         /// Whether volumes that its image declares, and nothing else uses, go with it: what is in them is lost.
         volumes: bool,
     },
+    /// Prepares a command in a running container, as its user and without a terminal.
+    CreateExec {
+        /// Id or name.
+        container: String,
+        /// Its words.
+        words: Vec<String>,
+    },
+    /// Runs a command that was prepared, until it ends, but not longer than it may take.
+    StartExec {
+        /// Its id.
+        exec: String,
+        /// How long it may take, in seconds; after that it goes on by itself.
+        seconds: u32,
+    },
     /// Unpacks files into a container that has no writable bind mounts.
     Upload {
         /// Id or name.
@@ -299,6 +313,8 @@ pub enum Answer {
     Processes(Vec<Process>),
     /// One command that was run in a container.
     Exec(ExecReply),
+    /// What a command printed before it ended; `None` if it has not.
+    Output(Option<String>),
 }
 
 /// A container, as the listing shows it.
@@ -439,6 +455,8 @@ impl Call {
             | Self::RenameContainer { .. }
             | Self::UpdateContainer { .. }
             | Self::RemoveContainer { .. }
+            | Self::CreateExec { .. }
+            | Self::StartExec { .. }
             | Self::Upload { .. } => true,
         }
     }

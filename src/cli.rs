@@ -25,6 +25,7 @@ mod delete;
 mod diff;
 pub mod exit;
 pub mod failure;
+mod init;
 pub mod json;
 mod log;
 mod output;
@@ -125,6 +126,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     Validate(validate::Validate),
     #[command(visible_alias = "plan")]
     Diff(diff::Diff),
@@ -181,6 +183,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Init(init) => init.run(session),
         Command::Validate(validate) => validate.run(session),
         Command::Diff(diff) => wait(diff.run(session))?,
         Command::Apply(apply) => wait(apply.run(session))?,

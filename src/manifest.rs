@@ -17,7 +17,7 @@ pub mod builtin;
 pub(crate) mod check;
 pub mod container;
 pub mod environment;
-mod find;
+pub mod find;
 mod form;
 mod gather;
 pub mod harness;

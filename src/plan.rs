@@ -94,6 +94,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
         let container = desired.containers.get(name);
         container.is_some_and(|container| container.on_change == OnChange::Never)
     });
+    held.extend(hold::reported(&plan, desired));
     held.extend(widening::held(&mut plan, desired, observed, &consent.widen));
     hold::back(&mut plan, held);
     plan

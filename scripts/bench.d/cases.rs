@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs};
 
 use serde_json::{Value, json};
@@ -13,8 +14,11 @@ use crate::measure::{Job, in_turns, median, ratio};
 use crate::peer::Peer;
 use crate::proxy::{Proxy, Request};
 use crate::table::{Row, markdown};
+use crate::watching::{COUNT, Watching};
 
 const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
+/// Cases that have to be asked for.
+const MORE: [&str; 1] = ["watch"];
 
 /// Harnesses for P13, one small and one large.
 const HARNESSES: [(&str, &str, &str); 2] = [
@@ -48,7 +52,9 @@ impl Bench {
         let (options, cases): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
         let known = ["--quick", "--full", "--dist"];
         if !options.iter().all(|option| known.contains(option))
-            || !cases.iter().all(|case| CASES.contains(case))
+            || !cases
+                .iter()
+                .all(|case| CASES.contains(case) || MORE.contains(case))
         {
             return None;
         }
@@ -103,6 +109,9 @@ impl Bench {
         }
         if self.wants("P13") {
             self.populate();
+        }
+        if self.wants("watch") {
+            self.watch();
         }
         let table = markdown(&self.rows);
         print!("\n{table}");
@@ -356,6 +365,46 @@ impl Bench {
             reached: ratio <= 1.1 && compose.is_none_or(|compose| value < compose),
             notes: vec![format!("{} requests, {writes} of them writes", seen.len())],
         });
+    }
+
+    /// P9 and P10: `aishell watch`, idle and at work.
+    fn watch(&mut self) {
+        let project = self.project(COUNT);
+        eprintln!("watch: creating {COUNT} containers");
+        self.aishell(&project, &["apply"]).run();
+        let proxy = Proxy::start(&project.directory.join("s"), &self.socket).expect("a proxy");
+        let watching = Watching::begin(&self.aishell, &project.directory, proxy);
+        let seconds = env::var("BENCH_IDLE").ok().and_then(|text| text.parse().ok());
+        let idle = Duration::from_secs(seconds.unwrap_or(if self.quick { 60 } else { 180 }));
+        eprintln!("watch: idle for {} s", idle.as_secs());
+        self.rows.extend(watching.idle(idle));
+        let rounds = if self.quick { 5 } else { COUNT };
+        eprintln!("watch: edits");
+        self.rows.push(watching.saves(&project.directory, rounds));
+        let names = self.containers(&project);
+        eprintln!("watch: killing");
+        let killed = watching.heals(&self.socket, &names[..rounds], "POST", "killed to running");
+        eprintln!("watch: removing");
+        let removed = watching.heals(&self.socket, &names[..rounds], "DELETE", "removed to running");
+        self.rows.extend([killed, removed]);
+        drop(watching);
+        self.delete(&project);
+    }
+
+    /// The engine's names of the containers of a project, in the order of their numbers.
+    fn containers(&self, project: &Project) -> Vec<String> {
+        let mut connection = Connection::open(&self.socket).expect("the engine listens");
+        let listing: Vec<Value> =
+            serde_json::from_slice(&connection.ask("GET", "/containers/json", None)).expect("a listing");
+        let named = |name: &str| {
+            let found = listing.iter().find(|one| {
+                one["Labels"]["aishell.manifest"] == project.name.as_str()
+                    && one["Labels"]["aishell.name"] == name
+            });
+            let id = found.and_then(|one| one["Names"][0].as_str());
+            id.expect("a container").trim_start_matches('/').to_owned()
+        };
+        (0..COUNT).map(|index| named(&format!("c{index}"))).collect()
     }
 
     /// Name and id of the network of a project.

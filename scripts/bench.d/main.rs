@@ -19,6 +19,7 @@ mod measure;
 mod peer;
 mod proxy;
 mod table;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -29,11 +30,14 @@ use crate::proxy::Request;
 const USAGE: &str = "usage: scripts/bench [--quick|--full] [--dist] [CASE...]
 
 cases: P1 P2 P3 P4 P5 P12 P13; without any, all of them
+       watch: P9 and P10, only if asked for
   --quick  fewer rounds, and no case above 10 containers
   --full   also 1,000 containers (some minutes)
   --dist   also the size of the dist profile (some minutes)
 
-environment (set by scripts/bench):
+environment:
+  BENCH_IDLE     seconds that `watch` is observed idle (180)
+set by scripts/bench:
   BENCH_AISHELL  the binary to measure
   BENCH_IMAGE    an image with a static program /sleeper
   BENCH_NPM      an image with npm

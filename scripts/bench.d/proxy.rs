@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use crate::engine::{copy_body, read_head};
 
@@ -15,6 +16,8 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub body: Vec<u8>,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Request {
@@ -24,6 +27,7 @@ impl Request {
             method: "POST".to_owned(),
             path: "/containers/create".to_owned(),
             body: body.as_bytes().to_vec(),
+            at: Instant::now(),
         }
     }
 }
@@ -83,6 +87,7 @@ fn serve(client: &UnixStream, engine: &Path, seen: &Mutex<Vec<Request>>) -> io::
             method: words.next().unwrap_or_default(),
             path: words.next().unwrap_or_default(),
             body: Vec::new(),
+            at: Instant::now(),
         };
         (&upstream).write_all(&head.text)?;
         copy_body(&mut requests, head.body, &mut |part, framing| {

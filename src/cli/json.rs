@@ -131,6 +131,18 @@ document! {
 }
 
 document! {
+    /// What `init` answers.
+    Starter<'a>, "Starter" {
+        /// The manifest that was written.
+        path: &'a str,
+        /// The name it has.
+        name: &'a str,
+        /// Commands that come next.
+        next: &'a [&'static str],
+    }
+}
+
+document! {
     /// What `validate` answers.
     Validation<'a>, "Validation" {
         /// Whether nothing is wrong with the manifest.

@@ -32,6 +32,8 @@ pub enum Document {
     Update,
     /// What `status` answers
     Status,
+    /// What `init` answers
+    Starter,
     /// What `validate` answers
     Validation,
     /// What `ps` answers
@@ -54,6 +56,7 @@ impl Document {
             Self::Update => of::<json::Update<'_>>(),
             Self::Lock => Lock::schema(),
             Self::Status => of::<json::Status<'_>>(),
+            Self::Starter => of::<json::Starter<'_>>(),
             Self::Validation => of::<json::Validation<'_>>(),
             Self::List => of::<json::ContainerList<'_>>(),
             Self::Error => of::<json::Error<'_>>(),

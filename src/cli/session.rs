@@ -98,6 +98,11 @@ impl Session {
         Err(PrepareError::Problems { problems, loaded }.into())
     }
 
+    /// Returns a path as seen from the working directory, where it lies below that.
+    pub fn seen<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.host.directory).unwrap_or(path)
+    }
+
     fn load(&self, argument: Option<&Path>) -> Result<Loaded, Failure> {
         let path = match self.path(argument)? {
             Some(path) if path == Path::new(STANDARD_INPUT) => return Ok(self.standard_input()?),

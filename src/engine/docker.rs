@@ -80,6 +80,8 @@ pub struct DockerEngine {
     prefix: connect::Prefix,
     /// What the engine said about itself, until the connection breaks: it may be another one afterwards.
     negotiated: Mutex<Option<EngineInfo>>,
+    /// Commands of ours, of whose end nobody needs to be told.
+    own_execs: events::Own,
 }
 
 impl DockerEngine {
@@ -116,6 +118,7 @@ impl DockerEngine {
             host: host.uri(),
             local: matches!(host, Host::Socket(_)),
             prefix,
+            own_execs: events::Own::default(),
             negotiated: Mutex::default(),
         })
     }
@@ -393,6 +396,15 @@ impl DockerEngine {
                 client.remove_container(container.id(), Some(options)).await?;
                 Answer::Done
             }
+            Call::CreateExec { container, words } => {
+                let id = client.create_exec(container, encode::exec(words)).await?.id;
+                self.own_execs.note(&id);
+                Answer::Id(id)
+            }
+            Call::StartExec { exec, seconds } => Answer::Output(
+                self.run_exec(exec, Duration::from_secs(u64::from(*seconds)))
+                    .await?,
+            ),
             Call::Upload { container, files } => {
                 let archive = archive::pack(files).map_err(|error| EngineError::Refused {
                     message: format!("cannot pack the files: {error}"),

@@ -33,7 +33,7 @@ mod tests;
 
 pub use file::Files;
 pub use fixture::Blueprint;
-pub use nature::{Fate, Job, Nature};
+pub use nature::{Fate, Job, Lister, Nature};
 pub use world::{Attachment, Container, Image, Network, Volume, World};
 
 /// An engine whose objects are values of this process.

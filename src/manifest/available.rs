@@ -47,15 +47,8 @@ const MANIFEST: &[Refusal] = &[
     refusal("detection", written, "looking for sensitive files is"),
 ];
 
-const CONTAINERS: &[Refusal] = in_containers![
-    ("env.*", |node| matches!(node.value, Value::Map(_)), "a secret is"),
-    ("busy", written, "asking a container whether it is busy is"),
-    (
-        "onDrift",
-        |node| node.text() != Some("repair"),
-        "anything but `repair` is"
-    ),
-];
+const CONTAINERS: &[Refusal] =
+    in_containers![("env.*", |node| matches!(node.value, Value::Map(_)), "a secret is"),];
 
 fn written(node: &Node) -> bool {
     match &node.value {

@@ -357,8 +357,6 @@ containers:
         aishell.yaml:46:18: a harness from the Python package index is not available yet
         aishell.yaml:47:16: a harness from a download is not available yet
         aishell.yaml:56:22: a secret is not available yet
-        aishell.yaml:66:5: asking a container whether it is busy is not available yet
-        aishell.yaml:67:14: anything but `repair` is not available yet
         aishell.yaml:92:12: a secret is not available yet
         aishell.yaml:92:70: a secret is not available yet
         aishell.yaml:92:105: a secret is not available yet

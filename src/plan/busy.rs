@@ -101,6 +101,8 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::UnpauseContainer { .. }
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
+        | Call::CreateExec { .. }
+        | Call::StartExec { .. }
         | Call::Upload { .. } => None,
     }
 }

@@ -9,6 +9,7 @@ use crate::call::{Call, Create};
 use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
 use crate::label::{self, Kind};
+use crate::manifest::container::OnDrift;
 use crate::observed::{self, RunState};
 use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
@@ -322,7 +323,16 @@ fn compare(
             forced.push(obstacle);
         }
     }
-    if !because.is_empty() {
+    let drifted = |draft: &Draft<'_>| {
+        differences
+            .iter()
+            .any(|difference| explain(draft, container, live, difference).cause == Cause::Drift)
+    };
+    let anew = container.on_drift == OnDrift::Recreate && drifted(draft);
+    if anew && forced.is_empty() {
+        forced.push("its manifest says `onDrift: recreate`".to_owned());
+    }
+    if anew || !because.is_empty() {
         // A replacement brings everything else along, and says so.
         for difference in &differences {
             if difference.class == Class::Live && obstacle(live, difference).is_none() {

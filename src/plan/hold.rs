@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::step::{Action, Blocked, BlockedReason, Plan, Resource, Step};
+use crate::desired::Desired;
+use crate::manifest::container::OnDrift;
+use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Plan, Resource, ResourceKind, Step};
 
 /// Why a step is held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,27 @@ pub(super) struct Held {
     pub(super) detail: String,
     /// The command that unblocks it.
     pub(super) unblock: Option<String>,
+}
+
+/// Returns the steps that only put right what somebody changed, in containers whose manifest wants to hear of that.
+pub(super) fn reported(plan: &Plan, desired: &Desired) -> BTreeMap<u32, Held> {
+    let reports = |step: &&Step| {
+        let drift = |because: &Because| because.cause == Cause::Drift;
+        let wanted = desired.containers.get(&step.resource.name);
+        step.resource.kind == ResourceKind::Container
+            && wanted.is_some_and(|container| container.on_drift == OnDrift::Report)
+            && !step.because.is_empty()
+            && step.because.iter().all(drift)
+    };
+    let held = |step: &Step| {
+        let held = Held {
+            reason: BlockedReason::Reported,
+            detail: "its manifest says `onDrift: report`".to_owned(),
+            unblock: None,
+        };
+        (step.id, held)
+    };
+    plan.steps.iter().filter(reports).map(held).collect()
 }
 
 /// Takes steps out of a plan, with everything that needs them, and says so.

@@ -20,6 +20,11 @@ const AT_ONCE: usize = 8;
 const NAMED: usize = 3;
 /// The longest command that is shown whole, in characters.
 const SHOWN: usize = 60;
+/// How long a command inside may take, in seconds.
+const PATIENCE: u32 = 5;
+/// Prints a line for every process inside.
+const LIST: &str =
+    "for f in /proc/[0-9]*/stat; do IFS= read -r l <$f && printf '%s\\n' \"$l\"; done 2>/dev/null; :";
 /// The word that every command of ours carries, since nothing else of it can be seen from outside.
 pub const MARKER: &str = "aishell-probe";
 
@@ -35,7 +40,14 @@ pub struct Probe {
 enum At {
     Look,
     Processes,
+    /// Processes are listed from inside.
+    MakeList,
+    List(String),
     Exec(String),
+    /// The container's own command is asked.
+    MakeAsk,
+    Ask(String),
+    Asked(String),
     /// Nothing could be listed: it may have ended meanwhile.
     Again,
     Idle,
@@ -77,7 +89,19 @@ impl Probe {
             At::Processes => Probing::Ask(Call::ListProcesses {
                 container: container(),
             }),
-            At::Exec(exec) => Probing::Ask(Call::InspectExec { exec: exec.clone() }),
+            At::MakeList => Probing::Ask(Call::CreateExec {
+                container: container(),
+                words: ["sh", "-c", LIST, MARKER].map(str::to_owned).into(),
+            }),
+            At::MakeAsk => Probing::Ask(Call::CreateExec {
+                container: container(),
+                words: self.subject.busy.clone().unwrap_or_default(),
+            }),
+            At::List(exec) | At::Ask(exec) => Probing::Ask(Call::StartExec {
+                exec: exec.clone(),
+                seconds: PATIENCE,
+            }),
+            At::Exec(exec) | At::Asked(exec) => Probing::Ask(Call::InspectExec { exec: exec.clone() }),
             At::Idle => Probing::Idle,
             At::Busy(detail) => Probing::Busy(detail),
             At::Failed(error) => Probing::Failed(error),
@@ -107,10 +131,32 @@ impl Probe {
             // It is gone, and so is whoever worked in it.
             (At::Look | At::Again, Err(EngineError::NotFound { .. })) => At::Idle,
             (At::Processes, Ok(Answer::Processes(processes))) => {
-                self.terminals = self.sessions(&processes);
+                let first = self.container.as_ref().and_then(|container| container.process);
+                self.terminals = sessions(&processes, first);
                 self.after(None)
             }
-            (At::Processes, _) => At::Again,
+            (At::Processes, _) => At::MakeList,
+            (At::MakeList, Ok(Answer::Id(exec))) => At::List(exec),
+            (At::List(_), Ok(Answer::Output(Some(text)))) => match listed(&text) {
+                Some(processes) => {
+                    self.terminals = sessions(&processes, Some(1));
+                    self.after(None)
+                }
+                None => At::Again,
+            },
+            (At::MakeList | At::List(_), _) => At::Again,
+            (At::MakeAsk, Ok(Answer::Id(exec))) => At::Ask(exec),
+            (At::Ask(exec), Ok(Answer::Output(Some(_)))) => At::Asked(exec),
+            (At::Asked(_), Ok(Answer::Exec(reply))) => match reply.code {
+                Some(0) => At::Busy("`busy.exec` says so".to_owned()),
+                // What the shell and the engine say of a command that is not there.
+                Some(code @ (126 | 127)) => At::Busy(format!("`busy.exec` cannot be run (code {code})")),
+                Some(_) => At::Idle,
+                None => At::Busy("`busy.exec` does not end".to_owned()),
+            },
+            (At::Ask(_), Ok(_)) => At::Busy("`busy.exec` does not end".to_owned()),
+            // Somebody waits for a container that cannot be asked, such as a paused one.
+            (At::MakeAsk | At::Ask(_) | At::Asked(_), _) => At::Again,
             (At::Exec(exec), Ok(Answer::Exec(reply))) => {
                 self.note(&reply);
                 self.after(Some(&exec))
@@ -125,27 +171,13 @@ impl Probe {
         };
     }
 
-    /// Returns the number of sessions with a terminal, that of the container's own process aside.
-    fn sessions(&self, processes: &[Process]) -> usize {
-        let first = self.container.as_ref().and_then(|container| container.process);
-        let own = processes.iter().find(|process| Some(process.id) == first);
-        let own = own.map(|process| process.session);
-        let sessions = processes.iter().filter(|process| process.terminal);
-        let sessions = sessions
-            .map(|process| process.session)
-            .filter(|session| Some(*session) != own);
-        sessions.collect::<BTreeSet<i64>>().len()
-    }
-
     /// Counts a command, unless it is ours or the health check.
     fn note(&mut self, exec: &ExecReply) {
         let check = self
             .container
             .as_ref()
             .and_then(|container| container.health_check.as_ref());
-        let ours = exec.words.iter().any(|word| word == MARKER)
-            || Some(&exec.words) == check
-            || Some(&exec.words) == self.subject.busy.as_ref();
+        let ours = exec.words.iter().any(|word| word == MARKER) || Some(&exec.words) == check;
         if !exec.running || ours {
             return;
         }
@@ -175,12 +207,45 @@ impl Probe {
             many => found.push(format!("{many} terminal sessions")),
         }
         found.extend(self.commands.iter().map(|command| format!("exec `{command}`")));
-        if found.is_empty() {
-            At::Idle
-        } else {
+        if !found.is_empty() {
             At::Busy(found.join("; "))
+        } else if self.subject.busy.is_some() {
+            At::MakeAsk
+        } else {
+            At::Idle
         }
     }
+}
+
+/// Returns the number of sessions with a terminal, that of the container's first process aside.
+fn sessions(processes: &[Process], first: Option<i64>) -> usize {
+    let own = processes.iter().find(|process| Some(process.id) == first);
+    let own = own.map(|process| process.session);
+    let sessions = processes.iter().filter(|process| process.terminal);
+    let sessions = sessions.map(|process| process.session);
+    let others: BTreeSet<i64> = sessions.filter(|session| Some(*session) != own).collect();
+    others.len()
+}
+
+/// Reads lines of `/proc/*/stat`; `None` if the container's first process is not among them. Names of programs may have
+/// any character, so that what follows the last parenthesis counts.
+fn listed(text: &str) -> Option<Vec<Process>> {
+    let line = |line: &str| {
+        let id = line.split(' ').next()?.parse().ok()?;
+        let mut fields = line.rsplit_once(')')?.1.split_whitespace().skip(3);
+        let session = fields.next()?.parse().ok()?;
+        let terminal: i64 = fields.nth(1)?.parse().ok()?;
+        Some(Process {
+            id,
+            session,
+            terminal: terminal > 0,
+        })
+    };
+    let processes: Vec<Process> = text.lines().filter_map(line).collect();
+    processes
+        .iter()
+        .any(|process| process.id == 1)
+        .then_some(processes)
 }
 
 /// Returns a command as a person would write it, its end left out where it is long.
@@ -223,5 +288,20 @@ async fn ask(engine: &impl Engine, subject: Interrupted) -> Result<Activity, Eng
         };
         let answer = engine.call(&call, &Progress::default()).await;
         probe.heard(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_read_whatever_their_programs_are_called() {
+        let text =
+            "1 (init) S 0 1 1 0 -1 4 9\n8 (sh) S 0 8 8 34816 8 4\n9 (a) S) S 8 8 8 34816 8 4\n12 (x\n13 (\n";
+        let processes = listed(text).expect("processes");
+        assert_eq!(processes.len(), 3);
+        assert_eq!(sessions(&processes, Some(1)), 1);
+        assert_eq!(listed("8 (sh) S 0 8 8 34816 8 4\n"), None);
     }
 }

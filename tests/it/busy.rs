@@ -1,9 +1,10 @@
 //! Containers that somebody works in are not interrupted, unless a person allows it.
 
 use aishell::call::Call;
-use aishell::engine::memory::{MemoryEngine, World};
+use aishell::engine::memory::{Fate, Lister, MemoryEngine, World};
 use aishell::plan::Consent;
 use aishell::report::{Outcome, Report};
+use aishell::spec::Resources;
 use aishell::step::{BlockedReason, Plan};
 use serde_json::{Value, json};
 
@@ -119,9 +120,96 @@ fn every_kind_of_use_is_seen_and_named() {
 
 #[test]
 fn where_processes_cannot_be_listed_somebody_may_be_there() {
-    let engine = applied_in(world().without_process_list(), &demo("fast"));
+    let engine = applied_in(world().listed_by(Lister::Nobody), &demo("fast"));
     let plan = planned(&engine, &demo("safe"));
+    assert_eq!(
+        blocked(&plan)[0],
+        "replace api: it cannot be seen whether anybody works in it"
+    );
     assert_eq!(plan.blocked.len(), 2, "{:#?}", plan.blocked);
+}
+
+#[test]
+fn where_the_machine_lists_no_processes_the_container_does() {
+    let engine = applied_in(world().listed_by(Lister::Shell), &demo("fast"));
+    let api = demo("fast").object("api");
+    engine.open_terminal(&api, &["sh"]).expect("a shell");
+    engine.abandon_terminals(&api, 1).expect("a terminal");
+    let plan = planned(&engine, &demo("safe"));
+    assert_eq!(blocked(&plan), ["replace api: 2 terminal sessions"]);
+    assert_eq!(steps(&plan), ["replace container web"]);
+}
+
+#[test]
+fn a_container_says_itself_whether_it_is_at_work() {
+    let with = |mode: &str| {
+        let fields = |word: &str| json!({ "env": { "MODE": mode }, "busy": { "exec": [word] } });
+        wish()
+            .container("idle", fields("says-no"))
+            .container("odd", fields("is-not-there"))
+            .container("slow", fields("never-ends"))
+            .container("works", fields("says-yes"))
+    };
+    let world = world()
+        .with_fate("says-no", Fate::Ends(1))
+        .with_fate("says-yes", Fate::Ends(0))
+        .with_fate("is-not-there", Fate::Missing);
+    let engine = applied_in(world, &with("fast"));
+    let plan = planned(&engine, &with("safe"));
+    assert_eq!(steps(&plan), ["replace container idle"]);
+    let evidence = [
+        "replace odd: `busy.exec` cannot be run (code 127)",
+        "replace slow: `busy.exec` does not end",
+        "replace works: `busy.exec` says so",
+    ];
+    assert_eq!(blocked(&plan), evidence);
+    // One that has not ended is not begun again; and whoever is not in the manifest any more is asked, too.
+    let plan = planned(&engine, &wish().container("other", json!({})));
+    assert_eq!(
+        blocked(&plan),
+        [
+            "remove odd: `busy.exec` cannot be run (code 127)",
+            "remove slow: exec `never-ends`",
+            "remove works: `busy.exec` says so"
+        ]
+    );
+}
+
+#[test]
+fn a_manifest_says_what_is_done_about_drift() {
+    let with = |on_drift: &str| {
+        wish().container(
+            "api",
+            json!({ "onDrift": on_drift, "resources": { "memory": "1GiB" } }),
+        )
+    };
+    let engine = applied(&with("report"));
+    let limits = Resources {
+        memory: Some(2 << 30),
+        memory_swap: Some(4 << 30),
+        ..Resources::default()
+    };
+    engine
+        .update(&with("report").object("api"), &limits, None)
+        .expect("updated");
+    let plan = planned(&engine, &with("report"));
+    assert_eq!(steps(&plan), [] as [&str; 0]);
+    assert_eq!(plan.blocked[0].reason, BlockedReason::Reported);
+    assert_eq!(plan.blocked[0].unblock, None);
+    assert_eq!(
+        steps(&planned(&engine, &with("repair"))),
+        ["update container api"]
+    );
+    assert_eq!(
+        steps(&planned(&engine, &with("recreate"))),
+        ["replace container api"]
+    );
+    // What the manifest itself changes is no drift.
+    let more = wish().container(
+        "api",
+        json!({ "onDrift": "report", "resources": { "memory": "3GiB" } }),
+    );
+    assert_eq!(steps(&planned(&engine, &more)), ["update container api"]);
 }
 
 #[test]

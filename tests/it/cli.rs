@@ -7,6 +7,7 @@
 mod command;
 mod documents;
 mod engine;
+mod init;
 mod manifests;
 mod output;
 mod schema;

@@ -12,6 +12,7 @@ mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;
+mod systemd;
 mod watch;
 mod widening;
 #[path = "../support/world.rs"]

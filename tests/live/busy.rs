@@ -1,6 +1,7 @@
 //! Containers that somebody works in are not interrupted, unless a person allows it.
 
 use crate::project::{Project, Run, project, text};
+use crate::proxy::{Proxy, Verdict};
 use crate::raw;
 
 /// Runs until a file appears.
@@ -55,6 +56,41 @@ fn a_shell_in_a_terminal_is_not_interrupted() {
     });
 }
 
+/// As inside tmux or screen: a terminal that is made inside, by a process that belongs to nobody outside.
+#[test]
+fn a_terminal_that_no_command_of_the_engine_holds_is_not_interrupted() {
+    let project = Project::on(crate::support::BASE.to_owned());
+    with(&project, "fast");
+    project.converge();
+    let work = WORK[2];
+    let detach = format!("setsid script -qc '{work}' /dev/null >/dev/null 2>&1 </dev/null &");
+    raw::said(&project.object("a"), &["sh", "-c", &detach]);
+    let terminal = || {
+        raw::get(&format!(
+            "/containers/{}/top?ps_args=-eo%20pid,tpgid",
+            project.object("a")
+        ))
+    };
+    raw::until("the terminal is open", || {
+        let top = terminal();
+        let rows = top["Processes"].as_array().expect("rows");
+        rows.iter()
+            .any(|row| !text(&row[1]).starts_with('-'))
+            .then_some(())
+    });
+    assert_eq!(project.container("a")["ExecIDs"], serde_json::Value::Null);
+    waits_for(&project, "1 terminal session", |id| {
+        raw::said(id, &["touch", "/tmp/end"]);
+        raw::until("the terminal is gone", || {
+            let top = terminal();
+            let rows = top["Processes"].as_array().expect("rows");
+            rows.iter()
+                .all(|row| text(&row[1]).starts_with('-'))
+                .then_some(())
+        });
+    });
+}
+
 #[test]
 fn a_command_without_a_terminal_is_not_interrupted() {
     let project = project();
@@ -65,6 +101,62 @@ fn a_command_without_a_terminal_is_not_interrupted() {
         raw::said(id, &["touch", "/tmp/end"]);
         raw::ended(&command);
     });
+}
+
+#[test]
+fn a_container_says_itself_whether_it_is_at_work() {
+    let project = project();
+    let with = |mode: &str, words: &str| {
+        project.manifest(&format!(
+            "containers:\n  a: {{ env: {{ MODE: {mode} }}, busy: {{ exec: [{words}] }} }}\n"
+        ));
+    };
+    with("fast", "sh, -c, test -e /tmp/at-work");
+    project.converge();
+    let before = project.id("a");
+    raw::said(&before, &["touch", "/tmp/at-work"]);
+    with("safe", "sh, -c, test -e /tmp/at-work");
+    let run = project.apply();
+    assert_eq!(
+        blocked(&run),
+        ["replace a: busy: `busy.exec` says so"],
+        "{run:#?}"
+    );
+    with("safe", "no-such-command");
+    let run = project.apply();
+    assert!(blocked(&run)[0].contains("cannot be run"), "{run:#?}");
+    with("safe", "sleep, \"1000\"");
+    let run = project.apply();
+    assert_eq!(
+        blocked(&run),
+        ["replace a: busy: `busy.exec` does not end"],
+        "{run:#?}"
+    );
+    assert_eq!(project.id("a"), before);
+    with("safe", "sh, -c, test -e /tmp/nothing");
+    let run = project.run(&["apply", "--allow", "interrupt"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    with("fast", "sh, -c, test -e /tmp/nothing");
+    project.converge();
+}
+
+#[test]
+fn a_list_of_processes_from_inside_tells_the_same() {
+    let mut project = project();
+    with(&project, "fast");
+    project.converge();
+    raw::detached(&project.object("a"), &WORK, true);
+    let proxy = Proxy::ruled(|request| {
+        if request.path.ends_with("/top") {
+            Verdict::Refuse
+        } else {
+            Verdict::Pass
+        }
+    });
+    project.through(&proxy);
+    with(&project, "safe");
+    let run = project.apply();
+    assert_eq!(blocked(&run), ["replace a: busy: 1 terminal session"], "{run:#?}");
 }
 
 #[test]

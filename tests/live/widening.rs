@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 
 use crate::project::{Project, changes, project, text};
 use crate::raw;
+use crate::watch::Watching;
 
 /// Returns what steps give, as `name: what`.
 fn widens(document: &serde_json::Value) -> Vec<String> {
@@ -138,4 +139,66 @@ fn a_file_that_a_sandbox_plants_outranks_nothing() {
     assert_eq!(run.code, Some(3), "{run:#?}");
     plant("rm aishell.yaml");
     project.settled();
+}
+
+#[test]
+fn an_agent_that_writes_the_project_gets_nothing_wider_under_watch_and_runs_nothing_on_the_host() {
+    let project = project();
+    project.write("Dockerfile", &format!("FROM {}\nENV STAGE=one\n", project.image));
+    project.manifest_on("{ dockerfile: Dockerfile }", "containers:\n  a: { }\n");
+    fs::create_dir_all(project.path().join(".git/hooks")).expect("a directory");
+    let mut watching = Watching::converged(&project, &[]);
+    let path = project.path().display().to_string();
+    let inside = |script: &str| {
+        let script = format!("cd '{path}' && {script}");
+        raw::said(&project.id("a"), &["sh", "-c", &script]);
+    };
+    let powers = || {
+        let one = project.container("a");
+        let host = &one["HostConfig"];
+        [
+            &host["Mounts"],
+            &host["Privileged"],
+            &host["CapAdd"],
+            &host["SecurityOpt"],
+            &one["Config"]["User"],
+        ]
+        .map(Clone::clone)
+    };
+    let before = powers();
+    // What git would run, if anybody called it: hooks and a monitor of files, in both places where it is looked for.
+    inside(
+        "for hook in post-checkout pre-commit post-index-change fsmonitor-watchman; do \
+         printf '#!/bin/sh\\ntouch %s/ran\\n' \"$PWD\" > .git/hooks/$hook; chmod 755 .git/hooks/$hook; done; \
+         printf '[core]\\n fsmonitor = %s/.git/hooks/pre-commit\\n hooksPath = .git/hooks\\n' \"$PWD\" > .git/config; \
+         printf 'ref: refs/heads/main\\n' > .git/HEAD; mkdir -p .git/objects .git/refs",
+    );
+    // Its Dockerfile is its own affair: the same sandbox from another image.
+    inside("printf 'ENV STAGE=two\\n' >> Dockerfile");
+    watching.hears("done replace container a");
+    assert_eq!(raw::said(&project.id("a"), &["sh", "-c", "echo $STAGE"]), "two");
+    assert_eq!(powers(), before);
+    // A manifest put in the place of the owner's, with the host in it.
+    let id = project.id("a");
+    let manifest = fs::read_to_string(project.path().join("aishell.yaml")).expect("text");
+    let wide = "a: { security: { allow: [host], privileged: true }, mounts: ['/:/host'] }";
+    let wide = manifest.replace("a: { }", wide);
+    inside(&format!(
+        "cat > new.yaml <<'END' && mv new.yaml aishell.yaml\n{wide}END"
+    ));
+    let blocked = watching.hears("blocked a widens");
+    assert_eq!(text(&blocked["blocked"]["unblock"]), "aishell apply");
+    assert_eq!((project.id("a"), powers()), (id.clone(), before.clone()));
+    // Whoever types it is told. What was removed by hand comes back as it was given, or not at all.
+    let told = widens(&project.diff().json);
+    assert_eq!(told, ["a: / of the host, every privilege of the host"]);
+    // A second manifest, even where the first is looked for, outranks nothing.
+    inside("mkdir .sandbox && cat aishell.yaml > .sandbox/manifest.yaml");
+    watching.hears("InvalidManifest True");
+    assert_eq!((project.id("a"), powers()), (id, before.clone()));
+    fs::remove_dir_all(project.path().join(".sandbox")).expect("gone");
+    project.manifest_on("{ dockerfile: Dockerfile }", "containers:\n  a: { }\n");
+    watching.hears("converged");
+    assert!(!project.path().join("ran").exists(), "something ran on the host");
+    watching.ends_well(&project);
 }

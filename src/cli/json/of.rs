@@ -3,7 +3,8 @@
 
 use super::{
     API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Event,
-    Happening, Health, Place, Plan, Problem, Report, ResourceStatus, State, Status, Step, Validation,
+    Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Starter, State, Status, Step,
+    Validation,
 };
 use crate::cli::output::clean;
 use crate::cli::viewpoint::Viewpoint;
@@ -37,6 +38,19 @@ impl<'a> Plan<'a> {
             unchanged,
             notes,
             summary,
+        }
+    }
+}
+
+impl<'a> Starter<'a> {
+    /// Makes the document of a manifest that was written.
+    pub fn of(path: &'a str, name: &'a str, next: &'a [&'static str]) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: Self::KIND,
+            path,
+            name,
+            next,
         }
     }
 }

@@ -41,8 +41,10 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
         | Call::RemoveContainer { .. }
+        | Call::CreateExec { .. }
         | Call::Upload { .. } => Some(WRITE_LIMIT),
-        // A container has its own time to stop.
+        // It has a time of its own, as a container has one to stop.
+        Call::StartExec { .. } => None,
         Call::FollowLog { .. }
         | Call::PullImage { .. }
         | Call::BuildImage(_)
@@ -72,8 +74,9 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::UnpauseContainer { container }
         | Call::UpdateContainer { container, .. }
         | Call::ListProcesses { container }
+        | Call::CreateExec { container, .. }
         | Call::Upload { container, .. } => container,
-        Call::InspectExec { exec } => exec,
+        Call::InspectExec { exec } | Call::StartExec { exec, .. } => exec,
         Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
         Call::AskRegistry { reference } => reference,
         Call::InspectVolume { volume } => volume,

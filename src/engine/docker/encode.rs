@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, HealthConfig,
-    HostConfig, Mount as WireMount, MountType, MountVolumeOptions, NetworkConnectRequest,
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, ExecConfig,
+    HealthConfig, HostConfig, Mount as WireMount, MountType, MountVolumeOptions, NetworkConnectRequest,
     NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
@@ -278,6 +278,16 @@ fn policy(restart: Restart) -> RestartPolicy {
     RestartPolicy {
         name: Some(name),
         maximum_retry_count: Some(times),
+    }
+}
+
+/// Returns a command that is run in a container, as its user.
+pub(super) fn exec(words: &[String]) -> ExecConfig {
+    ExecConfig {
+        cmd: Some(words.to_vec()),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..ExecConfig::default()
     }
 }
 

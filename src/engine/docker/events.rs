@@ -3,6 +3,8 @@
 //! Events of containers can be filtered by their labels. Those of networks, volumes and images carry no labels of
 //! their objects, so they are a stream of their own, and whoever listens compares ids and names.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -73,6 +75,26 @@ struct Attributes {
     name: String,
     #[serde(default)]
     container: Option<String>,
+    #[serde(default, rename = "execID")]
+    exec: String,
+}
+
+/// Commands that this connection runs itself, until their end was seen: nobody is to wake because of them.
+#[derive(Clone, Default)]
+pub(super) struct Own(Arc<Mutex<BTreeSet<String>>>);
+
+impl Own {
+    pub(super) fn note(&self, exec: &str) {
+        self.set().insert(exec.to_owned());
+    }
+
+    fn forget(&self, exec: &str) -> bool {
+        self.set().remove(exec)
+    }
+
+    fn set(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl DockerEngine {
@@ -107,7 +129,10 @@ impl DockerEngine {
             .into());
         }
         let host = self.host.clone();
-        let mut lines = Lines::default();
+        let mut lines = Lines {
+            own: self.own_execs.clone(),
+            ..Lines::default()
+        };
         let notices = pieces.flat_map(move |piece| {
             let found: Vec<Result<Notice, EngineError>> = match piece {
                 Ok(piece) => lines.push(&piece).into_iter().map(Ok).collect(),
@@ -135,6 +160,7 @@ impl DockerEngine {
 /// Puts events together from pieces that arrive anyhow.
 #[derive(Default)]
 struct Lines {
+    own: Own,
     partial: Vec<u8>,
     /// Whether the line is too long, and what comes until its end is left out.
     skipping: bool,
@@ -153,7 +179,7 @@ impl Lines {
                 self.partial.extend_from_slice(part);
             }
             if whole {
-                found.extend(notice(&self.partial));
+                found.extend(notice(&self.partial, &self.own));
                 self.partial.clear();
                 self.skipping = false;
             }
@@ -163,14 +189,19 @@ impl Lines {
 }
 
 /// Reads one event; what makes no sense, or does not matter, is none.
-fn notice(line: &[u8]) -> Option<Notice> {
+fn notice(line: &[u8], own: &Own) -> Option<Notice> {
     let Event {
         kind,
         action,
         actor: Actor { id, attributes },
     } = serde_json::from_slice(line).ok()?;
-    let Attributes { name, container } = attributes;
+    let Attributes {
+        name,
+        container,
+        exec,
+    } = attributes;
     match kind.as_str() {
+        "container" if action.starts_with("exec_die") && own.forget(&exec) => None,
         "container" if action.starts_with("exec_die") => Some(Notice::SessionEnded { id }),
         // The filter compares beginnings, so that a few more come along.
         "container" if action.starts_with("exec_") => None,
@@ -238,7 +269,7 @@ mod tests {
     fn ends_of_sessions_are_told_from_what_happens_to_the_container() {
         let event = |action: &str| {
             let text = DIE.replace("\"Action\":\"die\"", &format!("\"Action\":\"{action}\""));
-            notice(text.as_bytes())
+            notice(text.as_bytes(), &Own::default())
         };
         let id = "c1".to_owned();
         assert_eq!(event("exec_die"), Some(Notice::SessionEnded { id: id.clone() }));

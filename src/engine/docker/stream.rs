@@ -1,6 +1,9 @@
 //! Calls whose answer comes in pieces: files, logs, pulls.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
+use bollard::exec::StartExecResults;
 use bollard::query_parameters::{CreateImageOptions, DownloadFromContainerOptions, LogsOptions};
 use futures_util::StreamExt as _;
 
@@ -17,6 +20,8 @@ const LARGEST_FILE: usize = 16 * 1024 * 1024;
 const ARCHIVE_FRAME: usize = 64 * 1024;
 /// Links followed from one to the next.
 const MOST_LINKS: usize = 8;
+/// The size of what a command prints, as far as it is kept.
+const LARGEST_OUTPUT: usize = 1024 * 1024;
 /// Lines of a log that are returned.
 const LOG_LINES: usize = 200;
 /// Lines of a pull that are kept for the report of its failure.
@@ -92,6 +97,31 @@ impl DockerEngine {
             .flatten()
             .for_each(&mut tell);
         Ok(tail.into_vec())
+    }
+
+    /// Runs a command that was prepared, and returns what it printed; `None` if it does not end in time.
+    pub(super) async fn run_exec(&self, exec: &str, limit: Duration) -> Result<Option<String>, Failure> {
+        let run = async {
+            let StartExecResults::Attached { mut output, input: _ } =
+                self.client.start_exec(exec, None).await?
+            else {
+                return Ok(String::new());
+            };
+            let mut bytes = Vec::new();
+            while let Some(piece) = output.next().await {
+                let piece = piece?.into_bytes();
+                bytes.extend(
+                    piece
+                        .iter()
+                        .take(LARGEST_OUTPUT - bytes.len().min(LARGEST_OUTPUT)),
+                );
+            }
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        match tokio::time::timeout(limit, run).await {
+            Ok(result) => result.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Pulls an image, telling how far its layers are.

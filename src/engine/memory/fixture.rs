@@ -1,6 +1,6 @@
 //! Worlds, said in adjectives: `World::new().with_image("debian").stranger_container("db")`.
 
-use super::nature::{Fate, Job, Nature};
+use super::nature::{Fate, Job, Lister, Nature};
 use super::world::{Image, World};
 use crate::call::{Content, Create};
 use crate::label::Labels;
@@ -206,10 +206,10 @@ impl World {
         self.natured(|nature| nature.job = job)
     }
 
-    /// The machine of the engine has no program that lists processes.
+    /// The processes of containers are listed by somebody else than the machine of the engine.
     #[must_use]
-    pub fn without_process_list(self) -> Self {
-        self.natured(|nature| nature.lists_processes = false)
+    pub fn listed_by(self, lister: Lister) -> Self {
+        self.natured(|nature| nature.lister = lister)
     }
 
     /// Jobs end only when somebody follows their log.

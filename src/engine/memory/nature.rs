@@ -19,10 +19,21 @@ pub struct Nature {
     pub absent_paths: BTreeSet<String>,
     /// Ports on which processes of the host listen, with their protocol: `3000/tcp`.
     pub taken_ports: BTreeSet<String>,
-    /// Whether the machine of the engine has a program that lists processes.
-    pub lists_processes: bool,
+    /// Who can list the processes of a container.
+    pub lister: Lister,
     /// Processors of the machine, in billionths.
     pub cpus: u64,
+}
+
+/// Who can list the processes of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lister {
+    /// The machine of the engine, and a shell inside.
+    Machine,
+    /// A shell inside.
+    Shell,
+    /// Nobody.
+    Nobody,
 }
 
 /// What becomes of a command.
@@ -64,7 +75,7 @@ impl Default for Nature {
             backwards: false,
             absent_paths: BTreeSet::new(),
             taken_ports: BTreeSet::new(),
-            lists_processes: true,
+            lister: Lister::Machine,
             cpus: 2_000_000_000,
         }
     }

@@ -1,5 +1,6 @@
 //! Who works in containers: terminals and commands besides a container's own.
 
+use super::nature::{Fate, Lister};
 use super::world::{Container, World};
 use super::{MemoryEngine, conflict, failed, not_found};
 use crate::call::{ExecReply, Process};
@@ -99,14 +100,82 @@ impl World {
                 return Err(failed(format!("Container {id} is not running")));
             }
         }
-        if !self.nature.lists_processes {
+        if self.nature.lister != Lister::Machine {
             return Err(failed("ps: exec: \"ps\": executable file not found in $PATH"));
         }
         Ok(subject.processes())
     }
 }
 
+impl World {
+    pub(super) fn prepare_exec(&mut self, container: &str, words: &[String]) -> Result<String, EngineError> {
+        let id = self.container_id(container)?;
+        match self.at(&id)?.state() {
+            RunState::Running => {}
+            RunState::Paused => {
+                return Err(conflict(format!(
+                    "Container {id} is paused, unpause the container before exec"
+                )));
+            }
+            other => return Err(conflict(format!("Container {id} is {}", other.display()))),
+        }
+        let exec = self.id();
+        let reply = ExecReply {
+            words: words.to_vec(),
+            ..ExecReply::default()
+        };
+        self.at_mut(&id)?.execs.insert(exec.clone(), reply);
+        Ok(exec)
+    }
+
+    /// A list of processes is printed for whoever brings a script that prints one; for everything else the fate of its
+    /// words decides, and what has none never ends.
+    pub(super) fn start_exec(&mut self, exec: &str) -> Result<Option<String>, EngineError> {
+        let ExecReply { words, .. } = self.exec(exec)?;
+        let lists = words.iter().any(|word| word.contains("/proc/"));
+        let code = match self.nature.fate(words.iter()) {
+            _ if lists && self.nature.lister == Lister::Nobody => Some(127),
+            _ if lists => Some(0),
+            Some(Fate::Ends(code)) => Some(code),
+            Some(Fate::Missing) => Some(127),
+            Some(Fate::Obeys) | None => None,
+        };
+        let found = self
+            .containers
+            .values_mut()
+            .find(|container| container.execs.contains_key(exec));
+        let Some(container) = found else {
+            return Err(not_found(format!("No such exec instance: {exec}")));
+        };
+        let printed = if lists && code == Some(0) {
+            container.printed_processes()
+        } else {
+            String::new()
+        };
+        if let Some(reply) = container.execs.get_mut(exec) {
+            reply.running = code.is_none();
+            reply.code = code;
+        }
+        Ok(code.map(|_| printed))
+    }
+}
+
 impl Container {
+    /// Prints the processes as `/proc/*/stat` shows them inside, where the first one has the number 1.
+    fn printed_processes(&self) -> String {
+        let line = |process: Process| {
+            let Process {
+                id,
+                session,
+                terminal,
+            } = process;
+            let (id, session) = (id - FIRST + 1, session - FIRST + 1);
+            let terminal = if terminal { session } else { -1 };
+            format!("{id} (a (b) c) S 0 {id} {session} 0 {terminal} 0\n")
+        };
+        self.processes().into_iter().map(line).collect()
+    }
+
     fn processes(&self) -> Vec<Process> {
         let own = [FIRST, FIRST + 1].map(|id| Process {
             id,

@@ -283,6 +283,8 @@ impl World {
             Call::RemoveContainer { container, volumes } => {
                 self.remove_container(container.id(), *volumes).map(done)
             }
+            Call::CreateExec { container, words } => self.prepare_exec(container, words).map(Answer::Id),
+            Call::StartExec { exec, .. } => self.start_exec(exec).map(Answer::Output),
             Call::Upload { container, files } => self.upload(container, files).map(done),
         }
     }

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::command::aishell;
 
 /// Every document that has a schema.
-pub const DOCUMENTS: [&str; 10] = [
+pub const DOCUMENTS: [&str; 11] = [
     "manifest",
     "plan",
     "report",
     "update",
     "status",
+    "starter",
     "validation",
     "list",
     "error",

@@ -10,6 +10,7 @@ fn help_lists_commands_and_options() {
     Usage: aishell [OPTIONS] <COMMAND>
 
     Commands:
+      init         Write a manifest to start from
       validate     Check the manifest and report every problem at once
       diff         Show what differs from the manifest, and why [alias: plan]
       apply        Make Docker match the manifest [alias: up]
