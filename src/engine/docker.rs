@@ -49,6 +49,9 @@ const OLDEST: Api = Api(1, 41);
 /// What is asked of every process.
 const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";
 
+/// The newest version of the API of an engine that is known to speak [`SPOKEN`] too.
+const TRIED: Api = Api(1, 52);
+
 /// A version of the engine's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Api(u32, u32);
@@ -71,6 +74,18 @@ impl std::fmt::Display for Api {
     }
 }
 
+/// What is known of an engine.
+#[derive(Clone, Default)]
+enum Known {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A version of the API was agreed on.
+    Api,
+    /// Everything that it says about itself.
+    All(EngineInfo),
+}
+
 /// A Docker engine, or one that behaves like it.
 pub struct DockerEngine {
     client: Docker,
@@ -78,8 +93,8 @@ pub struct DockerEngine {
     host: String,
     local: bool,
     prefix: connect::Prefix,
-    /// What the engine said about itself, until the connection breaks: it may be another one afterwards.
-    negotiated: Mutex<Option<EngineInfo>>,
+    /// What is known of the engine, until the connection breaks: it may be another one afterwards.
+    known: Mutex<Known>,
     /// Commands of ours, of whose end nobody needs to be told.
     own_execs: events::Own,
 }
@@ -119,7 +134,7 @@ impl DockerEngine {
             local: matches!(host, Host::Socket(_)),
             prefix,
             own_execs: events::Own::default(),
-            negotiated: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
@@ -134,11 +149,27 @@ impl DockerEngine {
     }
 
     /// Agrees with the engine on the version of the API, once; whoever comes meanwhile waits for it.
-    async fn negotiate(&self) -> Result<EngineInfo, Failure> {
-        let mut negotiated = self.negotiated.lock().await;
-        if let Some(info) = &*negotiated {
-            return Ok(info.clone());
+    ///
+    /// A ping is answered a hundred times sooner than the question for everything about the engine, and says enough
+    /// where the engine is one of those that were tried.
+    async fn negotiate(&self) -> Result<(), Failure> {
+        let mut known = self.known.lock().await;
+        if !matches!(*known, Known::Nothing) {
+            return Ok(());
         }
+        let ping = within(READ_LIMIT, async { Ok((self.open)("/_ping".to_owned()).await?) }).await?;
+        let newest = ping.api.as_deref().and_then(Api::parse);
+        if let Some(newest) = newest.filter(|newest| (OLDEST..=TRIED).contains(newest)) {
+            self.prefix.set(Some(SPOKEN.min(newest).to_string()));
+            *known = Known::Api;
+            return Ok(());
+        }
+        *known = Known::All(self.ask().await?);
+        Ok(())
+    }
+
+    /// Asks the engine about itself, and speaks the version of its API that suits both from then on.
+    async fn ask(&self) -> Result<EngineInfo, Failure> {
         let version = within(READ_LIMIT, async { Ok(self.client.version().await?) }).await?;
         let oldest = version
             .min_api_version
@@ -160,23 +191,32 @@ impl DockerEngine {
             return Err(EngineError::Refused { message }.into());
         };
         self.prefix.set(Some(api.to_string()));
-        *negotiated = Some(info.clone());
+        Ok(info)
+    }
+
+    /// Returns what the engine says about itself, asked for once as long as the connection holds.
+    async fn info(&self) -> Result<EngineInfo, Failure> {
+        if let Known::All(info) = &*self.known.lock().await {
+            return Ok(info.clone());
+        }
+        let info = self.ask().await?;
+        *self.known.lock().await = Known::All(info.clone());
         Ok(info)
     }
 
     async fn send(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
         check_names(call)?;
-        let info = self.negotiate().await?;
+        self.negotiate().await?;
         match limit(call) {
-            Some(limit) => within(limit, self.carry_out(call, info, progress)).await,
-            None => self.carry_out(call, info, progress).await,
+            Some(limit) => within(limit, self.carry_out(call, progress)).await,
+            None => self.carry_out(call, progress).await,
         }
     }
 
-    async fn carry_out(&self, call: &Call, info: EngineInfo, progress: &Progress) -> Result<Answer, Failure> {
+    async fn carry_out(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
         let client = &self.client;
         Ok(match call {
-            Call::Version => Answer::Engine(info),
+            Call::Version => Answer::Engine(self.info().await?),
             Call::ListContainers => {
                 let options = ListContainersOptions {
                     all: true,
@@ -429,7 +469,7 @@ impl Engine for DockerEngine {
             .await
             .map_err(|failure| failure.tell(call, &self.host));
         if matches!(answer, Err(EngineError::Unreachable { .. })) {
-            *self.negotiated.lock().await = None;
+            *self.known.lock().await = Known::Nothing;
         }
         answer
     }
@@ -438,7 +478,7 @@ impl Engine for DockerEngine {
         let notices = self.events(owner).await;
         let notices = notices.map_err(|failure| failure.tell(&Call::Version, &self.host));
         if notices.is_err() {
-            *self.negotiated.lock().await = None;
+            *self.known.lock().await = Known::Nothing;
         }
         notices
     }
