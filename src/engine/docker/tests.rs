@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex as StdMutex};
 
+use super::negotiate::Api;
 use super::*;
 
 /// A socket behind which every request gets the same answer, with the requests it has seen.
