@@ -11,6 +11,13 @@ use crate::name::{HarnessName, VariableName};
 
 const DATA: &str = include_str!("../manifests/harnesses.yaml");
 
+/// The npm package that harnesses run on unless they say otherwise.
+pub const RUNTIME: &str = "node";
+
+/// The version of the runtime where none is pinned: the one that the built-in foundation has, so that it need not be
+/// fetched there.
+pub const RUNTIME_VERSION: &str = "24.21.0";
+
 /// What aishell knows about a harness.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

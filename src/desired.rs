@@ -9,7 +9,7 @@ use crate::call::Build;
 use crate::facts::Account;
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::Owner;
+use crate::label::{HARNESS_VOLUME, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
 use crate::spec::{Binding, ContainerSpec};
@@ -29,6 +29,9 @@ pub struct Desired {
     pub identities: BTreeMap<String, Identity>,
     /// The harness set, if any container can use one; unknown until every version of it is pinned.
     pub harness: Option<Pin<HarnessSet>>,
+    /// The build of the image that jobs run on where that of the foundation has no package manager: the built-in
+    /// foundation, unless it is that already.
+    pub fallback: Option<Box<Build>>,
     /// The private network, if any container attaches to it.
     pub network: Option<Network>,
     /// Data volumes by the engine's name.
@@ -156,9 +159,9 @@ pub struct Identity {
 pub struct HarnessSet {
     /// Its key.
     pub key: Key,
-    /// Members, sorted by name.
+    /// Members, sorted by name; the runtime comes last.
     pub members: Vec<Member>,
-    /// The stage whose image can install it.
+    /// The stage whose image installs it, if it has npm.
     pub stage: String,
     /// The CA bundle the installer trusts; a fact of this host, in no key.
     pub certificates: Option<Vec<u8>>,
@@ -190,7 +193,7 @@ pub struct Member {
 impl HarnessSet {
     /// Returns the engine's name of the volume.
     pub fn volume(&self) -> String {
-        format!("aishell-harness-{}", self.key.short())
+        format!("{HARNESS_VOLUME}{}", self.key.short())
     }
 
     /// Returns the name of the receipt container.

@@ -21,6 +21,8 @@ pub const KEY: &str = "aishell.key";
 pub const SCHEMA: &str = "aishell.schema";
 /// The version of aishell that wrote the object.
 pub const VERSION: &str = "aishell.version";
+/// What the names of harness volumes begin with.
+pub const HARNESS_VOLUME: &str = "aishell-harness-";
 /// A random identifier, so that a copy can be told from the original.
 pub const UID: &str = "aishell.uid";
 /// The canonical path of the owner's project.

@@ -29,6 +29,7 @@ pub mod resolve;
 mod sequence;
 mod settle;
 mod workplace;
+mod workshop;
 
 pub use populate::{RECEIPT_PATH, Receipt};
 pub use probe::{Probe, activity};
@@ -136,11 +137,30 @@ fn call(call: Call) -> Next {
 /// Returns what an engine's error means for a step.
 fn failure(error: EngineError) -> Failure {
     match error {
-        EngineError::Work { message, log } => Failure::new(message).log(log),
+        EngineError::Work { message, log } => hinted(Failure::new(message).log(log)),
         EngineError::Absent { ref image, .. } => Failure::new(error.to_string()).hint(format!(
             "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
         )),
         other => Failure::new(other.to_string()),
+    }
+}
+
+/// What tools print, in one form or another, when they meet a certificate of somebody they do not trust.
+const UNTRUSTED: [&str; 5] = [
+    "SELF_SIGNED_CERT",
+    "UNABLE_TO_GET_ISSUER_CERT",
+    "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+    "self-signed certificate",
+    "certificate verify failed",
+];
+
+/// Adds what helps against a cause that is plain from the output.
+fn hinted(failure: Failure) -> Failure {
+    let untrusted = |line: &String| UNTRUSTED.iter().any(|sign| line.contains(sign));
+    if failure.log.iter().any(untrusted) {
+        failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts")
+    } else {
+        failure
     }
 }
 

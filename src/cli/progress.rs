@@ -89,6 +89,7 @@ struct Running {
     title: String,
     bar: Option<ProgressBar>,
     amounts: BTreeMap<String, (u64, Option<u64>)>,
+    begun: Instant,
     said: Instant,
 }
 
@@ -240,6 +241,7 @@ impl Listener for Watcher {
                 title,
                 bar,
                 amounts: BTreeMap::new(),
+                begun: Instant::now(),
                 said: Instant::now(),
             },
         );
@@ -356,10 +358,14 @@ impl Running {
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join(", ");
+        if heard == Heard::Milestone {
+            return Some(text);
+        }
+        let going_on = format!("under way for {} s", self.begun.elapsed().as_secs());
         Some(if text.is_empty() {
-            "still under way".to_owned()
+            going_on
         } else {
-            text
+            format!("{text}, {going_on}")
         })
     }
 

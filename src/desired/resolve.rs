@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::json;
 
 use super::{Account, Container, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
-use crate::builtin;
-use crate::call::Build;
+use crate::catalogue;
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
-use crate::label::{self, Kind};
-use crate::manifest::builtin::PackageName;
+use crate::label;
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{ImageReference, Pull, Stage as WrittenStage};
-use crate::manifest::{self, Certificates, Manifest};
+use crate::manifest::{Certificates, Manifest};
 use crate::name::ContainerName;
 
+mod built;
 mod container;
 mod isolation;
 mod pins;
+mod runtime;
 mod start;
 
 use pins::Meaning;
@@ -200,6 +200,7 @@ impl Resolver<'_> {
             stages,
             identities,
             harness,
+            fallback: self.fallback(),
             network,
             volumes,
             containers,
@@ -263,71 +264,6 @@ impl Resolver<'_> {
         }
     }
 
-    fn dockerfile_stage(&self, written: &manifest::stage::DockerfileStage) -> Option<Stage> {
-        let context = self.facts.foundation.as_ref()?;
-        let key = Key::of(
-            KeyKind::Stage,
-            &json!({
-                "platform": self.pins.platform,
-                "dockerfile": context.dockerfile,
-                "context": context.digest,
-                "args": written.args,
-                "target": written.target,
-            }),
-        );
-        let build = Build {
-            tag: String::new(),
-            labels: BTreeMap::new(),
-            dockerfile: context.dockerfile.clone(),
-            context: context.directory.clone(),
-            files: context.files.clone(),
-            args: written.args.clone(),
-            target: written.target.clone(),
-            certificates: None,
-        };
-        let about = format!("{} files in the context", context.files.len());
-        Some(self.built_stage(key, build, about, "foundation.dockerfile"))
-    }
-
-    fn builtin_stage(&self, packages: &[PackageName]) -> Stage {
-        let packages: BTreeSet<PackageName> = packages.iter().cloned().collect();
-        let locked = self.pins.lock.builtin.and_then(builtin::version);
-        // What is not pinned yet is about to be pinned to the newest.
-        let version = locked.unwrap_or_else(builtin::newest);
-        let key = version.key(&self.pins.platform, &packages);
-        self.built_stage(
-            key,
-            version.build(&packages),
-            version.display(&packages),
-            "foundation.builtin",
-        )
-    }
-
-    /// Returns the foundation that a build makes, with what builds have in common.
-    fn built_stage(&self, key: Key, build: Build, about: String, path: &str) -> Stage {
-        let manifest = &self.facts.owner.manifest;
-        let mut labels = label::shared(manifest, Kind::Foundation, FOUNDATION, &key);
-        labels.insert(label::FOUNDATION_HASH.to_owned(), key.as_str().to_owned());
-        let mut args = self.facts.proxies.clone();
-        args.extend(build.args);
-        let build = Build {
-            tag: format!("aishell-{manifest}:{FOUNDATION}-{}", key.short()),
-            labels,
-            args,
-            certificates: self.facts.certificates.clone(),
-            ..build
-        };
-        Stage {
-            source: StageSource::Dockerfile {
-                build: Box::new(build),
-                alias: format!("aishell-{manifest}:{FOUNDATION}"),
-                about,
-            },
-            key: Pin::Known(key),
-            place: self.loaded.source.place(path),
-        }
-    }
-
     /// Returns the harness set, as far as it is known what the manifest means.
     fn harness(&self) -> Option<Pin<HarnessSet>> {
         let used = self.manifest.containers.values().any(uses_tools);
@@ -357,13 +293,20 @@ impl Resolver<'_> {
             let reason = format!("{} not known until pinned: aishell apply", unpinned.join(", "));
             return Some(Pin::Unknown(reason));
         }
+        let runtime = runtime::of(&self.facts.members, self.pins.lock.runtime.as_ref());
+        let kind = if runtime.is_some() {
+            catalogue::RUNTIME
+        } else {
+            "image"
+        };
+        members.extend(runtime);
         let key = Key::of(
             KeyKind::Harness,
             &json!({
                 "schema": HARNESS_SCHEMA,
                 "platform": self.pins.platform,
                 "libc": "glibc",
-                "runtime": "image",
+                "runtime": kind,
                 "members": members,
             }),
         );

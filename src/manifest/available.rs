@@ -44,11 +44,6 @@ const MANIFEST: &[Refusal] = &[
         "a harness from the Python package index is",
     ),
     refusal("harnesses.*.url", written, "a harness from a download is"),
-    refusal(
-        "harnesses.*.runtime",
-        |node| node.text() != Some("node"),
-        "the runtime of the image is",
-    ),
     refusal("detection", written, "looking for sensitive files is"),
 ];
 

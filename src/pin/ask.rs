@@ -39,6 +39,7 @@ pub(super) fn inquiry(prepared: &Prepared, wishes: &Wishes, seen: &Look) -> Opti
     Some(Inquiry {
         asks,
         image: stage.reference().to_owned(),
+        fallback: seen.desired.fallback.clone(),
         owner: facts.owner.clone(),
         certificates: facts.certificates.clone(),
         env,

@@ -76,7 +76,13 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
         impact: Impact::None,
         because,
         needs,
-        detail: Some(set.display()),
+        detail: Some(match &draft.desired.fallback {
+            Some(_) => format!(
+                "{}; on the built-in foundation if this one has no npm",
+                set.display()
+            ),
+            None => set.display(),
+        }),
         work: Work::Populate(Box::new(PopulateWork {
             volume: name.clone(),
             key: set.key.clone(),
@@ -87,6 +93,7 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             receipt_name: set.receipt(),
             receipt: label::shared(manifest, Kind::Receipt, "harness", &set.key),
             image,
+            fallback: draft.desired.fallback.clone(),
             members: set.members.clone(),
             certificates: set.certificates.clone(),
             env,

@@ -133,9 +133,14 @@ impl Acquire {
         };
         let owned = OwnedId::new(&reply.id, &mark);
         match reply.state {
-            RunState::Running | RunState::Restarting | RunState::Paused => {
-                At::Theirs { id: reply.id.clone() }
-            }
+            RunState::Running | RunState::Restarting => At::Theirs { id: reply.id.clone() },
+            // It would be followed for ever, and whoever stopped it had a reason.
+            RunState::Paused => At::Failed(
+                Failure::new(format!("the job {} is paused", self.create.name)).hint(format!(
+                    "let it go on with `docker unpause {0}`, or give it up with `docker rm --force {0}`",
+                    self.create.name
+                )),
+            ),
             RunState::Exited { .. } | RunState::Dead if self.looks >= GRACE => At::Remove(owned),
             RunState::Created if is_abandoned(&reply.created, now) => At::Remove(owned),
             RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,

@@ -9,6 +9,8 @@
 //! 5. Create the receipt container with the digest of the receipt file and the volume's creation time, which is read
 //!    after the last write. Remove the job.
 //!
+//! Where the image brings no npm the job ends at once, and another one runs on the built-in foundation.
+//!
 //! Cut anywhere, there is no receipt container, so no sandbox mounts the volume, and the next run begins again with
 //! what is intact.
 
@@ -17,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::job::{self, Acquire, Acquired};
 use super::workplace::{self, Workplace};
-use super::{Next, Protocol, call, failure, unexpected};
-use crate::call::{Answer, Call, Create, File};
+use super::workshop::{self, Fallback};
+use super::{Next, Protocol, call, failure, hinted, unexpected};
+use crate::call::{Answer, Build, Call, Create, File};
 use crate::engine::EngineError;
 use crate::key::digest;
 use crate::label::{self, Kind, Mark, OwnedId};
@@ -70,6 +73,9 @@ pub struct ReceiptMember {
 pub(super) struct Populate {
     work: PopulateWork,
     at: At,
+    /// The image that the job runs on, and the one to fall back on until it is needed.
+    image: String,
+    fallback: Option<Box<Build>>,
     volume_created: String,
     receipt_digest: String,
 }
@@ -86,6 +92,9 @@ enum At {
     Start(OwnedId),
     Follow(OwnedId),
     Ended(OwnedId, Vec<String>),
+    /// The image cannot do it: the job goes before the next one takes its name.
+    Discard(OwnedId, Box<Build>),
+    FallBack(Box<Fallback>),
     Read(OwnedId),
     Stamp(OwnedId),
     Vouch(OwnedId),
@@ -102,6 +111,8 @@ enum At {
 impl Populate {
     pub(super) fn new(work: PopulateWork) -> Self {
         Self {
+            image: work.image.clone(),
+            fallback: work.fallback.clone(),
             work,
             at: At::Volume,
             volume_created: String::new(),
@@ -111,7 +122,7 @@ impl Populate {
 
     fn job(&self) -> Create {
         let workplace = Workplace {
-            image: &self.work.image,
+            image: &self.image,
             script: SCRIPT,
             env: &self.work.env,
             certified: self.work.certificates.is_some(),
@@ -196,6 +207,15 @@ impl Populate {
         }
     }
 
+    fn fallen_back(&mut self, fallback: Box<Fallback>) -> At {
+        let Some(image) = fallback.ready() else {
+            return At::FallBack(fallback);
+        };
+        image.clone_into(&mut self.image);
+        // Somebody else may have filled the volume meanwhile.
+        At::Volume
+    }
+
     fn begin(&self) -> At {
         At::Acquire(Box::new(Acquire::new(self.job())))
     }
@@ -252,6 +272,8 @@ impl Protocol for Populate {
                 container: job.id().to_owned(),
             }),
             At::Ended(job, _) => inspect(job.id()),
+            At::Discard(job, _) => remove(job),
+            At::FallBack(fallback) => fallback.next(),
             At::Read(job) => call(Call::ReadFile {
                 container: job.id().to_owned(),
                 path: RECEIPT_PATH.to_owned(),
@@ -303,9 +325,12 @@ impl Protocol for Populate {
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
             (At::Ended(job, log), Ok(Answer::Container(reply))) => match reply.state {
                 RunState::Exited { code: 0 } => At::Read(job),
-                RunState::Exited { code } => {
-                    At::Exhibit(job, Failure::new(script::explain(code, &log)).log(log))
-                }
+                RunState::Exited { code } => match self.fallback.take() {
+                    Some(build) if workshop::lacks_something(code) => At::Discard(job, build),
+                    Some(_) | None => {
+                        At::Exhibit(job, hinted(Failure::new(script::explain(code, &log)).log(log)))
+                    }
+                },
                 // The log ended early; it is still at work.
                 RunState::Running => At::Follow(job),
                 other => At::Exhibit(
@@ -313,6 +338,15 @@ impl Protocol for Populate {
                     Failure::new(format!("the installer is {}", other.display())).log(log),
                 ),
             },
+            // Whoever removed it did what was to be done.
+            (
+                At::Discard(_, build),
+                Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. }),
+            ) => At::FallBack(Box::new(Fallback::new(*build))),
+            (At::FallBack(mut fallback), result) => {
+                fallback.heard(result);
+                self.fallen_back(fallback)
+            }
             (At::Read(job), Ok(Answer::Bytes(bytes))) => match self.read(&bytes) {
                 Ok(()) => At::Stamp(job),
                 Err(failure) => At::Exhibit(job, failure),

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::job::{Acquire, Acquired};
 use super::workplace::{self, Workplace};
+use super::workshop::{self, Fallback};
 use super::{Next, Protocol, call, failure, unexpected};
-use crate::call::{Answer, Call, Create, File};
+use crate::call::{Answer, Build, Call, Create, File};
 use crate::engine::EngineError;
 use crate::key::{Key, KeyKind};
 use crate::label::{Kind, OwnedId, Owner};
@@ -33,8 +34,10 @@ const LOSSES: u32 = 3;
 pub struct Inquiry {
     /// What is asked, in order.
     pub asks: Vec<Ask>,
-    /// The image that has a package manager.
+    /// The image that is tried first.
     pub image: String,
+    /// The build of the image that is used if that one has no package manager.
+    pub fallback: Option<Box<Build>>,
     /// Whose inquiry it is.
     pub owner: Owner,
     /// The CA bundle the package manager trusts.
@@ -46,6 +49,8 @@ pub struct Inquiry {
 /// Asks a package manager.
 pub struct Resolve {
     inquiry: Inquiry,
+    /// The image to fall back on, until it is needed.
+    fallback: Option<Box<Build>>,
     key: Key,
     at: At,
     losses: u32,
@@ -60,6 +65,9 @@ enum At {
     Follow(OwnedId),
     Ended(OwnedId, Vec<String>),
     Read(OwnedId),
+    /// The image cannot do it: the job goes before the next one takes its name.
+    Discard(OwnedId),
+    FallBack(Box<Fallback>),
     Sweep(OwnedId, Option<Failure>),
     Done,
     Failed(Failure),
@@ -72,6 +80,7 @@ impl Resolve {
         let question = json!({ "project": owner.project, "manifest": owner.manifest, "asks": asks });
         let key = Key::of(KeyKind::Inquiry, &question);
         let mut resolve = Self {
+            fallback: inquiry.fallback.clone(),
             inquiry,
             key,
             at: At::Done,
@@ -91,6 +100,7 @@ impl Resolve {
         let Inquiry {
             asks: _,
             image,
+            fallback: _,
             owner,
             certificates,
             env,
@@ -122,6 +132,14 @@ impl Resolve {
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }
+    }
+
+    fn fallen_back(&mut self, fallback: Box<Fallback>) -> At {
+        let Some(image) = fallback.ready() else {
+            return At::FallBack(fallback);
+        };
+        image.clone_into(&mut self.inquiry.image);
+        self.begin()
     }
 
     /// Somebody has removed the job: once more.
@@ -173,7 +191,8 @@ impl Protocol for Resolve {
                 container: job.id().to_owned(),
                 path: Workplace::path(ANSWERS),
             }),
-            At::Sweep(job, _) => call(Call::RemoveContainer {
+            At::FallBack(fallback) => fallback.next(),
+            At::Discard(job) | At::Sweep(job, _) => call(Call::RemoveContainer {
                 container: job.clone(),
                 volumes: true,
             }),
@@ -201,6 +220,9 @@ impl Protocol for Resolve {
             (At::Follow(job), Ok(Answer::Log(log))) => At::Ended(job, log),
             (At::Ended(job, log), Ok(Answer::Container(reply))) => match reply.state {
                 RunState::Exited { code: 0 } => At::Read(job),
+                RunState::Exited { code } if workshop::lacks_something(code) && self.fallback.is_some() => {
+                    At::Discard(job)
+                }
                 RunState::Exited { code } => {
                     let message = script::explain(code);
                     At::Sweep(job, Some(Failure::new(message).log(log)))
@@ -215,6 +237,17 @@ impl Protocol for Resolve {
             (At::Read(job), Ok(Answer::Bytes(bytes))) => {
                 let failed = self.read(&bytes);
                 At::Sweep(job, failed)
+            }
+            // Whoever removed it did what was to be done.
+            (At::Discard(_), Ok(_) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => {
+                match self.fallback.take() {
+                    Some(build) => At::FallBack(Box::new(Fallback::new(*build))),
+                    None => self.begin(),
+                }
+            }
+            (At::FallBack(mut fallback), result) => {
+                fallback.heard(result);
+                self.fallen_back(fallback)
             }
             // Somebody else has removed it, or is about to.
             (

@@ -92,8 +92,10 @@ pub struct PopulateWork {
     pub receipt_name: String,
     /// Labels of the receipt container, without digest and time.
     pub receipt: Labels,
-    /// The image that can install the set.
+    /// The image that installs the set, if it has npm.
     pub image: String,
+    /// The build of the image that does it if not.
+    pub fallback: Option<Box<Build>>,
     /// Its members.
     pub members: Vec<Member>,
     /// The CA bundle the installer trusts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aishell::call::{Call, Create};
 use aishell::engine::EngineError;
-use aishell::engine::memory::{Cut, Fate, MemoryEngine, World};
+use aishell::engine::memory::{Cut, Fate, Job, MemoryEngine, World};
 use aishell::label::{Kind, Labels, Mark, UID};
 use aishell::plan::{Baseline, Consent, Widen};
 use aishell::progress::Progress;
@@ -250,14 +250,19 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
     })
 }
 
+/// Stands for the foundation that ships with aishell.
+const BUILTIN: &str = "";
+
 fn wishes() -> impl Strategy<Value = Wish> {
     let containers = (option::of(fields(3001)), option::of(fields(3002)), fields(3003));
-    let foundation = option::of(select(vec!["ENV A=1", "ENV A=2"]));
+    let foundation = option::of(select(vec!["ENV A=1", "ENV A=2", BUILTIN]));
     let versions = (select(vec!["2.0.22", "2.1.0"]), select(vec!["0.9.0", "1.0.0"]));
     (containers, foundation, versions).prop_map(|((api, web, tool), foundation, (claude, codex))| {
         let mut wish = wish().harness("claude", claude).harness("codex", codex);
-        if let Some(instructions) = foundation {
-            wish = wish.built(instructions);
+        match foundation {
+            Some(BUILTIN) => wish = wish.builtin(),
+            Some(instructions) => wish = wish.built(instructions),
+            None => {}
         }
         for (name, fields) in [("api", api), ("web", web), ("tool", Some(tool))] {
             if let Some(fields) = fields {
@@ -270,34 +275,37 @@ fn wishes() -> impl Strategy<Value = Wish> {
 
 /// Returns worlds with strangers of every kind, other projects and other manifests among them.
 fn worlds() -> impl Strategy<Value = World> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(pulled, neighbours, recent, slow)| {
-            let mut start = world()
-                .stranger_network("wan")
-                .stranger_container("db")
-                .stranger_volume("data");
-            start = start.with_fate("once", Fate::Ends(0));
-            if pulled {
-                start = start.with_image(BASE);
-            }
-            if recent {
-                start = start.recent();
-            }
-            if slow {
-                start = start.with_slow_jobs();
-            }
-            if neighbours {
-                let engine = MemoryEngine::new(start);
-                let fields =
-                    json!({ "harness": "claude", "mounts": [{ "volume": "cache", "target": "/cache" }] });
-                let one = wish().harness("claude", "2.0.22").container("api", fields);
-                converged(&engine, &one.clone().of("/srv/other"));
-                converged(&engine, &one.named("friend").of("/srv/friend"));
-                start = engine.world();
-            }
-            start
-        },
-    )
+    let any = any::<bool>;
+    (any(), any(), any(), any(), any()).prop_map(|(pulled, neighbours, recent, slow, bare)| {
+        let mut start = world()
+            .stranger_network("wan")
+            .stranger_container("db")
+            .stranger_volume("data");
+        start = start.with_fate("once", Fate::Ends(0));
+        if pulled {
+            start = start.with_image(BASE);
+        }
+        if bare {
+            let log = vec!["npm: not found in the image".to_owned()];
+            start = start.with_job(BASE, Job::Fails { code: 64, log });
+        }
+        if recent {
+            start = start.recent();
+        }
+        if slow {
+            start = start.with_slow_jobs();
+        }
+        if neighbours {
+            let engine = MemoryEngine::new(start);
+            let fields =
+                json!({ "harness": "claude", "mounts": [{ "volume": "cache", "target": "/cache" }] });
+            let one = wish().harness("claude", "2.0.22").container("api", fields);
+            converged(&engine, &one.clone().of("/srv/other"));
+            converged(&engine, &one.named("friend").of("/srv/friend"));
+            start = engine.world();
+        }
+        start
+    })
 }
 
 /// Returns the rules of a law that is tried so many times; ten times as often with `PROPTEST_CASES=2560`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aishell::apply::{Silent, Stop};
 use aishell::call::Call;
+use aishell::desired::HarnessSet;
 use aishell::engine::memory::{Fate, Job, MemoryEngine, World};
 use aishell::observed::RunState;
 use aishell::plan::Consent;
@@ -13,7 +14,8 @@ use aishell::spec::{Resources, Restart};
 use serde_json::{Value, json};
 
 use crate::world::{
-    BASE, LAN, SIDECAR, Wish, converged, explained, passed, planned, run, steps, told, wish, world,
+    BASE, Foundation, LAN, SIDECAR, Wish, converged, explained, looked, passed, planned, run, steps, told,
+    wish, world,
 };
 
 /// Two agents of one harness set and a sidecar.
@@ -373,6 +375,106 @@ fn a_new_harness_version_fills_a_new_volume_and_then_replaces_its_users() {
         .filter(|one| one.reply.name.starts_with("aishell-harness-"))
         .count();
     assert_eq!(sets, 2, "the old set is kept, to go back to");
+}
+
+#[test]
+fn where_the_image_has_no_npm_the_built_in_foundation_installs() {
+    for code in [64, 127] {
+        let log = vec!["npm: not found".to_owned()];
+        let engine = MemoryEngine::new(world().with_job(BASE, Job::Fails { code, log }));
+        let wish = demo();
+        converged(&engine, &wish);
+        let tools: Vec<String> = engine
+            .world()
+            .images()
+            .flat_map(|image| image.reply.image.tags.clone())
+            .filter(|tag| tag.starts_with("aishell-demo:builtin-"))
+            .collect();
+        assert_eq!(tools.len(), 1, "{tools:?}");
+        // The next set finds it there.
+        let built = engine.calls().len();
+        converged(&engine, &wish.harness("claude", "9.9.9"));
+        let again = engine.calls().split_off(built);
+        assert!(
+            !again.iter().any(|call| matches!(call, Call::BuildImage(_))),
+            "{again:?}"
+        );
+    }
+}
+
+#[test]
+fn where_nothing_installs_the_failure_says_what_is_missing() {
+    let log = vec!["npm: not found".to_owned()];
+    let job = Job::Fails { code: 64, log };
+    let engine = MemoryEngine::new(world().with_jobs(job.clone()));
+    let report = passed(&engine, &demo()).expect("the engine answers");
+    let failures: Vec<_> = report
+        .steps
+        .iter()
+        .filter_map(|done| done.error.as_ref())
+        .collect();
+    assert!(failures[0].message.contains("no npm"), "{failures:?}");
+
+    // The image of the foundation is a local one, and what the built-in one starts from is nowhere.
+    let world = World::new().with_image("local:1").with_job("local:1", job);
+    let mut wish = demo();
+    wish.foundation = Foundation::Image("local:1".to_owned());
+    wish.containers.remove("db");
+    let report = passed(&MemoryEngine::new(world), &wish).expect("the engine answers");
+    let failure = report
+        .steps
+        .iter()
+        .find_map(|done| done.error.as_ref())
+        .expect("a failure");
+    assert!(
+        failure
+            .message
+            .contains("has no npm, and the built-in foundation"),
+        "{failure:?}"
+    );
+    assert!(
+        failure
+            .hint
+            .as_ref()
+            .is_some_and(|hint| hint.contains("docker pull debian:")),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn the_smallest_manifest_gets_the_foundation_that_ships_with_aishell() {
+    let engine = MemoryEngine::new(world());
+    let wish = wish()
+        .builtin()
+        .harness("claude", "2.0.22")
+        .container("claude", json!({ "harness": "claude" }));
+    let report = converged(&engine, &wish);
+    let made: Vec<&str> = report
+        .steps
+        .iter()
+        .map(|done| done.step.action.as_str())
+        .collect();
+    assert!(made.contains(&"build") && !made.contains(&"pull"), "{made:?}");
+    let desired = looked(&engine, &wish).desired;
+    assert_eq!(
+        (
+            desired.harness_set().map(HarnessSet::display),
+            desired.fallback.as_ref()
+        ),
+        (Some("claude 2.0.22, node 24.21.0".to_owned()), None)
+    );
+}
+
+#[test]
+fn a_sidecar_alone_needs_no_foundation() {
+    let wish = wish().builtin().container(
+        "db",
+        json!({ "image": SIDECAR, "user": "image", "network": "none" }),
+    );
+    assert_eq!(
+        outcomes(&converged(&MemoryEngine::new(world()), &wish), Outcome::Done),
+        ["create db"]
+    );
 }
 
 #[test]

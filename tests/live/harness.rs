@@ -160,8 +160,9 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     let diff = project.diff();
     assert_eq!(diff.code, Some(1));
     let volume = text(&diff.json["steps"][0]["name"]);
+    let node = format!("node {}", aishell::catalogue::RUNTIME_VERSION);
     let because = format!(
-        "harness \"claude {OLD}, {marker} 1.6.0\" -> \"claude {NEW}, {marker} 1.6.0\" (dependency, aishell.yaml:"
+        "harness \"claude {OLD}, {marker} 1.6.0, {node}\" -> \"claude {NEW}, {marker} 1.6.0, {node}\" (dependency, aishell.yaml:"
     );
     let planned = changes(&diff.json);
     let expected = [

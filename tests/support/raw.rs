@@ -316,14 +316,13 @@ pub fn engine() {
 
 const DOCKERFILE: &str = include_str!("tiny/Dockerfile");
 const NPM: &str = include_str!("tiny/npm");
-const NODE: &str = include_str!("tiny/node");
 
 /// Returns the reference of an image from scratch: a shell, a few programs, an `npm` that installs what tests ask
 /// for, and no user database. It is made once and kept, like the base image; its tag says what it is made of.
 pub fn tiny() -> String {
     static MAKING: Mutex<()> = Mutex::new(());
     engine();
-    let digest = aishell::key::digest([DOCKERFILE, NPM, NODE].join("\0").as_bytes());
+    let digest = aishell::key::digest([DOCKERFILE, NPM].join("\0").as_bytes());
     let tag = format!("aishelltest-tiny:{}", &digest[..12]);
     let guard = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (status, _) = ask("GET", &format!("/images/{tag}/json"), &Value::Null);
@@ -331,7 +330,6 @@ pub fn tiny() -> String {
         let context = archive(&[
             ("Dockerfile", 0o644, DOCKERFILE.as_bytes()),
             ("npm", 0o755, NPM.as_bytes()),
-            ("node", 0o755, NODE.as_bytes()),
         ]);
         let path = format!("/build?version=2&t={tag}");
         let (status, answer) = exchange("POST", &path, "application/x-tar", &context);

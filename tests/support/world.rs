@@ -48,6 +48,8 @@ pub enum Foundation {
     Image(String),
     /// A Dockerfile with these instructions after `FROM`.
     Dockerfile(String),
+    /// The one that ships with aishell.
+    Builtin,
 }
 
 /// Returns the manifest `demo` of `/srv/demo`, without containers.
@@ -90,6 +92,12 @@ impl Wish {
         self
     }
 
+    /// The foundation is the one that ships with aishell.
+    pub fn builtin(mut self) -> Self {
+        self.foundation = Foundation::Builtin;
+        self
+    }
+
     /// A harness can be used.
     pub fn harness(mut self, name: &str, version: &str) -> Self {
         self.harnesses.insert(name.to_owned(), version.to_owned());
@@ -116,6 +124,7 @@ impl Wish {
         let foundation = match &self.foundation {
             Foundation::Image(image) => json!({ "image": image }),
             Foundation::Dockerfile(_) => json!({ "dockerfile": "Dockerfile" }),
+            Foundation::Builtin => Value::Null,
         };
         json!({
             "apiVersion": "aishell/v1",

@@ -120,6 +120,8 @@ struct Trace<'a> {
     steps: BTreeMap<String, Step>,
     /// The step that failed.
     failed: Option<String>,
+    /// How many steps were last told to be done, and of how many.
+    told: Option<(usize, usize)>,
     /// Output that belongs to no step, from builders other than BuildKit.
     output: Step,
 }
@@ -150,6 +152,7 @@ impl<'a> Trace<'a> {
             progress,
             steps: BTreeMap::new(),
             failed: None,
+            told: None,
             output: Step::default(),
         }
     }
@@ -168,8 +171,13 @@ impl<'a> Trace<'a> {
                 .map(|step| (&step.name, step.completed))
                 .collect();
             let done = shown.iter().filter(|(_, completed)| *completed).count();
-            self.progress
-                .amount("steps", done as u64, Some(shown.len() as u64));
+            let steps = (done, shown.len());
+            // What does not count is news too, and nobody wants to read the same again.
+            if self.told != Some(steps) {
+                self.told = Some(steps);
+                self.progress
+                    .amount("steps", done as u64, Some(shown.len() as u64));
+            }
         }
         for status in status.statuses {
             if let (Ok(done), Ok(total)) = (u64::try_from(status.current), u64::try_from(status.total))

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerConfig, ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointSettings, ExecConfig,
-    HealthConfig, HostConfig, Mount as WireMount, MountType, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
-    VolumeCreateRequest,
+    HealthConfig, HostConfig, Mount as WireMount, MountType, MountVolumeOptions, NetworkConnectRequest,
+    NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum, VolumeCreateRequest,
 };
 
 use crate::call::{Commit, Create};
-use crate::label::{Labels, UID};
+use crate::label::{HARNESS_VOLUME, Labels, UID};
 use crate::spec::{
     ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
 };
@@ -200,6 +200,11 @@ fn wire_mount(target: &str, mount: &Mount) -> Option<WireMount> {
         source: Some(source.clone()),
         typ: Some(typ),
         read_only: Some(read_only),
+        // A new volume would be filled with what the image has in its place; harness volumes are filled by jobs alone.
+        volume_options: source.starts_with(HARNESS_VOLUME).then(|| MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
         ..WireMount::default()
     })
 }

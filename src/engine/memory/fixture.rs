@@ -194,7 +194,7 @@ impl World {
         self.natured(|nature| nature.fates.insert(text.to_owned(), fate))
     }
 
-    /// Jobs whose name contains this text do so.
+    /// Jobs whose name or image contains this text do so.
     #[must_use]
     pub fn with_job(self, text: &str, job: Job) -> Self {
         self.natured(|nature| nature.jobs.insert(text.to_owned(), job))

@@ -47,7 +47,11 @@ impl World {
         let Some(subject) = self.containers.get_mut(id) else {
             return;
         };
-        let files = match self.nature.job(&subject.reply.name).clone() {
+        let files = match self
+            .nature
+            .job(&subject.reply.name, &subject.reply.spec.image)
+            .clone()
+        {
             Job::Installs => self.installed(id),
             Job::Writes(files) => files,
             Job::Fails { code, log } => {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Nature {
     /// What becomes of commands, by a text that one of their words contains; all others run until stopped.
     pub fates: BTreeMap<String, Fate>,
-    /// What jobs do, by a text that their name contains; all others do `job`.
+    /// What jobs do, by a text that their name or their image contains; all others do `job`.
     pub jobs: BTreeMap<String, Job>,
     /// What every other job does.
     pub job: Job,
@@ -97,10 +97,10 @@ impl Nature {
     }
 
     /// Returns what a job does.
-    pub(super) fn job(&self, name: &str) -> &Job {
+    pub(super) fn job(&self, name: &str, image: &str) -> &Job {
         self.jobs
             .iter()
-            .find(|(text, _)| name.contains(*text))
+            .find(|(text, _)| name.contains(*text) || image.contains(*text))
             .map_or(&self.job, |(_, job)| job)
     }
 }

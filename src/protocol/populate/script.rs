@@ -2,34 +2,41 @@
 
 use std::fmt::Write as _;
 
+use crate::desired::Member;
 use crate::key::digest;
+use crate::protocol::workshop::NO_NPM;
 use crate::step::PopulateWork;
 
-/// The image brings no npm.
-const NO_NPM: i64 = 64;
 /// An installer failed.
 const INSTALL: i64 = 65;
 /// A program that a member declares is not there or does not run.
 const PROBE: i64 = 66;
+/// What was installed cannot be read.
+const STOCK: i64 = 67;
+/// How long a program may take to say its version, in seconds.
+const PATIENCE: u32 = 30;
+/// The program that is a runtime.
+const NODE: &str = "node";
 
 /// Returns the script. It runs under any POSIX shell, as an unprivileged user that owns `/tools`.
 pub(super) fn populate(work: &PopulateWork) -> String {
-    let mut script = String::from(PRELUDE);
+    let mut script = PRELUDE.replace("PATIENCE", &PATIENCE.to_string());
     let mut receipt = String::new();
-    for (index, member) in work.members.iter().enumerate() {
-        let identity = digest(format!("{}@{}", member.npm, member.version).as_bytes());
-        let directory = format!("{}-{}-{}", member.name, member.version, &identity[..8]);
-        let bins: Vec<String> = member.bin.iter().map(|bin| quote(bin)).collect();
+    // What runs the others comes first.
+    let (runtime, others): (Vec<_>, Vec<_>) = work.members.iter().partition(|member| is_runtime(member));
+    for member in runtime {
         // Writing to a String cannot fail.
         let _ = writeln!(
             script,
-            "member {} {} {} {} {}",
-            quote(&member.name),
-            quote(&member.npm),
-            quote(&member.version),
-            quote(&directory),
-            bins.join(" ")
+            "{}\nruns_with {}",
+            install(member),
+            quote(&directory(member))
         );
+    }
+    for member in others {
+        let _ = writeln!(script, "{}", install(member));
+    }
+    for (index, member) in work.members.iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
         let _ = writeln!(
             receipt,
@@ -38,8 +45,8 @@ pub(super) fn populate(work: &PopulateWork) -> String {
                 r#"{separator}{{"name":"{}","version":"{}","npm":"{}","integrity":"#,
                 member.name, member.version, member.npm
             )),
-            quote(&directory),
-            quote(&member.npm)
+            quote(&member.npm),
+            quote(&member.version)
         );
     }
     script.push_str(FARM);
@@ -51,6 +58,29 @@ pub(super) fn populate(work: &PopulateWork) -> String {
     script.push_str(&receipt);
     script.push_str(CLOSING);
     script
+}
+
+/// Says whether a member is what others run on.
+fn is_runtime(member: &Member) -> bool {
+    member.bin.iter().any(|bin| bin == NODE)
+}
+
+/// Returns the directory of a member below `/tools/m`.
+fn directory(member: &Member) -> String {
+    let identity = digest(format!("{}@{}", member.npm, member.version).as_bytes());
+    format!("{}-{}-{}", member.name, member.version, &identity[..8])
+}
+
+fn install(member: &Member) -> String {
+    let bins: Vec<String> = member.bin.iter().map(|bin| quote(bin)).collect();
+    format!(
+        "member {} {} {} {} {}",
+        quote(&member.name),
+        quote(&member.npm),
+        quote(&member.version),
+        quote(&directory(member)),
+        bins.join(" ")
+    )
 }
 
 /// Says what an exit code of the job means.
@@ -65,6 +95,7 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
         PROBE => {
             "a harness does not bring a program that it declares, or the program does not run".to_owned()
         }
+        STOCK => "what was installed cannot be read".to_owned(),
         137 => "the installer was killed".to_owned(),
         code => format!("the installer ended with code {code}"),
     }
@@ -86,62 +117,136 @@ rm -f /tools/.aishell/receipt.json
 farm=/tools/.aishell/bin.new
 rm -rf "$farm"
 mkdir "$farm"
+number=0
+checks=
+runtime=
+launcher=
 
+install() {
+    if [ -n "$launcher" ]; then
+        PATH=$runtime$PATH "$launcher" "$(command -v npm)" install --global --prefix "$@"
+    else
+        PATH=$runtime$PATH npm install --global --prefix "$@"
+    fi
+}
+
+# What is installed from here on finds this runtime first. An npm that does not run on it (distributions make theirs
+# for their own) goes on with what it was made for, and only the scripts of packages get the new one.
+runs_with() {
+    if [ -z "$(copied "$1")" ] && ! PATH="/tools/m/$1/bin:$PATH" npm --version >/dev/null 2>&1; then
+        IFS= read -r first <"$(command -v npm)" || :
+        case $first in
+        '#!'*node*) launcher=$(command -v node) ;;
+        esac
+    fi
+    runtime=/tools/m/$1/bin:
+}
+
+copied() {
+    [ ! -e "$HOME/copied" ] || cat "$HOME/copied"
+}
+
+# Where the image has the very package, as the built-in foundation has, it need not be fetched.
+copy() {
+    package=$1 version=$2 directory=$3
+    [ "$package" = node ] || return 1
+    own=$(readlink -f "$(command -v node)") || return 1
+    case $own in
+    */lib/node_modules/node/bin/node) ;;
+    *) return 1 ;;
+    esac
+    [ "$("$own" --version)" = "v$version" ] || return 1
+    mkdir -p "/tools/m/$directory/bin" "/tools/m/$directory/lib/node_modules" || return 1
+    cp -R "${own%/bin/node}" "/tools/m/$directory/lib/node_modules/" || return 1
+    ln -s ../lib/node_modules/node/bin/node "/tools/m/$directory/bin/node" || return 1
+    echo "$directory" >"$HOME/copied"
+} 2>/dev/null
+
+# Ends also when the program neither answers nor listens to signals.
 probe() {
     directory=$1
     shift
     for bin in "$@"; do
         [ -x "/tools/m/$directory/bin/$bin" ] || { echo "$bin: not installed"; return 1; }
-        PATH="/tools/m/$directory/bin:$PATH" "/tools/m/$directory/bin/$bin" --version >/dev/null 2>"$HOME/probe" </dev/null || {
-            echo "$bin --version: ended with $?"
-            tail -n 5 "$HOME/probe"
-            return 1
-        }
+        said=$HOME/said.$number.$bin
+        PATH="/tools/m/$directory/bin:$runtime$PATH" "/tools/m/$directory/bin/$bin" --version >"$said" 2>&1 </dev/null &
+        pid=$!
+        (sleep PATIENCE && : >"$said.late" && kill -9 "$pid") >/dev/null 2>&1 &
+        guard=$!
+        code=0
+        wait "$pid" || code=$?
+        kill "$guard" 2>/dev/null || :
+        [ ! -e "$said.late" ] || { echo "$bin --version: no answer within PATIENCE s"; return 1; }
+        [ "$code" = 0 ] || { echo "$bin --version: ended with $code"; tail -n 5 "$said"; return 1; }
     done
+}
+
+sums() {
+    cd /tools &&
+        find "m/$1" -type f -exec sha256sum {} + >"$HOME/sums.$number.new" &&
+        mv "$HOME/sums.$number.new" "$HOME/sums.$number"
+}
+
+# Looks through a member while others are installed. A program may write beside itself when it is run, so what was
+# added up meanwhile counts only if nothing is newer.
+check() {
+    : >"$HOME/mark.$number"
+    sums "$1" &
+    adding=$!
+    probe "$@" || return 66
+    wait "$adding" || return 67
+    changed=$(find "/tools/m/$1" -newer "$HOME/mark.$number") || return 67
+    [ -z "$changed" ] || sums "$1" || return 67
 }
 
 member() {
     name=$1 package=$2 version=$3 directory=$4
     shift 4
-    if [ -f "/tools/m/$directory/.installed" ] && probe "$directory" "$@"; then
+    number=$((number + 1))
+    if [ -f "/tools/m/$directory/.installed" ] && (probe "$directory" "$@") >/dev/null; then
         echo "$name $version: present"
     else
         echo "$name $version: installing"
         rm -rf "/tools/m/$directory"
         mkdir "/tools/m/$directory"
-        npm install --global --prefix "/tools/m/$directory" "$package@$version" || exit 65
-        probe "$directory" "$@" || exit 66
+        copy "$package" "$version" "$directory" || install "/tools/m/$directory" "$package@$version" || exit 65
         : >"/tools/m/$directory/.installed"
         echo "$name $version: installed"
     fi
     for bin in "$@"; do
         ln -s "../m/$directory/bin/$bin" "$farm/$bin"
     done
+    check "$directory" "$@" >"$HOME/check.$number" 2>&1 &
+    checks="$checks $number:$!"
 }
 
+# What the installer has verified is in the index of its cache.
 integrity() {
-    node -e '
-        const fs = require("fs");
-        let found = null;
-        try {
-            const lock = JSON.parse(fs.readFileSync(process.argv[1], "utf8"));
-            found = lock.packages["node_modules/" + process.argv[2]].integrity || null;
-        } catch {}
-        process.stdout.write(JSON.stringify(found));
-    ' "/tools/m/$1/lib/node_modules/.package-lock.json" "$2"
+    found=$(grep -rhF -- "/$1/-/${1##*/}-$2.tgz\"" "$HOME/cache/_cacache" 2>/dev/null |
+        sed -n 's/.*"integrity":"\([A-Za-z0-9+/=-]*\)".*/\1/p' 2>/dev/null | tail -n 1) || :
+    if [ -n "$found" ]; then printf '"%s"' "$found"; else printf null; fi
 }
 
 "#;
 
 const FARM: &str = r#"
+echo 'taking stock'
+for check in $checks; do
+    wait "${check#*:}" || {
+        code=$?
+        cat "$HOME/check.${check%%:*}"
+        exit "$code"
+    }
+done
 rm -rf /tools/.aishell/bin.old
 if [ -e /tools/bin ]; then mv /tools/bin /tools/.aishell/bin.old; fi
 mv "$farm" /tools/bin
 rm -rf /tools/.aishell/bin.old
 cd /tools
-echo 'taking stock'
-files=$(find . -path ./.aishell -prune -o -type f -print | wc -l)
-digest=$(find . -path ./.aishell -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64)
+LC_ALL=C sort "$HOME"/sums.* >"$HOME/sums"
+files=$(wc -l <"$HOME/sums")
+digest=$(sha256sum <"$HOME/sums")
+digest=${digest%% *}
 "#;
 
 const CLOSING: &str = r#"printf '],"files":%d,"digest":"%s"}' "$files" "$digest"

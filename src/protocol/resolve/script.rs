@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::lock::Ask;
 use crate::protocol::populate::quote;
+use crate::protocol::workshop::NO_NPM;
 
 /// The name of the script in its directory.
 pub(super) const NAME: &str = "resolve.sh";
@@ -11,8 +12,6 @@ pub(super) const NAME: &str = "resolve.sh";
 const PATIENCE: u32 = 120;
 /// The most that is kept of one answer, in bytes: a popular package has thousands of versions.
 pub(super) const LONGEST: usize = 4 << 20;
-/// The image brings no npm.
-const NO_NPM: i64 = 64;
 /// It took too long.
 const LATE: i64 = 68;
 
