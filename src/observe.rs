@@ -89,8 +89,17 @@ pub async fn observe(
         }
     }
     let replies = inspect_containers(engine, &ours).await?;
-    let used: BTreeSet<String> = replies.iter().map(|(reply, _)| reply.image_id.clone()).collect();
-    let images = inspect_images(engine, &used).await?;
+    let used: BTreeSet<&String> = replies.iter().map(|(reply, _)| &reply.image_id).collect();
+    // Those that the manifest names were seen already.
+    let mut images: BTreeMap<String, Arc<ImageReply>> = observed
+        .references
+        .values()
+        .filter(|image| used.contains(&image.image.id))
+        .map(|image| (image.image.id.clone(), Arc::clone(image)))
+        .collect();
+    let unseen = used.into_iter().filter(|id| !images.contains_key(*id));
+    let unseen = unseen.cloned().collect();
+    images.extend(inspect_images(engine, &unseen).await?);
     let mut containers: Vec<Container> = replies
         .into_iter()
         .map(|(reply, mark)| container(reply, mark, &images))
@@ -189,7 +198,7 @@ pub async fn strangers(
                 ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
             }
         })
-        .buffered(AT_ONCE)
+        .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     observed.strangers.extend(found.into_iter().flatten());
@@ -229,7 +238,7 @@ async fn inspect_images(
             let reply = found(ask(engine, call, inspected_image).await)?;
             Ok(reply.map(|reply| (reference, Arc::new(reply))))
         })
-        .buffered(AT_ONCE)
+        .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     Ok(replies.into_iter().flatten().collect())
@@ -251,7 +260,7 @@ async fn inspect_containers(
             });
             reply
         })
-        .buffered(AT_ONCE)
+        .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     Ok(replies.into_iter().flatten().collect())

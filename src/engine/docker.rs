@@ -19,12 +19,12 @@ use bollard::query_parameters::{
 };
 use tokio::sync::Mutex;
 
-use self::bounds::{READ_LIMIT, check_names, limit};
+use self::bounds::{check_names, limit};
 use self::error::Failure;
+use self::negotiate::Known;
 use crate::call::{Answer, Call};
 use crate::engine::{Engine, EngineError, Notices};
 use crate::label::Owner;
-use crate::observed::EngineInfo;
 use crate::progress::Progress;
 
 mod archive;
@@ -36,40 +36,13 @@ mod encode;
 mod error;
 mod events;
 mod log;
+mod negotiate;
 mod stream;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
 
-/// The version of the API that is spoken where the engine can: what it means was tried. Engines up to 28 speak
-/// older ones too, later ones have a minimum above 1.41.
-const SPOKEN: Api = Api(1, 45);
-/// The oldest version of the API that serves, of engine 20.10.
-const OLDEST: Api = Api(1, 41);
-
 /// What is asked of every process.
 const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";
-
-/// A version of the engine's API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Api(u32, u32);
-
-impl Api {
-    fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.split_once('.')?;
-        Some(Self(major.parse().ok()?, minor.parse().ok()?))
-    }
-
-    /// Chooses a version from an engine's oldest to its newest.
-    fn choose(oldest: Self, newest: Self) -> Option<Self> {
-        (newest >= OLDEST).then(|| SPOKEN.min(newest).max(oldest))
-    }
-}
-
-impl std::fmt::Display for Api {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}.{}", self.0, self.1)
-    }
-}
 
 /// A Docker engine, or one that behaves like it.
 pub struct DockerEngine {
@@ -78,8 +51,8 @@ pub struct DockerEngine {
     host: String,
     local: bool,
     prefix: connect::Prefix,
-    /// What the engine said about itself, until the connection breaks: it may be another one afterwards.
-    negotiated: Mutex<Option<EngineInfo>>,
+    /// What is known of the engine, until the connection breaks: it may be another one afterwards.
+    known: Mutex<Known>,
     /// Commands of ours, of whose end nobody needs to be told.
     own_execs: events::Own,
 }
@@ -119,7 +92,7 @@ impl DockerEngine {
             local: matches!(host, Host::Socket(_)),
             prefix,
             own_execs: events::Own::default(),
-            negotiated: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
@@ -133,50 +106,19 @@ impl DockerEngine {
         self.local
     }
 
-    /// Agrees with the engine on the version of the API, once; whoever comes meanwhile waits for it.
-    async fn negotiate(&self) -> Result<EngineInfo, Failure> {
-        let mut negotiated = self.negotiated.lock().await;
-        if let Some(info) = &*negotiated {
-            return Ok(info.clone());
-        }
-        let version = within(READ_LIMIT, async { Ok(self.client.version().await?) }).await?;
-        let oldest = version
-            .min_api_version
-            .as_deref()
-            .and_then(Api::parse)
-            .unwrap_or(OLDEST);
-        let info = decode::engine(&self.host, version);
-        let Some(newest) = Api::parse(&info.api_version) else {
-            return Err(EngineError::Unexpected {
-                call: "Version: it has no API version".to_owned(),
-            }
-            .into());
-        };
-        let Some(api) = Api::choose(oldest, newest) else {
-            let message = format!(
-                "the engine {} speaks API {newest}; {OLDEST} (Docker 20.10) is the oldest that serves",
-                info.version
-            );
-            return Err(EngineError::Refused { message }.into());
-        };
-        self.prefix.set(Some(api.to_string()));
-        *negotiated = Some(info.clone());
-        Ok(info)
-    }
-
     async fn send(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
         check_names(call)?;
-        let info = self.negotiate().await?;
+        self.negotiate().await?;
         match limit(call) {
-            Some(limit) => within(limit, self.carry_out(call, info, progress)).await,
-            None => self.carry_out(call, info, progress).await,
+            Some(limit) => within(limit, self.carry_out(call, progress)).await,
+            None => self.carry_out(call, progress).await,
         }
     }
 
-    async fn carry_out(&self, call: &Call, info: EngineInfo, progress: &Progress) -> Result<Answer, Failure> {
+    async fn carry_out(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
         let client = &self.client;
         Ok(match call {
-            Call::Version => Answer::Engine(info),
+            Call::Version => Answer::Engine(self.info().await?),
             Call::ListContainers => {
                 let options = ListContainersOptions {
                     all: true,
@@ -429,7 +371,7 @@ impl Engine for DockerEngine {
             .await
             .map_err(|failure| failure.tell(call, &self.host));
         if matches!(answer, Err(EngineError::Unreachable { .. })) {
-            *self.negotiated.lock().await = None;
+            *self.known.lock().await = Known::Nothing;
         }
         answer
     }
@@ -438,7 +380,7 @@ impl Engine for DockerEngine {
         let notices = self.events(owner).await;
         let notices = notices.map_err(|failure| failure.tell(&Call::Version, &self.host));
         if notices.is_err() {
-            *self.negotiated.lock().await = None;
+            *self.known.lock().await = Known::Nothing;
         }
         notices
     }

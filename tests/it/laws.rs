@@ -1,11 +1,13 @@
 //! The laws of reconciling, on random manifests in random worlds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aishell::call::{Call, Create};
 use aishell::engine::EngineError;
 use aishell::engine::memory::{Cut, Fate, Job, MemoryEngine, World};
 use aishell::label::{Kind, Labels, Mark, UID};
+use aishell::plan::{Baseline, Consent, Widen};
 use aishell::progress::Progress;
 use aishell::report::Outcome;
 use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart};
@@ -17,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::world::{
     BASE, LAN, SIDECAR, Wish, converge, converged, explained, forgotten, fork, is_anonymous, left_to_do,
-    looked, not_of, passed, planned, told, wish, world,
+    looked, not_of, passed, passed_with, planned, told, wish, world,
 };
 
 /// What somebody does by hand to the containers of a manifest.
@@ -388,6 +390,54 @@ proptest! {
         made(&engine, &wish)?;
         untouched(&before, &engine, &wish)?;
         survived(&kept, &engine, &wish)?;
+    }
+
+    #[test]
+    fn nothing_that_is_in_use_is_interrupted_and_nothing_gets_wider_unasked(
+        one in wishes(),
+        other in wishes(),
+        world in worlds(),
+        used in 0..8_u8,
+    ) {
+        let engine = MemoryEngine::new(world);
+        made(&engine, &one)?;
+        let prepared = one.prepared();
+        let mut kept = Vec::new();
+        for (index, name) in one.containers.keys().enumerate() {
+            let name = prepared.facts.owner.object(name);
+            if used & (1 << index) != 0 && engine.open_terminal(&name, &["sh"]).is_ok() {
+                let world = engine.world();
+                let container = world.container(&name).expect("a container");
+                let networks: Vec<String> = container.attachments.keys().cloned().collect();
+                kept.push((container.reply.id.clone(), container.reply.started.clone(), networks));
+            }
+        }
+        let baseline = Baseline::of(&looked(&engine, &one).observed);
+        let consent = Consent {
+            widen: Widen::UpTo(Arc::new(baseline)),
+            ..Consent::default()
+        };
+        let report = passed_with(&engine, &other, consent).expect("the engine answers");
+        let world = engine.world();
+        for (id, started, networks) in &kept {
+            let container = world.containers().find(|one| one.reply.id == *id);
+            prop_assert!(container.is_some(), "{} is gone: {}", id, told(&report));
+            if let Some(container) = container {
+                prop_assert_eq!(&container.reply.started, started);
+                prop_assert!(!container.execs.is_empty(), "{}", told(&report));
+                for network in networks {
+                    prop_assert!(container.attachments.contains_key(network), "{}", told(&report));
+                }
+            }
+        }
+        for done in &report.steps {
+            prop_assert!(done.step.widens.is_empty(), "{}", told(&report));
+            prop_assert!(done.outcome != Outcome::Failed, "{}", told(&report));
+        }
+        // Whoever types it, and may, gets everything in one pass.
+        let consent = Consent { interrupt: true, ..Consent::default() };
+        passed_with(&engine, &other, consent).expect("the engine answers");
+        prop_assert_eq!(left_to_do(&engine, &other), None);
     }
 
     #[test]

@@ -353,8 +353,15 @@ impl Prefix {
     }
 }
 
-/// An answer that never ends by itself: its status, and its body piece by piece.
-pub(super) type Stream = (u16, BoxStream<'static, Result<Vec<u8>, String>>);
+/// An answer that is read while it comes.
+pub(super) struct Stream {
+    /// The status.
+    pub(super) status: u16,
+    /// The newest version of the API that the engine speaks, which every answer of it says.
+    pub(super) api: Option<String>,
+    /// The body, piece by piece.
+    pub(super) pieces: BoxStream<'static, Result<Vec<u8>, String>>,
+}
 
 /// Sends a GET whose answer is read while it comes. Unlike bollard's streams it tells when the answer has begun.
 pub(super) type Open = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Stream, Error>> + Send + Sync>;
@@ -371,6 +378,8 @@ macro_rules! opening {
                 parsed?;
                 let answer = answer.await?;
                 let status = answer.status().as_u16();
+                let api = answer.headers().get("api-version");
+                let api = api.and_then(|api| Some(api.to_str().ok()?.to_owned()));
                 let pieces = stream::unfold(answer.into_body(), |mut body| async move {
                     loop {
                         match body.frame().await? {
@@ -384,7 +393,8 @@ macro_rules! opening {
                         }
                     }
                 });
-                Ok((status, pieces.boxed()))
+                let pieces = pieces.boxed();
+                Ok(Stream { status, api, pieces })
             });
             opened
         })
@@ -447,10 +457,10 @@ pub(super) fn client(host: &Host, prefix: Prefix) -> Result<(Docker, Open), Conn
     }
 }
 
-/// Directs a request to the engine, in the negotiated version of its API. The question for that version has none.
+/// Directs a request to the engine, in the negotiated version of its API. The questions for that version have none.
 fn readdress(mut request: BollardRequest, base: &str, prefix: &Prefix) -> Result<BollardRequest, Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let prefix = if path == "/version" {
+    let prefix = if ["/version", "/_ping"].contains(&path) {
         String::new()
     } else {
         prefix.get()

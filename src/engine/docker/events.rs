@@ -119,7 +119,9 @@ impl DockerEngine {
     async fn stream(&self, filters: &str) -> Result<Notices, Failure> {
         let path = format!("/events?filters={}", encoded(filters));
         let open = async { Ok((self.open)(path).await?) };
-        let (status, mut pieces): Stream = within(OPEN_LIMIT, open).await?;
+        let Stream {
+            status, mut pieces, ..
+        } = within(OPEN_LIMIT, open).await?;
         if status != 200 {
             let body = pieces.next().await.and_then(Result::ok).unwrap_or_default();
             return Err(bollard::errors::Error::DockerResponseServerError {

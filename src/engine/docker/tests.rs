@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex as StdMutex};
 
+use super::negotiate::Api;
 use super::*;
 
 /// A socket behind which every request gets the same answer, with the requests it has seen.
@@ -14,6 +15,11 @@ struct Script {
 }
 
 fn script(version: &'static str, answer: &'static str) -> Script {
+    script_saying("", version, answer)
+}
+
+/// Makes a script whose every answer has a header.
+fn script_saying(header: &'static str, version: &'static str, answer: &'static str) -> Script {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("engine.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
@@ -22,7 +28,9 @@ fn script(version: &'static str, answer: &'static str) -> Script {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let record = Arc::clone(&record);
-            std::thread::spawn(move || serve(stream.expect("a connection"), version, answer, &record));
+            std::thread::spawn(move || {
+                serve(stream.expect("a connection"), (header, version, answer), &record);
+            });
         }
     });
     let engine = DockerEngine::at(&Host::Socket(path)).expect("a client");
@@ -33,7 +41,11 @@ fn script(version: &'static str, answer: &'static str) -> Script {
     }
 }
 
-fn serve(mut stream: UnixStream, version: &str, answer: &str, seen: &StdMutex<Vec<String>>) {
+fn serve(
+    mut stream: UnixStream,
+    (header, version, answer): (&str, &str, &str),
+    seen: &StdMutex<Vec<String>>,
+) {
     let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
     loop {
         let mut request = String::new();
@@ -61,7 +73,7 @@ fn serve(mut stream: UnixStream, version: &str, answer: &str, seen: &StdMutex<Ve
         seen.lock().expect("requests").push(request);
         let (status, body) = body.split_once(' ').expect("a status");
         let head = format!(
-            "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{header}\r\n",
             body.len()
         );
         stream
@@ -118,14 +130,39 @@ async fn the_first_calls_wait_for_one_negotiation() {
         ("29.1.0", "1.52")
     );
     let seen = script.seen();
-    assert_eq!(seen.len(), 3, "{seen:?}");
-    assert_eq!(seen[0], "GET /version");
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert_eq!(seen[..2], ["GET /_ping", "GET /version"]);
     assert!(
-        seen[1..]
+        seen[2..]
             .iter()
             .all(|request| request.starts_with("GET /v1.45/containers/json?")),
         "{seen:?}"
     );
+}
+
+#[tokio::test]
+async fn a_ping_is_enough_where_the_engine_was_tried() {
+    for (header, asked) in [
+        ("Api-Version: 1.41\r\n", "GET /v1.41/containers/json?"),
+        ("Api-Version: 1.52\r\n", "GET /v1.45/containers/json?"),
+    ] {
+        let script = script_saying(header, VERSION, "200 []");
+        let answer = script.call(&Call::ListContainers).await;
+        assert_eq!(answer, Ok(Answer::Containers(vec![])));
+        let seen = script.seen();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(seen[0] == "GET /_ping" && seen[1].starts_with(asked), "{seen:?}");
+    }
+    for header in [
+        "Api-Version: 1.40\r\n",
+        "Api-Version: 1.99\r\n",
+        "Api-Version: x\r\n",
+    ] {
+        let script = script_saying(header, VERSION, "200 []");
+        let answer = script.call(&Call::ListContainers).await;
+        assert_eq!(answer, Ok(Answer::Containers(vec![])));
+        assert_eq!(script.seen()[..2], ["GET /_ping", "GET /version"], "{header}");
+    }
 }
 
 #[tokio::test]
@@ -136,7 +173,7 @@ async fn an_engine_that_is_too_old_is_refused() {
         error.to_string(),
         "the engine 19.03.1 speaks API 1.40; 1.41 (Docker 20.10) is the oldest that serves"
     );
-    assert_eq!(script.seen().len(), 1);
+    assert_eq!(script.seen(), ["GET /_ping", "GET /version"]);
 }
 
 #[tokio::test]
