@@ -205,7 +205,11 @@ impl<'a> Verify<'a> {
                 let message = "`preStart` needs a `command`: what the image would run is not known here";
                 faults.push(Fault::at(mark("preStart"), message));
             }
-            if container.entrypoint.is_some() {
+            if container
+                .entrypoint
+                .as_ref()
+                .is_some_and(|words| !words.is_empty())
+            {
                 let message = "`preStart` and `entrypoint` exclude each other: both say what runs first";
                 faults.push(Fault::at(mark("entrypoint"), message));
             }

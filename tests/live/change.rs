@@ -42,7 +42,7 @@ fn an_edit_changes_exactly_what_was_edited() {
     let (old, new) = (version(), version());
     let manifest = |version: &str, memory: &str, mode: &str, third: &str| {
         format!(
-            "harnesses:\n  tool: {{ npm: tool, version: {version}, bin: [tool] }}\ncontainers:\n  \
+            "harnesses:\n  tool: {{ npm: tool, version: {version}, bin: [tool], runtime: image }}\ncontainers:\n  \
              bumped: {{ harness: tool }}\n  limited:\n    image: {image}\n    command: [sleep, \"1000\"]\n    \
              resources: {{ memory: {memory} }}\n  told:\n    image: {image}\n    command: [sleep, \"1000\"]\n    \
              env: {{ MODE: {mode}, LOG: debug }}\n  \

@@ -26,12 +26,15 @@ mod harness;
 mod lock;
 mod matrix;
 mod memory;
+mod phantom;
 mod ready;
 mod replace;
 mod strangers;
 mod watch;
 mod widening;
 
+#[path = "../support/dice.rs"]
+mod dice;
 #[path = "../support/project.rs"]
 mod project;
 #[path = "../support/proxy.rs"]

@@ -15,6 +15,7 @@ use aishell::progress::Progress;
 use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Security, Stop};
 use serde_json::Value;
 
+use crate::dice::Dice;
 use crate::raw;
 use crate::support::{BASE, world};
 
@@ -24,27 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Calls of one program.
 const LENGTH: usize = 60;
-
-/// Random choices that can be made again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % limit
-    }
-
-    fn one_in(&mut self, chance: usize) -> bool {
-        self.below(chance) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-}
 
 /// The names that one program uses, and removes whatever happens.
 struct Names {
