@@ -82,6 +82,12 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
         if Some(network.name.as_str()) == wanted {
             continue;
         }
+        // Nobody who stays for now can be put out of it.
+        if let Some(name) = staying(draft, &network.name) {
+            let reason = format!("container {name} is still in it");
+            draft.unknown(ResourceKind::Network, &network.name, &reason);
+            continue;
+        }
         draft.push(NewStep {
             resource: resource(ResourceKind::Network, &network.name),
             action: Action::Remove,
@@ -98,6 +104,22 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
             },
         });
     }
+}
+
+/// Returns a container that is in a network and of which nothing can be said yet, or that needs a person first.
+fn staying(draft: &Draft<'_>, network: &str) -> Option<String> {
+    let is_waiting = |name: &str| {
+        let unknown = draft.unknown.iter();
+        let mut unknown = unknown.filter(|unknown| unknown.kind == ResourceKind::Container);
+        let mut blocked = draft.blocked.iter().map(|blocked| &blocked.resource);
+        unknown.any(|unknown| unknown.name == name)
+            || blocked.any(|blocked| blocked.kind == ResourceKind::Container && blocked.name == name)
+    };
+    let live = draft.observed.containers.values();
+    live.filter(|live| live.spec.networks.contains_key(network))
+        .map(|live| &live.mark.name)
+        .find(|name| is_waiting(name))
+        .cloned()
 }
 
 /// Plans the removal of jobs whose work is done by now: left by a pass that was cut, or kept to show why one failed.
