@@ -365,7 +365,7 @@ fn a_manifest_that_becomes_another_one_needs_a_new_watch() {
 #[test]
 fn what_is_done_by_hand_is_undone_and_costs_requests_for_that_container_only() {
     let mut project = project();
-    project.manifest("containers: { a: {}, b: {}, c: {}, d: {}, e: {}, f: {} }\n");
+    project.manifest("containers: { a: {}, b: {}, c: {}, d: {}, e: {}, f: {}, first: {} }\n");
     let proxy = Proxy::new();
     project.through(&proxy);
     let mut watching = Watching::converged(&project, &[]);
@@ -389,6 +389,13 @@ fn what_is_done_by_hand_is_undone_and_costs_requests_for_that_container_only() {
             raw::post(&format!("/networks/{network}/disconnect"), &body);
         }),
     ];
+    // Events come in their order: once this one has come, so have all that tell of how the containers were made.
+    raw::post(
+        &format!("/containers/{}/kill", project.object("first")),
+        &Value::Null,
+    );
+    watching.hears("done start container first");
+    watching.hears("converged");
     for (healed, hand) in hands {
         let before = proxy.requests();
         hand();
