@@ -95,8 +95,11 @@ impl Apply {
             report.steps = done;
             report.pinned = changes;
             Ok(match patience {
-                Some(patience) => until_ready(report, &engine, &subject, patience, &stop).await,
-                None => report,
+                // What failed or waits for a person does not come by waiting.
+                Some(patience) if report.converged => {
+                    until_ready(report, &engine, &subject, patience, &stop).await
+                }
+                Some(_) | None => report,
             })
         });
         let again = session.again("apply", self.manifest.as_deref());

@@ -159,7 +159,13 @@ fn a_device_that_is_not_there_fails_its_container_and_says_so() {
         "containers:\n  a: {{ image: {}, command: [sleep, \"1000\"], security: {{ devices: [/dev/none-such] }} }}\n",
         project.image
     ));
-    let run = project.apply();
+    let run = project.run(&["apply", "--wait=10m"]);
     assert_eq!(run.code, Some(5), "{run:#?}");
     assert!(run.stdout.contains("/dev/none-such"), "{run:#?}");
+    // Nobody waits for what has failed.
+    let conditions = run.json["conditions"].as_array().expect("conditions");
+    assert!(
+        conditions.iter().all(|condition| condition["type"] != "Ready"),
+        "{conditions:?}"
+    );
 }
