@@ -3,7 +3,7 @@
 //! [`plan`] is pure, total and deterministic: the same desired and observed values give the same bytes. It asks
 //! nobody and reads nothing; `diff` prints what it returns and `apply` carries out the same value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::desired::{Desired, Pin};
@@ -145,6 +145,8 @@ struct Draft<'a> {
     makers: BTreeMap<Made, Maker>,
     /// The containers of the owner by the resource they are, so that planning grows with their number and no faster.
     live: BTreeMap<&'a str, Vec<&'a crate::observed::Container>>,
+    /// The containers that others depend on.
+    awaited: BTreeSet<&'a str>,
 }
 
 /// Something that other steps may need.
@@ -199,6 +201,12 @@ impl<'a> Draft<'a> {
             notes: desired.notes.clone(),
             makers: BTreeMap::new(),
             live: by_resource(observed),
+            awaited: desired
+                .containers
+                .values()
+                .flat_map(|container| &container.depends_on)
+                .map(String::as_str)
+                .collect(),
         }
     }
 
@@ -287,6 +295,7 @@ impl<'a> Draft<'a> {
             notes,
             makers: _,
             live: _,
+            awaited: _,
         } = self;
         let manifest = ManifestInfo {
             key: desired.key.as_str().to_owned(),

@@ -294,11 +294,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
         connect,
         completes: container.completes,
         patience: container.patience,
-        awaited: draft
-            .desired
-            .containers
-            .values()
-            .any(|other| other.depends_on.contains(name)),
+        awaited: draft.awaited.contains(name),
     }
 }
 

@@ -1,7 +1,5 @@
 //! [`HealthCheck`]: how the engine tells whether what runs in a container can be used.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// Where a container's health check comes from.
@@ -46,13 +44,5 @@ impl HealthCheck {
             Self::Off => None,
             Self::Own(probe) => Some(probe),
         }
-    }
-}
-
-impl Probe {
-    /// Returns how long it takes at least until a failure counts.
-    pub fn patience(&self) -> Duration {
-        let tries = self.interval.saturating_mul(u64::from(self.retries));
-        Duration::from_millis(self.start_period.saturating_add(tries))
     }
 }
