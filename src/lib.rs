@@ -36,6 +36,7 @@ pub mod protocol;
 pub mod readiness;
 pub mod reconcile;
 pub mod report;
+pub mod shell;
 pub mod spec;
 pub mod status;
 pub mod step;

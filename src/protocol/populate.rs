@@ -32,8 +32,6 @@ use crate::step::PopulateWork;
 
 mod script;
 
-pub(super) use script::quote;
-
 /// Where the receipt lies in a harness volume that is mounted at `/tools`.
 pub const RECEIPT_PATH: &str = "/tools/.aishell/receipt.json";
 /// The name of the script in the home of the job.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::manifest::container::{Container, Ready};
 use crate::manifest::phases::PhaseCommand;
+use crate::shell::quote;
 use crate::spec::{HealthCheck, Probe};
 use crate::units::Duration;
 
@@ -101,11 +102,6 @@ fn words(form: &str, rest: &[String]) -> Vec<String> {
 fn milliseconds(duration: Duration) -> u64 {
     let duration: std::time::Duration = duration.into();
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Quotes a word for a POSIX shell.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

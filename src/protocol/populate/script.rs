@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::desired::Member;
 use crate::key::digest;
 use crate::protocol::workshop::NO_NPM;
+use crate::shell::quote;
 use crate::step::PopulateWork;
 
 /// An installer failed.
@@ -103,11 +104,6 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
         137 => "the installer was killed".to_owned(),
         code => format!("the installer ended with code {code}"),
     }
-}
-
-/// Quotes a word for a POSIX shell.
-pub(in crate::protocol) fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 const PRELUDE: &str = r#"set -eu
@@ -283,11 +279,6 @@ echo 'done'
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_survive_quoting() {
-        assert_eq!(quote("it's"), r"'it'\''s'");
-    }
 
     #[test]
     fn a_full_disk_is_called_one() {

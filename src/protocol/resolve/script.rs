@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::lock::Ask;
-use crate::protocol::populate::quote;
 use crate::protocol::workshop::NO_NPM;
+use crate::shell::quote;
 
 /// The name of the script in its directory.
 pub(super) const NAME: &str = "resolve.sh";
