@@ -12,10 +12,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use self::failure::Failure;
+use self::invocation::Invocation;
 pub use self::output::{Color, Format};
 use self::output::{Layout, Output};
 use self::progress::Mode;
-use self::session::Session;
 use self::viewpoint::Viewpoint;
 use crate::host::Host;
 
@@ -26,6 +26,7 @@ mod diff;
 pub mod exit;
 pub mod failure;
 mod init;
+mod invocation;
 pub mod json;
 mod log;
 mod output;
@@ -33,7 +34,6 @@ mod progress;
 mod ps;
 mod render;
 mod schema;
-mod session;
 mod signal;
 mod status;
 mod update;
@@ -161,19 +161,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return without_session(&error.into()),
     };
     let output = Arc::new(Output::new(global.output, global.color, global.quiet, &host));
-    let session = Session { global, host, output };
-    let result = log::install(&session).and_then(|()| dispatch(&session, command));
+    let invocation = Invocation { global, host, output };
+    let result = log::install(&invocation).and_then(|()| dispatch(&invocation, command));
     let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
-            report(&session, &failure);
+            report(&invocation, &failure);
             failure.exit
         }
     };
-    match session.output.finish() {
+    match invocation.output.finish() {
         Ok(()) => exit,
         Err(error) => {
-            session
+            invocation
                 .output
                 .talk(&format!("error: the answer cannot be written: {error}\n"));
             Exit::Failed
@@ -181,19 +181,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-fn dispatch(session: &Session, command: Command) -> Result<Exit, Failure> {
+fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Init(init) => init.run(session),
-        Command::Validate(validate) => validate.run(session),
-        Command::Diff(diff) => wait(diff.run(session))?,
-        Command::Apply(apply) => wait(apply.run(session))?,
-        Command::Watch(watch) => wait(watch.run(session))?,
-        Command::Update(update) => wait(update.run(session))?,
-        Command::Status(status) => wait(status.run(session))?,
-        Command::Ps(ps) => wait(ps.run(session))?,
-        Command::Delete(delete) => wait(delete.run(session))?,
-        Command::Schema(schema) => Ok(schema.run(session)),
-        Command::Completions(completions) => Ok(completions.run(session)),
+        Command::Init(init) => init.run(invocation),
+        Command::Validate(validate) => validate.run(invocation),
+        Command::Diff(diff) => wait(diff.run(invocation))?,
+        Command::Apply(apply) => wait(apply.run(invocation))?,
+        Command::Watch(watch) => wait(watch.run(invocation))?,
+        Command::Update(update) => wait(update.run(invocation))?,
+        Command::Status(status) => wait(status.run(invocation))?,
+        Command::Ps(ps) => wait(ps.run(invocation))?,
+        Command::Delete(delete) => wait(delete.run(invocation))?,
+        Command::Schema(schema) => Ok(schema.run(invocation)),
+        Command::Completions(completions) => Ok(completions.run(invocation)),
     }
 }
 
@@ -211,15 +211,15 @@ fn wait<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
 }
 
 /// Tells what went wrong: people on stderr, programs on stdout too.
-fn report(session: &Session, failure: &Failure) {
-    let directory = &session.host.directory;
-    if session.is_json() {
+fn report(invocation: &Invocation, failure: &Failure) {
+    let directory = &invocation.host.directory;
+    if invocation.is_json() {
         let document = json::Error::of(failure.exit.code(), &failure.problems, Viewpoint::of(directory));
-        session.output.document(&document);
+        invocation.output.document(&document);
     }
-    session
+    invocation
         .output
-        .talk(&failure.render(session.output.layout(), directory));
+        .talk(&failure.render(invocation.output.layout(), directory));
 }
 
 /// Tells what went wrong before anything is known about the person.

@@ -8,9 +8,9 @@ use clap::Args;
 use super::diff::{Diff, PlanOptions};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
 use super::progress::Watcher;
-use super::session::Session;
 use super::signal::{Ended, Signal, watched};
 use super::status::PATIENCE;
 use crate::apply::{Listener as _, Stop};
@@ -54,16 +54,16 @@ impl Apply {
     ///
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked. Nothing was touched.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
         if self.dry_run {
-            return Box::pin(Diff::new(self.manifest, self.options).run(session)).await;
+            return Box::pin(Diff::new(self.manifest, self.options).run(invocation)).await;
         }
-        let mut prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine_of(&prepared)?;
+        let mut prepared = invocation.prepare(self.manifest.as_deref())?;
+        let engine = invocation.engine_of(&prepared)?;
         prepared.make_directories(&Widen::Allowed)?;
-        let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
+        let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
-        let claims = Claims::of(&session.host);
+        let claims = Claims::of(&invocation.host);
         let turn = Turn {
             claims: &claims,
             engine: engine.host(),
@@ -72,7 +72,7 @@ impl Apply {
         };
         let patience = self.wait.map(Into::into);
         let pinning = Pinning {
-            host: &session.host,
+            host: &invocation.host,
             turn,
             locked: self.locked,
         };
@@ -102,13 +102,13 @@ impl Apply {
                 Some(_) | None => report,
             })
         });
-        let again = session.again("apply", self.manifest.as_deref());
+        let again = invocation.again("apply", self.manifest.as_deref());
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
         let (report, signal) = match ended {
             Ended::Whole(result, signal) => (result?, signal),
             Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
         };
-        conclude(session, &watcher, &report, &again);
+        conclude(invocation, &watcher, &report, &again);
         Ok(signal.map_or_else(|| exit(&report), Signal::exit))
     }
 }
@@ -139,16 +139,16 @@ pub fn cut(watcher: &Watcher, signal: Signal, again: &str) -> Exit {
 }
 
 /// Prints a report: as one document, or what follows the lines that were printed as steps finished.
-pub fn conclude(session: &Session, watcher: &Watcher, report: &Report, again: &str) {
+pub fn conclude(invocation: &Invocation, watcher: &Watcher, report: &Report, again: &str) {
     watcher.close();
     let style = watcher.style();
-    if session.is_json() {
-        session
+    if invocation.is_json() {
+        invocation
             .output
             .document(&json::Report::of(report, style.viewpoint));
     } else {
         watcher.header(&report.manifest, &report.engine);
-        session.output.answer(&style.outcome(report, again));
+        invocation.output.answer(&style.outcome(report, again));
     }
 }
 

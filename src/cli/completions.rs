@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::Arguments;
 use super::exit::Exit;
-use super::session::Session;
+use super::invocation::Invocation;
 
 /// Print the completion script of a shell
 ///
@@ -20,10 +20,10 @@ pub struct Completions {
 
 impl Completions {
     /// Prints the script.
-    pub fn run(self, session: &Session) -> Exit {
+    pub fn run(self, invocation: &Invocation) -> Exit {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "aishell", &mut script);
-        session.output.answer(&String::from_utf8_lossy(&script));
+        invocation.output.answer(&String::from_utf8_lossy(&script));
         Exit::Done
     }
 }

@@ -9,10 +9,10 @@ use clap::{Args, ValueEnum};
 use super::apply::{conclude, cut, exit};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
 use super::progress::Watcher;
 use super::render::{count, notes};
-use super::session::Session;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::{Listener as _, Stop, apply};
 use crate::claim::{Claims, Turn};
@@ -61,9 +61,9 @@ impl Delete {
     ///
     /// # Errors
     /// The manifest is invalid, the engine cannot be asked, or nobody said yes. Nothing was touched.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let prepared = invocation.prepare(self.manifest.as_deref())?;
+        let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
         let owner = prepared.owner();
         let consent = Consent {
             interrupt: self.allow.contains(&Allowed::Interrupt),
@@ -77,16 +77,16 @@ impl Delete {
             observed.activity = Box::pin(activity(&engine, unasked)).await?;
             plan = deletion(&observed, prepared.info(), &consent);
         }
-        let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
+        let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
         if plan.is_empty() {
-            nothing(session, &watcher, plan);
+            nothing(invocation, &watcher, plan);
             return Ok(Exit::Done);
         }
-        if !plan.steps.is_empty() && !self.yes && !consents(session, &watcher, &plan)? {
-            session.output.talk("nothing was touched\n");
+        if !plan.steps.is_empty() && !self.yes && !consents(invocation, &watcher, &plan)? {
+            invocation.output.talk("nothing was touched\n");
             return Ok(Exit::Blocked);
         }
-        let claims = Claims::of(&session.host);
+        let claims = Claims::of(&invocation.host);
         let turn = Turn {
             claims: &claims,
             engine: engine.host(),
@@ -96,38 +96,38 @@ impl Delete {
         let _claim = turn.take(owner).await?;
         let (wish, stop) = Stop::new();
         let work = Box::pin(remove(&engine, owner, plan, &watcher, &stop));
-        let again = session.again("delete", self.manifest.as_deref());
+        let again = invocation.again("delete", self.manifest.as_deref());
         let (report, signal) = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
             Ended::Whole(report, signal) => (report, signal),
             Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
         };
-        conclude(session, &watcher, &report, &again);
+        conclude(invocation, &watcher, &report, &again);
         Ok(signal.map_or_else(|| exit(&report), Signal::exit))
     }
 }
 
 /// Lists what would go, and asks.
-fn consents(session: &Session, watcher: &Watcher, plan: &Plan) -> Result<bool, Failure> {
-    session.output.talk(&watcher.style().plan(plan, false));
+fn consents(invocation: &Invocation, watcher: &Watcher, plan: &Plan) -> Result<bool, Failure> {
+    invocation.output.talk(&watcher.style().plan(plan, false));
     let resources = count(plan.steps.len(), "resource");
-    if session.global.no_input || !session.output.can_ask() {
+    if invocation.global.no_input || !invocation.output.can_ask() {
         let message = format!("nobody is there to be asked whether to remove {resources}");
         return Err(Failure::usage(message, "consent with --yes"));
     }
-    Ok(session.output.ask(&format!("\nRemove {resources}?")))
+    Ok(invocation.output.ask(&format!("\nRemove {resources}?")))
 }
 
-fn nothing(session: &Session, watcher: &Watcher, plan: Plan) {
-    if session.is_json() {
+fn nothing(invocation: &Invocation, watcher: &Watcher, plan: Plan) {
+    if invocation.is_json() {
         let report = report(plan, Vec::new(), true, false);
         let document = json::Report::of(&report, watcher.style().viewpoint);
-        session.output.document(&document);
+        invocation.output.document(&document);
     } else {
         watcher.header(&plan.manifest, &plan.engine);
-        session
+        invocation
             .output
             .answer("nothing to remove: the manifest owns no container and no network\n");
-        session.output.answer(&notes(&plan.notes));
+        invocation.output.answer(&notes(&plan.notes));
     }
 }
 

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
-use super::session::Session;
 use crate::plan::{Consent, Widen};
 use crate::reconcile::{Subject, look};
 
@@ -86,21 +86,23 @@ impl Diff {
     ///
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine_of(&prepared)?;
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let prepared = invocation.prepare(self.manifest.as_deref())?;
+        let engine = invocation.engine_of(&prepared)?;
         let subject = Subject {
             intent: &prepared,
             consent: self.options.consent(),
         };
         let plan = Box::pin(look(&engine, &subject)).await?.plan;
-        let style = session.style(prepared.loaded.source.directory());
-        if session.is_json() {
-            session.output.document(&json::Plan::of(&plan, style.viewpoint));
-        } else {
-            session
+        let style = invocation.style(prepared.loaded.source.directory());
+        if invocation.is_json() {
+            invocation
                 .output
-                .answer(&style.plan(&plan, session.global.verbose > 0));
+                .document(&json::Plan::of(&plan, style.viewpoint));
+        } else {
+            invocation
+                .output
+                .answer(&style.plan(&plan, invocation.global.verbose > 0));
         }
         Ok(if plan.is_empty() {
             Exit::Done

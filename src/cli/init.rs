@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
-use super::session::Session;
 use crate::manifest::find;
 use crate::manifest::load::{self, LoadError};
 use crate::manifest::place::Problem;
@@ -43,8 +43,8 @@ impl Init {
     ///
     /// # Errors
     /// There is one already, or it cannot be written.
-    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let host = &session.host;
+    pub fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let host = &invocation.host;
         let root = find::repository(&host.directory, Path::exists).unwrap_or(&host.directory);
         let directory = root.join(DIRECTORY);
         let manifest = directory.join(MANIFEST);
@@ -55,7 +55,7 @@ impl Init {
         };
         // Another one beside it would make two.
         if let Some(other) = there.iter().find(|path| !self.force || **path != manifest) {
-            let message = format!("{} is there already", session.seen(other).display());
+            let message = format!("{} is there already", invocation.seen(other).display());
             let hint = if *other == manifest {
                 "edit it, or write it anew with --force"
             } else {
@@ -67,12 +67,12 @@ impl Init {
         let text = STARTER.replacen("name: project", &format!("name: {name}"), 1);
         let mut schema = super::schema::Document::Manifest.schema().to_value().to_string();
         schema.push('\n');
-        make(&directory).map_err(|error| unwritable(session, &directory, &error))?;
+        make(&directory).map_err(|error| unwritable(invocation, &directory, &error))?;
         for (file, text) in [(SCHEMA, &schema), (MANIFEST, &text)] {
             let path = directory.join(file);
-            write(&path, text).map_err(|error| unwritable(session, &path, &error))?;
+            write(&path, text).map_err(|error| unwritable(invocation, &path, &error))?;
         }
-        tell(session, &manifest, &name);
+        tell(invocation, &manifest, &name);
         Ok(Exit::Done)
     }
 }
@@ -106,19 +106,19 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn unwritable(session: &Session, path: &Path, error: &io::Error) -> Failure {
-    let message = format!("{} cannot be written: {error}", session.seen(path).display());
+fn unwritable(invocation: &Invocation, path: &Path, error: &io::Error) -> Failure {
+    let message = format!("{} cannot be written: {error}", invocation.seen(path).display());
     Failure::new(Exit::Usage, Problem::new(message))
 }
 
-fn tell(session: &Session, manifest: &Path, name: &ManifestName) {
-    let path = session.seen(manifest).display().to_string();
-    if session.is_json() {
-        session
+fn tell(invocation: &Invocation, manifest: &Path, name: &ManifestName) {
+    let path = invocation.seen(manifest).display().to_string();
+    if invocation.is_json() {
+        invocation
             .output
             .document(&json::Starter::of(&path, name.as_str(), &NEXT));
-    } else if !session.output.is_quiet() {
+    } else if !invocation.output.is_quiet() {
         let next = NEXT.map(|command| format!("  {command}\n")).concat();
-        session.output.answer(&format!("wrote {path}; next:\n{next}"));
+        invocation.output.answer(&format!("wrote {path}; next:\n{next}"));
     }
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::failure::Failure;
-use super::session::Session;
+use super::invocation::Invocation;
 
 /// The variable that holds a filter.
 const VARIABLE: &str = "AISHELL_LOG";
@@ -17,15 +17,15 @@ const VARIABLE: &str = "AISHELL_LOG";
 ///
 /// # Errors
 /// The filter makes no sense.
-pub fn install(session: &Session) -> Result<(), Failure> {
-    let targets = match session.host.variable(VARIABLE) {
+pub fn install(invocation: &Invocation) -> Result<(), Failure> {
+    let targets = match invocation.host.variable(VARIABLE) {
         Some(filter) => Targets::from_str(filter).map_err(|error| {
             Failure::usage(
                 format!("{VARIABLE} is not a filter: {error}"),
                 "write it like `debug` or `aishell::plan=trace,warn`",
             )
         })?,
-        None => match session.global.verbose {
+        None => match invocation.global.verbose {
             0 => return Ok(()),
             1 => Targets::new().with_target("aishell", LevelFilter::INFO),
             2 => Targets::new().with_target("aishell", LevelFilter::DEBUG),
@@ -36,7 +36,7 @@ pub fn install(session: &Session) -> Result<(), Failure> {
     };
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(session.output.talks_in_color())
+        .with_ansi(invocation.output.talks_in_color())
         .with_filter(targets);
     // Only tests run more than one command in a process; the first one's wish stands.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));

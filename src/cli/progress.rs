@@ -13,11 +13,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::invocation::Invocation;
 use super::json;
 use super::output::{Format, Output, clean};
 use super::render::row::Columns;
 use super::render::{Style, value};
-use super::session::Session;
 use super::signal::Signal;
 use super::viewpoint::Viewpoint;
 use crate::apply::Listener;
@@ -95,10 +95,10 @@ struct Running {
 
 impl Watcher {
     /// Makes a watcher; `base` is the directory of the manifest.
-    pub fn new(session: &Session, base: &Path) -> Self {
-        let output = Arc::clone(&session.output);
-        let bars = output.talks_to_terminal() && session.global.verbose == 0;
-        let shown = match session.global.progress {
+    pub fn new(invocation: &Invocation, base: &Path) -> Self {
+        let output = Arc::clone(&invocation.output);
+        let bars = output.talks_to_terminal() && invocation.global.verbose == 0;
+        let shown = match invocation.global.progress {
             Mode::Auto if output.is_quiet() => Shown::Nothing,
             Mode::Auto if bars => Shown::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
             Mode::Auto | Mode::Plain => Shown::Plain,
@@ -107,7 +107,7 @@ impl Watcher {
         };
         Self {
             output,
-            directory: session.host.directory.clone(),
+            directory: invocation.host.directory.clone(),
             base: base.to_path_buf(),
             shown,
             state: Mutex::default(),

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
 use super::output::Tone;
 use super::render::table::{Cell, table};
 use super::render::value;
-use super::session::Session;
 use crate::manifest::EngineAddress;
 use crate::observe::{everyone, observe};
 use crate::observed::{Container, EngineInfo, Health, RunState};
@@ -39,18 +39,22 @@ impl Ps {
     ///
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
         let (engine, mut listed) = if self.all_projects {
-            Box::pin(all(session)).await?
+            Box::pin(all(invocation)).await?
         } else {
-            Box::pin(project(session)).await?
+            Box::pin(project(invocation)).await?
         };
         listed.sort_by(|one, other| order(&one.container).cmp(&order(&other.container)));
-        if session.is_json() {
+        if invocation.is_json() {
             let items = listed.iter().map(document).collect();
-            session.output.document(&json::ContainerList::of(&engine, items));
+            invocation
+                .output
+                .document(&json::ContainerList::of(&engine, items));
         } else {
-            session.output.answer(&self.text(&listed, &session.host.home));
+            invocation
+                .output
+                .answer(&self.text(&listed, &invocation.host.home));
         }
         Ok(Exit::Done)
     }
@@ -106,9 +110,9 @@ fn at_home(path: &str, home: &Path) -> String {
     }
 }
 
-async fn project(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
-    let prepared = session.prepare(None)?;
-    let engine = session.engine(&prepared.loaded.manifest.engine.address)?;
+async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+    let prepared = invocation.prepare(None)?;
+    let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
     let observed = Box::pin(observe(&engine, prepared.owner(), prepared.references())).await?;
     let desired = prepared.resolve(&observed);
     let wanted: BTreeMap<String, ContainerStatus> = containers(&desired, &observed);
@@ -127,8 +131,8 @@ async fn project(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure
     Ok((observed.engine, listed.collect()))
 }
 
-async fn all(session: &Session) -> Result<(EngineInfo, Vec<Listed>), Failure> {
-    let engine = session.engine(&EngineAddress::Current)?;
+async fn all(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+    let engine = invocation.engine(&EngineAddress::Current)?;
     let (info, containers) = Box::pin(everyone(&engine)).await?;
     let listed = containers.into_iter().map(|container| Listed {
         status: standing(&container),

@@ -5,8 +5,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema as JsonSchemaDocument};
 
 use super::exit::Exit;
+use super::invocation::Invocation;
 use super::json;
-use super::session::Session;
 use crate::lock::Lock;
 
 /// Print the JSON Schema of a document
@@ -74,8 +74,8 @@ fn of<T: JsonSchema>() -> JsonSchemaDocument {
 
 impl Schema {
     /// Prints the schema.
-    pub fn run(self, session: &Session) -> Exit {
-        session.output.document(&self.document.schema().to_value());
+    pub fn run(self, invocation: &Invocation) -> Exit {
+        invocation.output.document(&self.document.schema().to_value());
         Exit::Done
     }
 }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
-use super::session::Session;
 use crate::apply::Stop;
 use crate::plan::Consent;
 use crate::readiness::wait;
@@ -36,20 +36,20 @@ impl Status {
     ///
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let prepared = session.prepare(self.manifest.as_deref())?;
-        let engine = session.engine_of(&prepared)?;
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let prepared = invocation.prepare(self.manifest.as_deref())?;
+        let engine = invocation.engine_of(&prepared)?;
         let subject = Subject {
             intent: &prepared,
             consent: Consent::default(),
         };
         let patience = self.wait.map(Into::into).unwrap_or_default();
         let status = Box::pin(wait(&engine, &subject, patience, &Stop::never())).await?;
-        if session.is_json() {
-            session.output.document(&json::Status::of(&status));
+        if invocation.is_json() {
+            invocation.output.document(&json::Status::of(&status));
         } else {
-            let style = session.style(prepared.loaded.source.directory());
-            session.output.answer(&style.status(&status, Timestamp::now()));
+            let style = invocation.style(prepared.loaded.source.directory());
+            invocation.output.answer(&style.status(&status, Timestamp::now()));
         }
         Ok(if status.is_good() {
             Exit::Done

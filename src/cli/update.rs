@@ -7,12 +7,12 @@ use clap::Args;
 use super::apply::{conclude, cut, exit};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
 use super::output::{Tone, clean};
 use super::progress::Watcher;
 use super::render::count;
 use super::render::table::{Cell, table};
-use super::session::Session;
 use super::signal::{Ended, watched};
 use crate::apply::Stop;
 use crate::claim::{Claims, Turn};
@@ -53,19 +53,19 @@ impl Update {
     ///
     /// # Errors
     /// The manifest is invalid, a name is nobody's, or something cannot be asked. The lock is as it was.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let mut prepared = session.prepare(None)?;
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let mut prepared = invocation.prepare(None)?;
         if prepared.lock().path().is_none() {
             let message = "a manifest from standard input has no lock beside it";
             return Err(Failure::usage(message, "name its file with --file"));
         }
         let chosen = choose(&prepared, &self.names)?;
-        let engine = session.engine_of(&prepared)?;
-        let watcher = Arc::new(Watcher::new(session, prepared.loaded.source.directory()));
+        let engine = invocation.engine_of(&prepared)?;
+        let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
         let (wish, stop) = Stop::new();
-        let claims = Claims::of(&session.host);
+        let claims = Claims::of(&invocation.host);
         let how = Pinning {
-            host: &session.host,
+            host: &invocation.host,
             turn: Turn {
                 claims: &claims,
                 engine: engine.host(),
@@ -76,7 +76,7 @@ impl Update {
         };
         let told = (&watcher, &stop);
         let work = Box::pin(update(&engine, &mut prepared, (chosen, self.check), how, told));
-        let again = session.again("update", None);
+        let again = invocation.again("update", None);
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
         let updated = match ended {
             Ended::Whole(result, _) => result?,
@@ -90,7 +90,7 @@ impl Update {
                 notes,
             } => (changes, unchanged, notes),
             Updated::Stopped(report) => {
-                conclude(session, &watcher, &report, &again);
+                conclude(invocation, &watcher, &report, &again);
                 return Ok(exit(&report));
             }
         };
@@ -101,10 +101,10 @@ impl Update {
             notes: &notes,
             check: self.check,
         };
-        if session.is_json() {
-            session.output.document(&answer.document());
+        if invocation.is_json() {
+            invocation.output.document(&answer.document());
         } else {
-            session.output.answer(&answer.text(session));
+            invocation.output.answer(&answer.text(invocation));
         }
         Ok(if self.check && !changes.is_empty() {
             Exit::Differs
@@ -140,7 +140,7 @@ impl Answer<'_> {
         }
     }
 
-    fn text(&self, session: &Session) -> String {
+    fn text(&self, invocation: &Invocation) -> String {
         let Self {
             prepared: _,
             changes,
@@ -155,7 +155,7 @@ impl Answer<'_> {
             table(&["", "NAME", "FROM", "TO"], &rows) + "\n"
         };
         let lock = self.lock();
-        let directory = session.host.directory.display().to_string() + "/";
+        let directory = invocation.host.directory.display().to_string() + "/";
         let lock = clean(lock.strip_prefix(&directory).unwrap_or(&lock));
         let same = count(unchanged.len(), "entry").replace("entrys", "entries");
         let means = if unchanged.len() == 1 { "means" } else { "mean" };

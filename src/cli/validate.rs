@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::invocation::Invocation;
 use super::json;
 use super::render::count;
-use super::session::Session;
 use super::viewpoint::Viewpoint;
 
 /// Check the manifest and report every problem at once
@@ -26,28 +26,28 @@ impl Validate {
     ///
     /// # Errors
     /// Every problem of the manifest.
-    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let directory = &session.host.directory;
+    pub fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let directory = &invocation.host.directory;
         let viewpoint = Viewpoint::of(directory);
-        let prepared = match session.prepare(self.manifest.as_deref()) {
+        let prepared = match invocation.prepare(self.manifest.as_deref()) {
             Ok(prepared) => prepared,
-            Err(failure) if failure.exit == Exit::Invalid && session.is_json() => {
+            Err(failure) if failure.exit == Exit::Invalid && invocation.is_json() => {
                 let document = json::Validation::of(None, &failure.problems, viewpoint);
-                session.output.document(&document);
-                session
+                invocation.output.document(&document);
+                invocation
                     .output
-                    .talk(&failure.render(session.output.layout(), directory));
+                    .talk(&failure.render(invocation.output.layout(), directory));
                 return Ok(failure.exit);
             }
             Err(failure) => return Err(failure),
         };
-        if session.is_json() {
-            session
+        if invocation.is_json() {
+            invocation
                 .output
                 .document(&json::Validation::of(Some(&prepared.info), &[], viewpoint));
-        } else if !session.output.is_quiet() {
+        } else if !invocation.output.is_quiet() {
             let manifest = &prepared.loaded.manifest;
-            session.output.answer(&format!(
+            invocation.output.answer(&format!(
                 "{} is valid: {}, {}\n",
                 prepared.info.path,
                 count(manifest.containers.len(), "container"),

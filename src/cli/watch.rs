@@ -9,7 +9,7 @@ use self::teller::Teller;
 use super::diff::PlanOptions;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::session::Session;
+use super::invocation::Invocation;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::Stop;
 use crate::claim::{Claim, ClaimError, Claims, Scope, Turn};
@@ -56,8 +56,8 @@ impl Watch {
     ///
     /// # Errors
     /// The manifest is invalid, somebody else watches it, or the engine cannot be asked. Nothing was touched.
-    pub async fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let given = self.manifest.clone().or(session.global.file.clone());
+    pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        let given = self.manifest.clone().or(invocation.global.file.clone());
         if given.as_deref() == Some(Path::new(STANDARD_INPUT)) {
             return Err(Failure::usage(
                 "standard input cannot be watched",
@@ -68,17 +68,17 @@ impl Watch {
         if resync < SHORTEST {
             return Err(Failure::usage("--resync is too short", "a second is the least"));
         }
-        let prepared = Arc::new(session.prepare(self.manifest.as_deref())?);
-        let engine = session.engine_of(&prepared)?;
-        let claims = Claims::of(&session.host);
+        let prepared = Arc::new(invocation.prepare(self.manifest.as_deref())?);
+        let engine = invocation.engine_of(&prepared)?;
+        let claims = Claims::of(&invocation.host);
         let claim = alone(&claims, &engine, prepared.owner()).await?;
         let consent = self.options.consent_so_far();
         prepared.make_directories(&consent.widen)?;
         let (wish, stop) = Stop::new();
         let base = prepared.loaded.source.directory();
-        let teller = Arc::new(Teller::new(session, base, wish.clone()));
-        let given = given.map(|path| session.host.directory.join(path));
-        let mut files = Files::new(&session.host, given, Arc::clone(&prepared), check(&engine));
+        let teller = Arc::new(Teller::new(invocation, base, wish.clone()));
+        let given = given.map(|path| invocation.host.directory.join(path));
+        let mut files = Files::new(&invocation.host, given, Arc::clone(&prepared), check(&engine));
         let settings = Settings {
             turn: Some(Turn {
                 claims: &claims,
@@ -108,7 +108,7 @@ impl Watch {
             Ended::Whole(end, signal) => signal.map_or(exit(end?), Signal::exit),
             Ended::Cut(signal) => {
                 if busy {
-                    let again = session.again("apply", self.manifest.as_deref());
+                    let again = invocation.again("apply", self.manifest.as_deref());
                     let text = format!("stopped at once; what was begun is taken up again by: {again}\n");
                     teller.watcher().talk(&text);
                 }

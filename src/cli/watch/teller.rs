@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::fold::Fold;
 use crate::apply::Listener;
 use crate::cli::failure::Failure;
+use crate::cli::invocation::Invocation;
 use crate::cli::json::{self, Happening};
 use crate::cli::output::{Output, Tone, clean};
 use crate::cli::progress::Watcher;
 use crate::cli::render::row::Columns;
-use crate::cli::session::Session;
 use crate::cli::viewpoint::Viewpoint;
 use crate::controller::{Audience, News};
 use crate::progress::Event;
@@ -40,12 +40,12 @@ struct State {
 
 impl Teller {
     /// Makes a teller; `base` is the directory of the manifest.
-    pub fn new(session: &Session, base: &Path, wish: Sender<bool>) -> Self {
+    pub fn new(invocation: &Invocation, base: &Path, wish: Sender<bool>) -> Self {
         Self {
-            output: Arc::clone(&session.output),
-            json: session.is_json(),
-            directory: session.host.directory.clone(),
-            watcher: Watcher::new(session, base),
+            output: Arc::clone(&invocation.output),
+            json: invocation.is_json(),
+            directory: invocation.host.directory.clone(),
+            watcher: Watcher::new(invocation, base),
             wish,
             state: Mutex::default(),
         }

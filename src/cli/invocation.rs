@@ -1,4 +1,4 @@
-//! [`Session`]: what every command starts from.
+//! [`Invocation`]: what every command starts from.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::prepare::{PrepareError, Prepared};
 
 /// Who runs a command, with which options, and where the answer goes.
 #[derive(Debug)]
-pub struct Session {
+pub struct Invocation {
     /// The options that every command has.
     pub global: Global,
     /// The host.
@@ -26,7 +26,7 @@ pub struct Session {
     pub output: Arc<Output>,
 }
 
-impl Session {
+impl Invocation {
     /// Returns how things are shown to the person; `base` is the directory of the manifest.
     pub fn style<'a>(&'a self, base: &'a Path) -> Style<'a> {
         Style {
@@ -80,10 +80,10 @@ impl Session {
         )?)
     }
 
-    /// Finds the engine of a manifest, as [`Session::engine`], and says whether it sees what containers are to bind.
+    /// Finds the engine of a manifest, as [`Invocation::engine`], and says whether it sees what containers are to bind.
     ///
     /// # Errors
-    /// As [`Session::engine`], or for every bind on an engine that does not see this host's files.
+    /// As [`Invocation::engine`], or for every bind on an engine that does not see this host's files.
     pub fn engine_of(&self, prepared: &Prepared) -> Result<DockerEngine, Failure> {
         let engine = self.engine(&prepared.loaded.manifest.engine.address)?;
         let problems = if engine.is_local() {
