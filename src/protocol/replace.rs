@@ -140,13 +140,14 @@ impl Replace {
             ));
         }
         self.found = reply.state;
-        self.beside = reply.state == RunState::Running && can_run_beside(&reply.spec, &self.work.create.spec);
         // What the old one wrote to volumes that its image declares goes along.
         let own = reply.spec.mounts.iter().filter(|(_, mount)| mount.is_anonymous());
         for (target, mount) in own {
             let mounts = &mut self.work.create.spec.mounts;
             mounts.entry(target.clone()).or_insert_with(|| mount.clone());
         }
+        // Only now: what goes along is shared too, and a database bears no second one on its data.
+        self.beside = reply.state == RunState::Running && can_run_beside(&reply.spec, &self.work.create.spec);
         // Left aside by a replacement that was cut: it is the container, so it has its name.
         if reply.name == self.name {
             At::Create

@@ -84,6 +84,11 @@ async fn volumes_that_the_image_declares_go_along_and_are_never_removed() {
     assert_eq!(new.spec.mounts.get("/var/lib/data"), Some(&volume));
     let kept = |call: &Call| !matches!(call, Call::RemoveContainer { volumes: true, .. });
     assert!(engine.calls().iter().all(kept));
+    // Two never write to it at once.
+    let act = |wanted: fn(&Call) -> bool| engine.calls().iter().position(wanted);
+    let stopped = act(|call| matches!(call, Call::StopContainer { .. }));
+    let started = act(|call| matches!(call, Call::StartContainer { .. }));
+    assert!(stopped.is_some() && stopped < started, "{stopped:?} {started:?}");
 }
 
 #[tokio::test(start_paused = true)]
