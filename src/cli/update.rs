@@ -31,7 +31,7 @@ pub struct Update {
     /// What to ask about: harnesses, references of images, `runtime`, `builtin`; all of them if none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Write nothing, and end with 1 if something means something else by now
+    /// Do not write the lock, and end with 1 if something means something else by now
     #[arg(long)]
     check: bool,
     /// Wait so long for another apply to the same objects to end, such as 60s

@@ -11,4 +11,5 @@ mod init;
 mod manifests;
 mod output;
 mod schema;
+mod surface;
 mod usage;

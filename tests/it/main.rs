@@ -12,6 +12,8 @@ mod corners;
 mod dependencies;
 mod laws;
 mod scenarios;
+#[path = "../support/surface.rs"]
+mod surface;
 mod systemd;
 mod watch;
 mod widening;

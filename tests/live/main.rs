@@ -27,6 +27,7 @@ mod lock;
 mod matrix;
 mod memory;
 mod phantom;
+mod reading;
 mod ready;
 mod replace;
 mod strangers;
@@ -45,3 +46,5 @@ mod raw;
 mod registry;
 #[path = "../support/live.rs"]
 mod support;
+#[path = "../support/surface.rs"]
+mod surface;

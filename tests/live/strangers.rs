@@ -6,7 +6,7 @@ use crate::project::{Project, changes, project, text};
 use crate::raw;
 
 /// Creates and starts a container that only the test knows, and returns its id.
-fn stranger(project: &Project, name: &str, image: &str) -> String {
+pub fn stranger(project: &Project, name: &str, image: &str) -> String {
     let options = json!({
         "Image": image,
         "Cmd": ["sleep", "1000"],
