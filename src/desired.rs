@@ -15,6 +15,9 @@ use crate::manifest::place::Place;
 use crate::spec::{Binding, ContainerSpec};
 
 pub mod resolve;
+mod session;
+
+pub use session::{Origin, Session, Source};
 
 /// What one manifest wants, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +266,8 @@ pub struct Container {
     pub on_drift: OnDrift,
     /// What it is given beyond what every sandbox has.
     pub grants: BTreeSet<Grant>,
+    /// What sessions in it have besides.
+    pub session: Session,
 }
 
 /// Which image a container runs.

@@ -9,6 +9,7 @@ use crate::context::{Context, ContextError, canonical, certificates, profile};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
+use crate::manifest::environment::EnvValue;
 use crate::manifest::load::Loaded;
 use crate::manifest::member::{Member, member};
 use crate::manifest::mount::Mount;
@@ -36,7 +37,7 @@ pub struct Facts {
     pub installer: BTreeMap<String, String>,
     /// Seccomp profiles by file, as canonical JSON.
     pub profiles: BTreeMap<PathBuf, String>,
-    /// Where what is bound really lies, links resolved, by the path that is bound.
+    /// Where what is bound or read for a secret really lies, links resolved, by the path that is written.
     pub sources: BTreeMap<String, String>,
     /// Whose content goes into images and manifests, and lies outside the project; links resolved.
     pub outside: BTreeSet<String>,
@@ -188,18 +189,21 @@ fn guarded(project: &Path, manifest: &Path) -> BTreeSet<String> {
     real.filter_map(|path| Some(path.to_str()?.to_owned())).collect()
 }
 
-/// Returns where everything that is bound really lies.
+/// Returns where everything that is bound, or read for a secret, really lies.
 fn sources(loaded: &Loaded) -> BTreeMap<String, String> {
-    let mounts = loaded
-        .manifest
-        .containers
-        .values()
-        .flat_map(|container| &container.mounts);
+    let containers = loaded.manifest.containers.values();
+    let mounts = containers.clone().flat_map(|container| &container.mounts);
     let sources = mounts.filter_map(|mount| match mount {
         Mount::Bind { source, .. } => Some(source),
         Mount::Volume { .. } | Mount::Tmpfs { .. } => None,
     });
+    let values = containers.flat_map(|container| container.env.0.values());
+    let files = values.filter_map(|value| match value {
+        EnvValue::FromFile { path, .. } => Some(path),
+        EnvValue::Literal(_) | EnvValue::FromEnv { .. } | EnvValue::FromCommand { .. } => None,
+    });
     sources
+        .chain(files)
         .map(|source| {
             (
                 source.display().to_string(),

@@ -127,6 +127,25 @@ impl Host {
         fs::metadata(path).map(|metadata| (metadata.uid(), metadata.gid()))
     }
 
+    /// Returns the time zone of who runs aishell, as programs are told it: `Europe/Berlin`.
+    pub fn time_zone(&self) -> Option<String> {
+        let linked = || {
+            let link = fs::read_link("/etc/localtime").ok()?;
+            let (_, zone) = link.to_str()?.split_once("zoneinfo/")?;
+            Some(zone.to_owned())
+        };
+        let written = || fs::read_to_string("/etc/timezone").ok();
+        let own = self
+            .variable("TZ")
+            .map(|zone| zone.trim_start_matches(':').to_owned());
+        let zone = own.or_else(linked).or_else(written)?;
+        let zone = zone.trim();
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-:,.<>".contains(&byte);
+        // A file of this host is nothing to a container.
+        let is_zone = !zone.is_empty() && !zone.starts_with('/') && zone.bytes().all(known);
+        is_zone.then(|| zone.to_owned())
+    }
+
     /// Returns the bundle of certificates the host trusts: `SSL_CERT_FILE`, else where distributions keep it.
     pub fn certificate_bundle(&self) -> Option<PathBuf> {
         let named = self

@@ -36,6 +36,8 @@ pub mod protocol;
 pub mod readiness;
 pub mod reconcile;
 pub mod report;
+pub mod secret;
+pub mod session;
 pub mod shell;
 pub mod spec;
 pub mod status;

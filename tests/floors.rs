@@ -15,7 +15,8 @@ const FLOORS: [(&str, &[&str]); 7] = [
     (
         "words",
         &[
-            "written", "name", "units", "key", "label", "host", "shell", "spec", "grant", "progress",
+            "written", "name", "units", "key", "label", "host", "shell", "secret", "spec", "grant",
+            "progress",
         ],
     ),
     (

@@ -21,6 +21,7 @@ mod container;
 mod isolation;
 mod pins;
 mod runtime;
+mod session;
 mod start;
 
 use pins::Meaning;

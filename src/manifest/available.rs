@@ -47,8 +47,11 @@ const MANIFEST: &[Refusal] = &[
     refusal("detection", written, "looking for sensitive files is"),
 ];
 
-const CONTAINERS: &[Refusal] =
-    in_containers![("env.*", |node| matches!(node.value, Value::Map(_)), "a secret is"),];
+const CONTAINERS: &[Refusal] = in_containers![(
+    "env.*.expose",
+    |node| node.text() == Some("container"),
+    "a secret for the container itself is"
+),];
 
 fn written(node: &Node) -> bool {
     match &node.value {

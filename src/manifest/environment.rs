@@ -102,7 +102,17 @@ impl Form for EnvValue {
                 expose,
             }),
             (None, Some(path), None) => Ok(Self::FromFile { path, expose }),
-            (None, None, Some(command)) if command.is_empty() => Err("`fromCommand` is empty".into()),
+            (None, None, Some(command)) if command.first().is_none_or(String::is_empty) => {
+                Err("`fromCommand` is empty".into())
+            }
+            (None, None, Some(command)) if command.iter().any(|word| word.contains('\0')) => {
+                Err("a command cannot hold a NUL character".into())
+            }
+            (None, None, Some(_)) if expose == Expose::Container => Err(
+                "`fromCommand` is run when somebody opens a session, which a container cannot wait for; write what \
+                 it prints to a file and use `fromFile`"
+                    .into(),
+            ),
             (None, None, Some(command)) => Ok(Self::FromCommand { command, expose }),
             _ => Err("a secret has exactly one of `fromEnv`, `fromFile`, `fromCommand`".into()),
         }

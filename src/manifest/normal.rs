@@ -35,6 +35,9 @@ const PATHS: &[&str] = &[
     "defaults.env.*.fromFile",
 ];
 
+/// Where commands of this host are written. Their program is a path once it has a slash.
+const COMMANDS: &[&str] = &["containers.*.env.*.fromCommand.0", "defaults.env.*.fromCommand.0"];
+
 /// The directory paths of a file are relative to, and the host they are on.
 #[derive(Clone, Copy)]
 pub struct Base<'a> {
@@ -80,6 +83,14 @@ pub fn normalise(tree: &mut Node, base: Base<'_>) -> Vec<Fault> {
         let pattern: Vec<_> = pattern.split('.').collect();
         each(tree, &pattern, &mut |node| path(node, base, &mut faults));
     }
+    for pattern in COMMANDS {
+        let pattern: Vec<_> = pattern.split('.').collect();
+        each(tree, &pattern, &mut |node| {
+            if node.text().is_some_and(|text| text.contains('/')) {
+                path(node, base, &mut faults);
+            }
+        });
+    }
     faults
 }
 
@@ -96,6 +107,9 @@ fn each(node: &mut Node, pattern: &[&str], call: &mut impl FnMut(&mut Node)) {
             fitting.for_each(|entry| each(&mut entry.value, rest, call));
         }
         Value::List(items) if *first == "*" => items.iter_mut().for_each(|item| each(item, rest, call)),
+        Value::List(items) if *first == "0" => {
+            items.iter_mut().take(1).for_each(|item| each(item, rest, call));
+        }
         Value::List(_) | Value::Null | Value::Bool(..) | Value::Number(..) | Value::Text(_) => {}
     }
 }

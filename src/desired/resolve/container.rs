@@ -95,6 +95,7 @@ impl Resolver<'_> {
         };
         let tools = harness.filter(|_| uses_tools(written));
         let spec = self.spec(name, written, account.as_ref(), tools.and_then(Pin::known));
+        let session = self.session(name, written, tools.is_some());
         let grants = self.grants(&spec, written);
         let volumes = self
             .volumes(name, written)
@@ -124,6 +125,7 @@ impl Resolver<'_> {
             volumes,
             busy: written.busy.as_ref().map(|busy| busy.exec.clone()),
             grants,
+            session,
             on_change: written.on_change,
             on_drift: written.on_drift,
         }
@@ -339,16 +341,10 @@ impl Resolver<'_> {
         let mut grants = grant::of(spec, &ground, |path| {
             sources.get(path).cloned().unwrap_or_else(|| path.to_owned())
         });
-        for (variable, value) in &written.env.0 {
-            let source = match value {
-                EnvValue::Literal(_) => continue,
-                EnvValue::FromEnv { name, .. } => format!("${}", name.as_str()),
-                EnvValue::FromFile { path, .. } => path.display().to_string(),
-                EnvValue::FromCommand { command, .. } => format!("`{}`", command.join(" ")),
-            };
+        for (variable, source) in self.sources(written) {
             grants.insert(Grant::Secret {
-                variable: variable.as_str().to_owned(),
-                source,
+                variable,
+                source: source.display(),
             });
         }
         grants
