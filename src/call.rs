@@ -66,6 +66,11 @@ pub enum Call {
         /// Id or name.
         container: String,
     },
+    /// Lists what a container changed in its own layer.
+    ListChanges {
+        /// Id or name.
+        container: String,
+    },
     /// Asks for one command that was run in a container.
     InspectExec {
         /// Id.
@@ -309,6 +314,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Lines of a log, the last ones only where there are many.
     Log(Vec<String>),
+    /// Changes of a container's own layer.
+    Changes(Vec<FileChange>),
     /// Processes.
     Processes(Vec<Process>),
     /// One command that was run in a container.
@@ -368,6 +375,15 @@ pub struct ContainerReply {
     pub execs: BTreeSet<String>,
     /// The words of its health check.
     pub health_check: Option<Vec<String>>,
+}
+
+/// A file or directory that a container's own layer has otherwise than its image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileChange {
+    /// Absolute path inside.
+    pub path: String,
+    /// Whether it is gone.
+    pub removed: bool,
 }
 
 /// A process of a container.
@@ -435,6 +451,7 @@ impl Call {
             | Self::FollowLog { .. }
             | Self::AskRegistry { .. }
             | Self::ListProcesses { .. }
+            | Self::ListChanges { .. }
             | Self::InspectExec { .. } => false,
             Self::PullImage { .. }
             | Self::BuildImage(_)

@@ -20,8 +20,10 @@ use crate::progress::Progress;
 use crate::spec::ContainerSpec;
 use crate::step::ResourceKind;
 
+mod layer;
 mod refresh;
 
+pub use layer::layers;
 pub use refresh::{Changes, refresh};
 
 /// How many inspects are under way at once: more does not make the engine faster.

@@ -34,6 +34,8 @@ pub struct Observed {
     pub strangers: BTreeSet<Stranger>,
     /// Whether somebody works in a container, by the engine's id; asked only where it matters.
     pub activity: BTreeMap<String, Activity>,
+    /// How many files a container has in its own layer, by the engine's id; asked only where they would be discarded.
+    pub layers: BTreeMap<String, usize>,
 }
 
 /// Whether somebody works in a container.

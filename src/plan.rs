@@ -18,16 +18,20 @@ use crate::step::{
 mod busy;
 mod container;
 mod delete;
+mod discard;
 mod hold;
 mod image;
 mod network;
 mod prune;
+mod requested;
 mod volume;
 mod widening;
 
 pub use busy::unasked;
 pub use container::{NEXT, PREVIOUS, inherit};
 pub use delete::deletion;
+pub use discard::{files, unread};
+pub use requested::Requested;
 pub use widening::Baseline;
 
 /// What the person allows.
@@ -41,6 +45,8 @@ pub struct Consent {
     pub data_loss: bool,
     /// How much sandboxes may be given.
     pub widen: Widen,
+    /// Which containers are replaced though nothing differs.
+    pub replace: Requested,
 }
 
 /// How much sandboxes may be given beyond what they have.
@@ -60,6 +66,7 @@ impl Default for Consent {
             interrupt: false,
             data_loss: false,
             widen: Widen::Allowed,
+            replace: Requested::default(),
         }
     }
 }
@@ -73,7 +80,7 @@ impl Default for Consent {
 pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: &Consent) -> Plan {
     // A manifest that wants nothing is more likely to be a mistake than a wish; deleting has a command of its own.
     let empty = desired.containers.is_empty();
-    let mut draft = Draft::new(desired, observed, consent.prune && !empty);
+    let mut draft = Draft::new(desired, observed, consent, consent.prune && !empty);
     if empty && !observed.containers.is_empty() {
         draft.notes.push(
             "the manifest wants no containers, so nothing is removed; `aishell delete` does that".to_owned(),
@@ -89,6 +96,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
     let mut plan = draft.finish(manifest.clone());
+    discard::mark(&mut plan.steps, &observed.layers);
     busy::mark(&mut plan.steps, observed, consent, Some(desired));
     let mut held = busy::held(&plan, observed, "apply", |name| {
         let container = desired.containers.get(name);
@@ -136,6 +144,8 @@ struct Draft<'a> {
     observed: &'a Observed,
     /// Whether what the manifest does not want any more is removed.
     prune: bool,
+    /// Which containers are replaced though nothing differs.
+    requested: &'a Requested,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     unknown: Vec<Unknown>,
@@ -189,11 +199,12 @@ struct NewStep {
 }
 
 impl<'a> Draft<'a> {
-    fn new(desired: &'a Desired, observed: &'a Observed, prune: bool) -> Self {
+    fn new(desired: &'a Desired, observed: &'a Observed, consent: &'a Consent, prune: bool) -> Self {
         Self {
             desired,
             observed,
             prune,
+            requested: &consent.replace,
             steps: Vec::new(),
             blocked: Vec::new(),
             unknown: Vec::new(),
@@ -233,6 +244,7 @@ impl<'a> Draft<'a> {
             because,
             needs,
             detail,
+            discards: None,
             widens: Vec::new(),
             interrupts: Vec::new(),
             work,
@@ -258,6 +270,7 @@ impl<'a> Draft<'a> {
             resource,
             action,
             impact: Impact::None,
+            discards: None,
             reason: BlockedReason::Foreign,
             detail: who.to_owned(),
             unblock: None,
@@ -288,6 +301,7 @@ impl<'a> Draft<'a> {
             desired,
             observed,
             prune: _,
+            requested: _,
             steps,
             blocked,
             unknown,

@@ -9,9 +9,9 @@ use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
 use crate::manifest::place::Place;
-use crate::observe::{observe, strangers};
+use crate::observe::{layers, observe, strangers};
 use crate::observed::Observed;
-use crate::plan::{Consent, plan, unasked, wanted_names};
+use crate::plan::{Consent, plan, unasked, unread, wanted_names};
 use crate::protocol::activity;
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
@@ -30,6 +30,20 @@ pub struct Subject<'a> {
     pub intent: &'a dyn Intent,
     /// What the person allows.
     pub consent: Consent,
+}
+
+impl Subject<'_> {
+    /// Returns the same subject for the rest of a pass that has looked: what was asked for once is done once.
+    fn after(&self, look: &Look) -> Self {
+        let replace = self.consent.replace.seen(&look.observed);
+        Self {
+            consent: Consent {
+                replace,
+                ..self.consent.clone()
+            },
+            ..self.clone()
+        }
+    }
 }
 
 /// What is wanted: a manifest, as a pass needs it. All of it is pure.
@@ -91,12 +105,11 @@ pub async fn judge(
     let names = wanted_names(&desired, &observed);
     observed.strangers.clear();
     observed.activity.clear();
+    observed.layers.clear();
     Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
     let (manifest, consent) = (subject.intent.info(), &subject.consent);
     let mut plan = plan(&desired, &observed, manifest, consent);
-    let unasked = unasked(&plan, &observed);
-    if !unasked.is_empty() {
-        observed.activity = Box::pin(activity(engine, unasked)).await?;
+    if inquire(engine, &plan, &mut observed).await? {
         plan = crate::plan::plan(&desired, &observed, manifest, consent);
     }
     plan.locate(|path| subject.intent.place(path));
@@ -105,6 +118,27 @@ pub async fn judge(
         observed,
         plan,
     })
+}
+
+/// Asks what matters to a plan alone: whether somebody works in what it interrupts, and what is lost with what it
+/// discards. Says whether there was anything to ask.
+///
+/// # Errors
+/// The engine could not be asked.
+pub async fn inquire(
+    engine: &impl Engine,
+    plan: &Plan,
+    observed: &mut Observed,
+) -> Result<bool, EngineError> {
+    let (unasked, unread) = (unasked(plan, observed), unread(plan, observed));
+    if unasked.is_empty() && unread.is_empty() {
+        return Ok(false);
+    }
+    let answers = async { futures_util::try_join!(activity(engine, unasked), layers(engine, &unread)) };
+    let (activity, layers) = Box::pin(answers).await?;
+    observed.activity.extend(activity);
+    observed.layers.extend(layers);
+    Ok(true)
 }
 
 /// Makes the engine what the manifest wants, once.
@@ -121,6 +155,7 @@ pub async fn reconcile<L: Listener + ?Sized + 'static>(
     stop: &Stop,
 ) -> Result<Report, EngineError> {
     let first = look(engine, subject).await?;
+    let subject = &subject.after(&first);
     Ok(carry_out(engine, subject, first.plan, (listener, stop)).await)
 }
 
@@ -150,6 +185,7 @@ pub async fn reconcile_alone<L: Listener + ?Sized + 'static>(
     (listener, stop): (&Arc<L>, &Stop),
 ) -> Result<Report, PassError> {
     let mut seen = look(engine, subject).await?;
+    let subject = &subject.after(&seen);
     let mut claim = None;
     if !seen.plan.steps.is_empty() {
         claim = turn.take(subject.intent.owner()).await?;

@@ -196,6 +196,8 @@ pub struct Step {
     pub needs: Vec<u32>,
     /// What people should know besides (members of a set, size of a build).
     pub detail: Option<String>,
+    /// How many files of a container's own layer are gone afterwards; `None` if none, or if nobody has looked.
+    pub discards: Option<usize>,
     /// What sandboxes get by it that they had not, in a person's words.
     pub widens: Vec<String>,
     /// The containers that would notice, and that nobody may work in when it is done.
@@ -224,6 +226,8 @@ pub struct Blocked {
     pub action: Action,
     /// What that would cost.
     pub impact: Impact,
+    /// How many files of a container's own layer would be gone; `None` if none, or if nobody has looked.
+    pub discards: Option<usize>,
     /// Why it is not.
     pub reason: BlockedReason,
     /// The particulars.

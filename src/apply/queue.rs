@@ -107,6 +107,7 @@ mod tests {
             because: Vec::new(),
             needs: needs.to_vec(),
             detail: None,
+            discards: None,
             widens: Vec::new(),
             interrupts: Vec::new(),
             work: Work::Calls(Vec::new()),

@@ -18,7 +18,7 @@ use crate::claim::{Claims, Turn};
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
 
-use crate::plan::Widen;
+use crate::plan::{Consent, Requested, Widen};
 use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
 use crate::report::{ConditionKind, Outcome, Report, Truth};
@@ -59,6 +59,7 @@ impl Apply {
             return Box::pin(Diff::new(self.manifest, self.options).run(invocation)).await;
         }
         let mut prepared = invocation.prepare(self.manifest.as_deref())?;
+        let consent = self.options.consent(&prepared.loaded.manifest)?;
         let engine = invocation.engine_of(&prepared)?;
         prepared.make_directories(&Widen::Allowed)?;
         let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
@@ -76,7 +77,6 @@ impl Apply {
             turn,
             locked: self.locked,
         };
-        let consent = self.options.consent();
         let work = Box::pin(async {
             let told = (&watcher, &stop);
             let (changes, mut done) = match pin(&engine, &mut prepared, pinning, told).await? {
@@ -97,6 +97,12 @@ impl Apply {
             Ok(match patience {
                 // What failed or waits for a person does not come by waiting.
                 Some(patience) if report.converged => {
+                    // What was asked for is done.
+                    let consent = Consent {
+                        replace: Requested::default(),
+                        ..subject.consent.clone()
+                    };
+                    let subject = Subject { consent, ..subject };
                     until_ready(report, &engine, &subject, patience, &stop).await
                 }
                 Some(_) | None => report,

@@ -20,9 +20,8 @@ use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::label::Owner;
 use crate::observe::observe;
-use crate::plan::{Consent, deletion, unasked};
-use crate::protocol::activity;
-use crate::reconcile::Intent as _;
+use crate::plan::{Consent, deletion};
+use crate::reconcile::{Intent as _, inquire};
 use crate::report::{Condition, ConditionKind, Outcome, Report};
 use crate::step::Plan;
 use crate::units::Duration;
@@ -72,9 +71,7 @@ impl Delete {
         };
         let mut observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
         let mut plan = deletion(&observed, prepared.info(), &consent);
-        let unasked = unasked(&plan, &observed);
-        if !unasked.is_empty() {
-            observed.activity = Box::pin(activity(&engine, unasked)).await?;
+        if inquire(&engine, &plan, &mut observed).await? {
             plan = deletion(&observed, prepared.info(), &consent);
         }
         let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));

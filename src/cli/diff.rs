@@ -9,7 +9,10 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
 use super::json;
-use crate::plan::{Consent, Widen};
+use crate::manifest::Manifest;
+use crate::manifest::suggest::nearest;
+use crate::name::ContainerName;
+use crate::plan::{Consent, Requested, Widen};
 use crate::reconcile::{Subject, look};
 
 /// Show what differs from the manifest, and why
@@ -24,9 +27,19 @@ pub struct Diff {
     options: PlanOptions,
 }
 
-/// Options that shape a plan, the same wherever one is made.
+/// Options that shape a plan that a person looks at or carries out once.
 #[derive(Clone, Debug, Args)]
 pub struct PlanOptions {
+    /// Replace this container though nothing differs; can be given several times
+    #[arg(long, value_name = "NAME")]
+    replace: Vec<String>,
+    #[command(flatten)]
+    standing: StandingOptions,
+}
+
+/// Options that shape a plan, the same wherever one is made.
+#[derive(Clone, Debug, Args)]
+pub struct StandingOptions {
     /// Keep what the manifest does not want any more
     #[arg(long)]
     no_prune: bool,
@@ -47,20 +60,44 @@ pub enum Allowed {
 }
 
 impl PlanOptions {
+    /// Returns what the person allows and asks for of a manifest.
+    ///
+    /// # Errors
+    /// The manifest has no container of a name that was given.
+    pub fn consent(&self, manifest: &Manifest) -> Result<Consent, Failure> {
+        let known = || manifest.containers.keys().map(ContainerName::as_str);
+        for name in &self.replace {
+            if known().any(|other| other == name) {
+                continue;
+            }
+            let hint = match nearest(name, known()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(Failure::usage(
+                format!("the manifest has no container `{name}` to replace"),
+                &hint,
+            ));
+        }
+        Ok(Consent {
+            replace: Requested::Named(self.replace.iter().cloned().collect()),
+            ..self.standing.consent()
+        })
+    }
+}
+
+impl StandingOptions {
     /// Returns what the person allows.
     ///
     /// Typing a command is the consent to what the manifest says by then.
-    pub fn consent(&self) -> Consent {
+    fn consent(&self) -> Consent {
         Consent {
             prune: !self.no_prune,
             interrupt: self.allow.contains(&Allowed::Interrupt),
             data_loss: self.allow.contains(&Allowed::DataLoss),
-            widen: Widen::Allowed,
+            ..Consent::default()
         }
     }
-}
-
-impl PlanOptions {
     /// Returns what a person allows who goes away after that: nothing that sandboxes did not have before, unless it is
     /// said.
     pub fn consent_so_far(&self) -> Consent {
@@ -88,10 +125,11 @@ impl Diff {
     /// The manifest is invalid, or the engine cannot be asked.
     pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
         let prepared = invocation.prepare(self.manifest.as_deref())?;
+        let consent = self.options.consent(&prepared.loaded.manifest)?;
         let engine = invocation.engine_of(&prepared)?;
         let subject = Subject {
             intent: &prepared,
-            consent: self.options.consent(),
+            consent,
         };
         let plan = Box::pin(look(&engine, &subject)).await?.plan;
         let style = invocation.style(prepared.loaded.source.directory());

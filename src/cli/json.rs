@@ -282,6 +282,9 @@ pub struct Step<'a> {
     /// What there is to know besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// How many files of the container layer are gone afterwards; absent if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<usize>,
     /// What sandboxes get by it that they had not; absent if nothing.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub widens: &'a [String],
@@ -313,6 +316,9 @@ pub struct Done<'a> {
     /// What there is to know besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// How many files of the container layer are gone with it; absent if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<usize>,
     /// What sandboxes get by it that they had not; absent if nothing.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub widens: &'a [String],
@@ -376,6 +382,9 @@ pub struct Blocked<'a> {
     pub detail: &'a str,
     /// The one command that unblocks it; `null` if none does.
     pub unblock: Option<&'a str>,
+    /// How many files of the container layer would be gone; absent if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<usize>,
     /// Why it would be done.
     pub because: Vec<Because<'a>>,
 }

@@ -6,7 +6,8 @@ use super::output::{Layout, Tone, clean};
 use super::viewpoint::Viewpoint;
 use crate::observed::EngineInfo;
 use crate::report::{ConditionKind, Done, Failure, Outcome, Report};
-use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown};
+use crate::spec::Mount;
+use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown, Work};
 
 pub mod row;
 pub mod status;
@@ -82,6 +83,7 @@ impl Style<'_> {
             self.rows(&rows),
             if rows.is_empty() { "" } else { "\n" }.to_owned(),
             summary(plan),
+            discards(plan),
             notes(&plan.notes),
         ]
         .concat()
@@ -98,6 +100,10 @@ impl Style<'_> {
     pub fn done(self, done: &Done, columns: Columns) -> String {
         let signs = self.signs();
         let mut row = self.step(&done.step);
+        if done.outcome == Outcome::Done {
+            let files = done.step.discards.map(files_discarded);
+            row.reasons.extend(files.map(Reason::words));
+        }
         let took = value::seconds(done.seconds);
         row.outcome = Some(match done.outcome {
             Outcome::Done => Came::new(signs.done, Tone::Good, &took),
@@ -294,6 +300,48 @@ fn unchanged(resource: &Resource) -> Row {
         word: "unchanged",
         reasons: Vec::new(),
     }
+}
+
+/// Returns what is lost with containers, one a line.
+fn discards(plan: &Plan) -> String {
+    let steps = plan.steps.iter().filter_map(|step| {
+        let how = match step.action {
+            Action::Replace => "replacing",
+            _ => "removing",
+        };
+        let kept = if keeps_home(step) {
+            " (its home volume is kept)"
+        } else {
+            ""
+        };
+        let lost = files_discarded(step.discards?);
+        Some((&step.resource.name, format!("{how} {lost}{kept}")))
+    });
+    let blocked = plan.blocked.iter().filter_map(|blocked| {
+        let lost = files_discarded(blocked.discards?);
+        Some((&blocked.resource.name, format!("what is blocked {lost}")))
+    });
+    let line = |(name, what): (&String, String)| format!("{}: {what}\n", clean(name));
+    steps.chain(blocked).map(line).collect()
+}
+
+fn files_discarded(files: usize) -> String {
+    format!("discards {} in the container layer", count(files, "file"))
+}
+
+/// Says whether the home of a container that is replaced is a volume, which outlives it.
+fn keeps_home(step: &Step) -> bool {
+    let Work::Replace { new, .. } = &step.work else {
+        return false;
+    };
+    let home = format!("{}-home", new.create.name);
+    let mounts = new.create.spec.mounts.values();
+    mounts
+        .filter_map(|mount| match mount {
+            Mount::Volume { name, .. } => Some(name),
+            Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+        })
+        .any(|name| *name == home)
 }
 
 /// Returns notes, one a line.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use self::teller::Teller;
-use super::diff::PlanOptions;
+use super::diff::StandingOptions;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
@@ -42,7 +42,7 @@ pub struct Watch {
     #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
     manifest: Option<PathBuf>,
     #[command(flatten)]
-    options: PlanOptions,
+    options: StandingOptions,
     /// Look at everything so often, whatever the engine tells
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     resync: Duration,

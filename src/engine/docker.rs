@@ -196,6 +196,10 @@ impl DockerEngine {
                 let found = client.top_processes(container, Some(options)).await?;
                 Answer::Processes(decode::processes(found)?)
             }
+            Call::ListChanges { container } => {
+                let found = client.container_changes(container).await?;
+                Answer::Changes(found.into_iter().flatten().map(decode::change).collect())
+            }
             Call::InspectExec { exec } => Answer::Exec(decode::exec(client.inspect_exec(exec).await?)),
             Call::PullImage { reference } => {
                 self.pull(call, reference, progress).await?;

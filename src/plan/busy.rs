@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::desired::Desired;
 use crate::manifest::container::OnChange;
 use crate::observed::{self, Activity, Observed, RunState};
-use crate::step::{BlockedReason, Interrupted, Plan, ResourceKind, Step, Work};
+use crate::step::{Action, Because, BlockedReason, Cause, Interrupted, Plan, ResourceKind, Step, Work};
 
 /// Notes with every step which containers would notice it that nobody has consented to interrupt.
 pub(super) fn mark(steps: &mut [Step], observed: &Observed, consent: &Consent, desired: Option<&Desired>) {
@@ -84,6 +84,7 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::ReadFile { .. }
         | Call::FollowLog { .. }
         | Call::ListProcesses { .. }
+        | Call::ListChanges { .. }
         | Call::InspectExec { .. }
         | Call::AskRegistry { .. }
         | Call::PullImage { .. }
@@ -131,11 +132,21 @@ pub(super) fn held(
         let held = Held {
             reason: BlockedReason::Busy,
             detail: evidence(step, observed, &never)?,
-            unblock: Some(format!("aishell {verb} --allow interrupt")),
+            unblock: Some(format!("aishell {verb}{} --allow interrupt", again(step))),
         };
         Some((step.id, held))
     };
     plan.steps.iter().filter_map(held).collect()
+}
+
+/// Returns the option without which a step would not be planned again.
+fn again(step: &Step) -> String {
+    let requested = |because: &Because| because.cause == Cause::Requested;
+    if step.action == Action::Replace && step.because.iter().any(requested) {
+        format!(" --replace {}", step.resource.name)
+    } else {
+        String::new()
+    }
 }
 
 /// Returns why a step would interrupt somebody, if it would.

@@ -328,13 +328,15 @@ fn compare(
     if anew && forced.is_empty() {
         forced.push("its manifest says `onDrift: recreate`".to_owned());
     }
-    if anew || !because.is_empty() {
+    let requested = draft.requested.includes(live);
+    if anew || requested || !because.is_empty() {
         // A replacement brings everything else along, and says so.
         for difference in &differences {
             if difference.class == Class::Live && obstacle(live, difference).is_none() {
                 because.push(explain(draft, container, live, difference));
             }
         }
+        because.extend(requested.then(|| Because::plain(Cause::Requested)));
         let new = creation(draft, name, container, reference);
         forced.dedup();
         let detail = (!forced.is_empty()).then(|| forced.join("; "));

@@ -1,6 +1,6 @@
 //! What has to be removed so that nothing of a manifest is left.
 
-use super::{Consent, busy, hold, resource};
+use super::{Consent, busy, discard, hold, resource};
 use crate::call::Call;
 use crate::label::Kind;
 use crate::observed::Observed;
@@ -74,6 +74,7 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
         let resource = resource(ResourceKind::Volume, name);
         remove(&mut plan, resource, Impact::DataLoss, &containers, work);
     }
+    discard::mark(&mut plan.steps, &observed.layers);
     busy::mark(&mut plan.steps, observed, consent, None);
     // Whoever types it is no change of a manifest, so only who works in a container holds it back.
     let held = busy::held(&plan, observed, "delete", |_| false);
@@ -93,6 +94,7 @@ fn remove(plan: &mut Plan, resource: Resource, impact: Impact, needs: &[u32], wo
         because: vec![Because::plain(Cause::Requested)],
         needs: needs.to_vec(),
         detail: None,
+        discards: None,
         widens: Vec::new(),
         interrupts: Vec::new(),
         work,

@@ -61,6 +61,7 @@ pub(super) fn back(plan: &mut Plan, mut held: BTreeMap<u32, Held>) {
             resource: step.resource,
             action: step.action,
             impact: step.impact,
+            discards: step.discards,
             reason,
             detail,
             unblock,

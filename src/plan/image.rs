@@ -39,6 +39,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Ma
             resource: wanted,
             action: Action::Pull,
             impact: Impact::None,
+            discards: None,
             reason: crate::step::BlockedReason::Unsupported,
             detail: "the image is not on the engine and the manifest says `pull: never`".to_owned(),
             unblock: Some(format!("docker pull {reference}")),

@@ -1,13 +1,13 @@
 //! The laws of reconciling, on random manifests in random worlds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aishell::call::{Call, Create};
 use aishell::engine::EngineError;
 use aishell::engine::memory::{Cut, Fate, Job, MemoryEngine, World};
 use aishell::label::{Kind, Labels, Mark, UID};
-use aishell::plan::{Baseline, Consent, Widen};
+use aishell::plan::{Baseline, Consent, Requested, Widen};
 use aishell::progress::Progress;
 use aishell::report::Outcome;
 use aishell::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart};
@@ -438,6 +438,42 @@ proptest! {
         let consent = Consent { interrupt: true, ..Consent::default() };
         passed_with(&engine, &other, consent).expect("the engine answers");
         prop_assert_eq!(left_to_do(&engine, &other), None);
+    }
+
+    #[test]
+    fn whoever_is_asked_for_is_replaced_once_and_nobody_else(
+        wish in wishes(),
+        world in worlds(),
+        asked in 0..8_u8,
+        at in option::of(0..60_usize),
+    ) {
+        let engine = MemoryEngine::new(world);
+        made(&engine, &wish)?;
+        let before = engine.world();
+        let kept = data(&before, &wish);
+        let asked = wish.containers.keys().enumerate().filter(|(index, _)| asked & (1 << index) != 0);
+        let asked: BTreeSet<String> = asked.map(|(_, name)| name.clone()).collect();
+        let consent = Consent { replace: Requested::Named(asked.clone()), ..Consent::default() };
+        if let Some(at) = at {
+            engine.cut(at, Cut::After);
+            passed_with(&engine, &wish, consent);
+            engine.mend();
+            made(&engine, &wish)?;
+        } else {
+            engine.forget();
+            let report = passed_with(&engine, &wish, consent).expect("the engine answers");
+            prop_assert!(report.converged, "{}", told(&report));
+            let made = engine.calls().iter().filter(|call| matches!(call, Call::CreateContainer(_))).count();
+            prop_assert_eq!(made, asked.len(), "{}", told(&report));
+            let world = engine.world();
+            for name in wish.containers.keys() {
+                let id = |world: &World| world.container(&wish.object(name)).map(|one| one.reply.id.clone());
+                prop_assert_eq!(id(&before) != id(&world), asked.contains(name), "{}", name);
+            }
+        }
+        prop_assert_eq!(left_to_do(&engine, &wish), None);
+        untouched(&before, &engine, &wish)?;
+        survived(&kept, &engine, &wish)?;
     }
 
     #[test]

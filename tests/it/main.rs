@@ -11,6 +11,7 @@ mod cli;
 mod corners;
 mod dependencies;
 mod laws;
+mod requested;
 mod scenarios;
 #[path = "../support/surface.rs"]
 mod surface;

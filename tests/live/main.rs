@@ -30,6 +30,7 @@ mod phantom;
 mod reading;
 mod ready;
 mod replace;
+mod requested;
 mod strangers;
 mod watch;
 mod widening;

@@ -65,6 +65,7 @@ impl<'a> Step<'a> {
             because,
             needs,
             detail,
+            discards,
             widens,
             interrupts: _,
             work,
@@ -87,6 +88,7 @@ impl<'a> Step<'a> {
             because: Because::all(because, viewpoint),
             needs,
             detail: detail.as_deref(),
+            discards: *discards,
             widens,
             spec,
         }
@@ -142,6 +144,7 @@ impl<'a> Done<'a> {
             because,
             needs,
             detail,
+            discards,
             widens,
             spec: _,
         } = Step::of(step, viewpoint);
@@ -154,6 +157,7 @@ impl<'a> Done<'a> {
             because,
             needs,
             detail,
+            discards,
             widens,
             outcome: *outcome,
             seconds: (*seconds * 1000.0).round() / 1000.0,
@@ -203,6 +207,7 @@ impl<'a> Blocked<'a> {
                 resource: step::Resource { kind, name },
                 action,
                 impact,
+                discards,
                 reason,
                 detail,
                 unblock,
@@ -216,6 +221,7 @@ impl<'a> Blocked<'a> {
                 reason: *reason,
                 detail,
                 unblock: unblock.as_deref(),
+                discards: *discards,
                 because: Because::all(because, viewpoint),
             }
         };

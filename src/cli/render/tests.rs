@@ -3,9 +3,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::call::Create;
+use crate::label::{Labels, OwnedId};
 use crate::manifest::place::Place;
 use crate::report::{Condition, Failure};
-use crate::step::{BlockedReason, Cause, Impact, ResourceKind, Work};
+use crate::spec::ContainerSpec;
+use crate::step::{BlockedReason, Cause, CreateWork, Impact, ResourceKind};
 
 fn style(width: Option<usize>, unicode: bool) -> Style<'static> {
     Style {
@@ -34,9 +37,35 @@ fn step(kind: ResourceKind, name: &str, action: Action, impact: Impact, because:
         because,
         needs: Vec::new(),
         detail: None,
+        discards: None,
         widens: Vec::new(),
         interrupts: Vec::new(),
         work: Work::Calls(Vec::new()),
+    }
+}
+
+/// Returns the replacement of a container whose home is a volume.
+fn with_home(name: &str) -> Work {
+    let home = Mount::Volume {
+        name: format!("{name}-home"),
+        read_only: false,
+    };
+    Work::Replace {
+        old: OwnedId::made("old"),
+        new: Box::new(CreateWork {
+            create: Create {
+                name: name.to_owned(),
+                labels: Labels::new(),
+                spec: ContainerSpec {
+                    mounts: [("/home/me".to_owned(), home)].into(),
+                    ..ContainerSpec::default()
+                },
+            },
+            connect: Vec::new(),
+            completes: false,
+            patience: std::time::Duration::ZERO,
+            awaited: false,
+        }),
     }
 }
 
@@ -65,6 +94,15 @@ fn example() -> Plan {
     let user = field(Cause::Manifest, "user", Value::Null, json!("1000:1000"), 30);
     let network = field(Cause::Drift, "network.legacy-net", json!([]), Value::Null, 40);
     let state = field(Cause::Drift, "state", json!("exited (137)"), json!("running"), 44);
+    let mut builder = step(
+        Container,
+        "builder",
+        Action::Replace,
+        Impact::Recreate,
+        vec![mode, user],
+    );
+    builder.discards = Some(14);
+    builder.work = with_home("aishell-926574b4-builder");
     Plan {
         manifest: ManifestInfo {
             name: "payments".to_owned(),
@@ -78,13 +116,7 @@ fn example() -> Plan {
         steps: vec![
             populate,
             step(Container, "reviewer", Action::Update, Impact::Live, vec![memory]),
-            step(
-                Container,
-                "builder",
-                Action::Replace,
-                Impact::Recreate,
-                vec![mode, user],
-            ),
+            builder,
             step(
                 Container,
                 "tester",
@@ -108,6 +140,7 @@ fn example() -> Plan {
             },
             action: Action::Replace,
             impact: Impact::Recreate,
+            discards: None,
             reason: BlockedReason::Busy,
             detail: "1 terminal session".to_owned(),
             unblock: Some("aishell apply --allow interrupt".to_owned()),
@@ -125,7 +158,7 @@ fn example() -> Plan {
             };
             4
         ],
-        notes: vec!["builder: replacing discards 14 files in the container layer".to_owned()],
+        notes: Vec::new(),
     }
 }
 
@@ -149,7 +182,7 @@ fn a_plan_is_shown_as_the_product_promises() {
       ? container  api                            unknown    node:22 is pulled first
 
     1 to create, 2 to change in place, 1 to restart, 1 to replace, 1 to remove, 1 blocked, 1 not known yet, 4 unchanged
-    builder: replacing discards 14 files in the container layer
+    builder: replacing discards 14 files in the container layer (its home volume is kept)
     "#);
 }
 
@@ -180,7 +213,7 @@ fn a_narrow_terminal_breaks_lines_and_cuts_nothing_off() {
       ? container  api                            unknown    node:22 is pulled first
 
     1 to create, 2 to change in place, 1 to restart, 1 to replace, 1 to remove, 1 blocked, 1 not known yet, 4 unchanged
-    builder: replacing discards 14 files in the container layer
+    builder: replacing discards 14 files in the container layer (its home volume is kept)
     "#);
 }
 

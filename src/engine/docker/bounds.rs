@@ -24,6 +24,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::InspectNetwork { .. }
         | Call::AskRegistry { .. }
         | Call::ListProcesses { .. }
+        | Call::ListChanges { .. }
         | Call::InspectExec { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
         | Call::TagImage { .. }
@@ -74,6 +75,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::UnpauseContainer { container }
         | Call::UpdateContainer { container, .. }
         | Call::ListProcesses { container }
+        | Call::ListChanges { container }
         | Call::CreateExec { container, .. }
         | Call::Upload { container, .. } => container,
         Call::InspectExec { exec } | Call::StartExec { exec, .. } => exec,

@@ -19,7 +19,7 @@ mod session;
 
 use field::{devices, health, sorted, ulimits};
 use session::health_check;
-pub(super) use session::{exec, processes};
+pub(super) use session::{change, exec, processes};
 
 /// The time that engines give for "never".
 const NEVER: &str = "0001-01-01";

@@ -1,10 +1,10 @@
 //! Files of containers, images and volumes, and which of them a path in a container means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::World;
 use super::{not_found, refused};
-use crate::call::{Content, File};
+use crate::call::{Content, File, FileChange};
 use crate::engine::EngineError;
 use crate::spec::{ContainerSpec, Mount};
 
@@ -50,6 +50,21 @@ impl World {
                 "Could not find the file {path} in container {container}"
             ))),
         }
+    }
+
+    /// Directories on the way are changed too, as in a real layer.
+    pub(super) fn changes(&self, container: &str) -> Result<Vec<FileChange>, EngineError> {
+        let id = self.container_id(container)?;
+        let mut paths = BTreeSet::new();
+        for path in self.at(&id)?.files.keys() {
+            paths.extend(path.match_indices('/').map(|(at, _)| &path[..at]).skip(1));
+            paths.insert(path);
+        }
+        let change = |path: &str| FileChange {
+            path: path.to_owned(),
+            removed: false,
+        };
+        Ok(paths.into_iter().map(change).collect())
     }
 
     pub(super) fn upload(&mut self, container: &str, files: &[File]) -> Result<(), EngineError> {

@@ -234,6 +234,7 @@ impl World {
             }
             Call::AskRegistry { reference } => self.ask_registry(reference).map(Answer::Digest),
             Call::ListProcesses { container } => self.processes(container).map(Answer::Processes),
+            Call::ListChanges { container } => self.changes(container).map(Answer::Changes),
             Call::InspectExec { exec } => self.exec(exec).map(Answer::Exec),
             Call::PullImage { reference } => {
                 progress.line(format!("Pulling {reference}"));

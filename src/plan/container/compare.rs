@@ -136,7 +136,8 @@ pub(super) fn image_change(
 
 /// Says whether a container has to be replaced.
 pub(super) fn is_replaced(draft: &Draft<'_>, container: &Container, live: &observed::Container) -> bool {
-    image_change(draft, container, live, "").is_some()
+    draft.requested.includes(live)
+        || image_change(draft, container, live, "").is_some()
         || differences(container, live)
             .iter()
             .any(|difference| difference.class == Class::Create || obstacle(live, difference).is_some())

@@ -1,8 +1,10 @@
-//! Who is in a container: its processes, and the commands that were run in it.
+//! Who is in a container: its processes, the commands that were run in it, and what they changed.
 
-use bollard::models::{ContainerConfig, ContainerTopResponse, ExecInspectResponse};
+use bollard::models::{
+    ChangeType, ContainerConfig, ContainerTopResponse, ExecInspectResponse, FilesystemChange,
+};
 
-use crate::call::{ExecReply, Process};
+use crate::call::{ExecReply, FileChange, Process};
 use crate::engine::EngineError;
 
 /// Returns the words that a health check is run with.
@@ -47,6 +49,14 @@ pub(in crate::engine::docker) fn processes(found: ContainerTopResponse) -> Resul
     processes.ok_or_else(|| EngineError::Unexpected {
         call: "ListProcesses: a number is none".to_owned(),
     })
+}
+
+/// Returns what a container changed in its own layer.
+pub(in crate::engine::docker) fn change(found: FilesystemChange) -> FileChange {
+    FileChange {
+        path: found.path,
+        removed: found.kind == ChangeType::_2,
+    }
 }
 
 /// Returns a command that was run in a container.
