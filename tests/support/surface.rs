@@ -35,6 +35,7 @@ const VALUES: &[(&str, &str)] = &[
     ("lock_timeout", "1s"),
     ("manifest", "aishell.yaml"),
     ("names", "tool"),
+    ("replace", "a"),
     ("wait", "1s"),
 ];
 
