@@ -1,90 +1,12 @@
-//! Killed anywhere, the next apply converges in one run and nothing is left lying about.
+//! A set of harnesses half installed by who was killed, and many applies at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use serde_json::Value;
 
 use crate::apply::version;
 use crate::project::{Project, Victim, project, text};
-use crate::proxy::{Proxy, Verdict};
 use crate::raw::{self, Events};
-
-/// How many worlds are swept at once.
-const AT_ONCE: usize = 4;
-
-/// What is done at the request that is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    /// The program is killed before the engine hears of the request.
-    Before,
-    /// The program is killed when the engine has the request, and never hears the answer.
-    During,
-}
-
-/// Applies and kills the program at a write. Returns whether there was such a write.
-fn apply_killed_at(project: &mut Project, write: usize, cut: Cut) -> bool {
-    let victim = Victim::default();
-    let reached = Arc::new(AtomicBool::new(false));
-    let proxy = Proxy::ruled({
-        let (victim, reached) = (victim.clone(), Arc::clone(&reached));
-        move |request| {
-            if !request.is_write() || request.writes < write {
-                return if reached.load(Ordering::SeqCst) {
-                    Verdict::Cut
-                } else {
-                    Verdict::Pass
-                };
-            }
-            let first = !reached.swap(true, Ordering::SeqCst);
-            victim.kill();
-            if first && cut == Cut::During {
-                Verdict::CutAfter
-            } else {
-                Verdict::Cut
-            }
-        }
-    });
-    project.through(&proxy);
-    let run = project.killable(&victim, &["apply", "-o", "json"]);
-    project.at(None);
-    let reached = reached.load(Ordering::SeqCst);
-    assert_eq!(run.code.is_none(), reached, "{run:#?}");
-    reached
-}
-
-/// Makes a world for every write and cuts there, several worlds at once; ends where there is no further write.
-/// Returns how many writes there were.
-fn sweep(cut: Cut, world: impl Fn() -> Project + Sync, check: impl Fn(&Project, usize) + Sync) -> usize {
-    let next = Mutex::new(1);
-    let last = Mutex::new(usize::MAX);
-    let lock = |mutex: &Mutex<usize>| *mutex.lock().unwrap_or_else(PoisonError::into_inner);
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let write = {
-                        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
-                        *next += 1;
-                        *next - 1
-                    };
-                    if write >= lock(&last) {
-                        return;
-                    }
-                    let mut project = world();
-                    if !apply_killed_at(&mut project, write, cut) {
-                        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                        *last = write.min(*last);
-                        return;
-                    }
-                    check(&project, write);
-                }
-            });
-        }
-    });
-    lock(&last) - 1
-}
 
 fn with_a_harness() -> Project {
     let project = project();
@@ -93,75 +15,6 @@ fn with_a_harness() -> Project {
         version()
     ));
     project
-}
-
-/// Insists that one apply makes everything good, and that it is exactly what an apply that was not cut makes.
-fn heals(project: &Project, write: usize) {
-    let run = project.apply();
-    assert_eq!(
-        (run.code, &run.json["converged"]),
-        (Some(0), &Value::Bool(true)),
-        "cut at write {write}: {run:#?}"
-    );
-    project.settled();
-    project.only(&["a"]);
-    let kinds = |kind: &str| {
-        let label = format!("aishell.kind={kind}");
-        let all = raw::volumes(&project.label());
-        all.iter()
-            .filter(|volume| format!("aishell.kind={}", text(&volume["Labels"]["aishell.kind"])) == label)
-            .count()
-    };
-    assert_eq!(
-        (kinds("harness"), kinds("volume")),
-        (1, 1),
-        "cut at write {write}"
-    );
-    assert_eq!(raw::networks(&project.label()).len(), 1, "cut at write {write}");
-    let tool = raw::said(&project.object("a"), &["tool"]);
-    assert!(tool.starts_with("1.0."), "{tool}");
-}
-
-#[test]
-fn a_first_apply_killed_before_any_write_heals() {
-    let writes = sweep(Cut::Before, with_a_harness, heals);
-    assert!(writes >= 12, "only {writes} writes were cut");
-}
-
-#[test]
-fn a_first_apply_killed_in_the_middle_of_any_write_heals() {
-    let writes = sweep(Cut::During, with_a_harness, heals);
-    assert!(writes >= 12, "only {writes} writes were cut");
-}
-
-#[test]
-fn a_replacement_killed_anywhere_heals() {
-    let replaced = || {
-        let project = project();
-        project.manifest("containers:\n  a: { env: { MODE: fast } }\n");
-        project.converge();
-        raw::said(&project.object("a"), &["sh", "-c", "echo kept > ~/note"]);
-        project.manifest("containers:\n  a: { env: { MODE: safe } }\n");
-        project
-    };
-    for cut in [Cut::Before, Cut::During] {
-        let writes = sweep(cut, replaced, |project, write| {
-            // Whatever happened, the container that worked or the one to take its place is there.
-            let running = raw::containers(&project.label())
-                .iter()
-                .any(|container| text(&container["Labels"]["aishell.name"]) == "a");
-            assert!(running, "cut at write {write}: neither old nor new is there");
-            let run = project.apply();
-            assert_eq!(run.code, Some(0), "{cut:?} write {write}: {run:#?}");
-            project.settled();
-            project.only(&["a"]);
-            assert_eq!(
-                raw::said(&project.object("a"), &["sh", "-c", "cat ~/note; echo $MODE"]),
-                "kept\nsafe"
-            );
-        });
-        assert!(writes >= 5, "only {writes} writes were cut");
-    }
 }
 
 /// Begins an apply that is killed while its installer is half done, and returns the name of the harness volume.

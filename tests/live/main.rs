@@ -32,6 +32,7 @@ mod ready;
 mod replace;
 mod requested;
 mod strangers;
+mod sweep;
 mod watch;
 mod widening;
 

@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -40,6 +41,8 @@ pub enum Verdict {
     Cut,
     /// The connection ends once the engine has the request.
     CutAfter,
+    /// The engine carries it out and begins to answer; then the connection ends, and nobody hears the answer.
+    Unheard,
     /// It is answered as a stream in which nothing ever comes, and the engine never hears of it.
     Mute,
 }
@@ -144,27 +147,43 @@ impl Proxy {
 /// Serves one connection: a request passes when it is allowed to, answers flow back as they come.
 fn serve(client: &UnixStream, shared: &Shared) -> io::Result<()> {
     let mut engine = UnixStream::connect(raw::socket())?;
-    let (mut back, mut front) = (engine.try_clone()?, client.try_clone()?);
-    thread::spawn(move || {
-        let _ = io::copy(&mut back, &mut front);
-        let _ = front.shutdown(Shutdown::Both);
-        let _ = back.shutdown(Shutdown::Both);
+    let (back, front) = (engine.try_clone()?, client.try_clone()?);
+    let unheard = Arc::new(AtomicBool::new(false));
+    let answers = thread::spawn({
+        let unheard = Arc::clone(&unheard);
+        move || {
+            // Whichever side goes away ends it.
+            let _ = answer(&back, &front, &unheard);
+            let _ = front.shutdown(Shutdown::Both);
+            let _ = back.shutdown(Shutdown::Both);
+        }
     });
-    let served = requests(
-        &mut BufReader::new(client.try_clone()?),
-        &mut engine,
-        client,
-        shared,
-    );
+    let mut reader = BufReader::new(client.try_clone()?);
+    let served = requests(&mut reader, &mut engine, client, (shared, &unheard));
+    if unheard.load(Ordering::SeqCst) {
+        let _ = answers.join();
+    }
     let _ = engine.shutdown(Shutdown::Both);
     served
+}
+
+/// Hands answers on until one is not to be heard.
+fn answer(mut engine: &UnixStream, mut client: &UnixStream, unheard: &AtomicBool) -> io::Result<()> {
+    let mut part = [0; 16 << 10];
+    loop {
+        let length = engine.read(&mut part)?;
+        if length == 0 || unheard.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        client.write_all(&part[..length])?;
+    }
 }
 
 fn requests(
     reader: &mut BufReader<UnixStream>,
     engine: &mut UnixStream,
     mut client: &UnixStream,
-    shared: &Shared,
+    (shared, unheard): (&Shared, &AtomicBool),
 ) -> io::Result<()> {
     loop {
         let Some(head) = head(reader)? else { return Ok(()) };
@@ -192,6 +211,11 @@ fn requests(
             }
             Verdict::Cut => return Ok(()),
             Verdict::CutAfter => return pass(&head, reader, engine),
+            Verdict::Unheard => {
+                // Answers come one by one: whatever comes from now on is the one to this request.
+                unheard.store(true, Ordering::SeqCst);
+                return pass(&head, reader, engine);
+            }
         }
     }
 }

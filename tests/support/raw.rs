@@ -284,6 +284,22 @@ pub fn said(container: &str, command: &[&str]) -> String {
     text
 }
 
+/// Runs a command in a container of its own, with a volume at `/v`.
+pub fn beside(volume: &str, label: &str, command: &[&str]) {
+    let options = json!({
+        "Image": tiny(),
+        "Cmd": command,
+        "HostConfig": { "Binds": [format!("{volume}:/v")], "NetworkMode": "none" },
+        "Labels": { "aishelltest": label },
+    });
+    let made = post("/containers/create", &options);
+    let id = made["Id"].as_str().expect("an id");
+    post(&format!("/containers/{id}/start"), &Value::Null);
+    let ended = post(&format!("/containers/{id}/wait"), &Value::Null);
+    delete(&format!("/containers/{id}?force=1"));
+    assert_eq!(ended["StatusCode"], 0, "{command:?}");
+}
+
 /// Puts a file into a container.
 pub fn put(container: &str, directory: &str, name: &str, content: &[u8]) {
     let body = archive(&[(name, 0o644, content)]);
@@ -396,6 +412,11 @@ pub struct Events {
 impl Events {
     /// Listens to events of a type.
     pub fn of(kind: &str) -> Self {
+        Self::each(kind, |_| {})
+    }
+
+    /// Listens to events of a type, and does something about each as it comes.
+    pub fn each(kind: &str, mut act: impl FnMut(&Value) + Send + 'static) -> Self {
         let path = format!("/events?filters={}", filters(&json!({ "type": [kind] })));
         let stream = send("GET", &path, "application/json", &[]);
         stream.set_read_timeout(None).expect("no timeout");
@@ -408,6 +429,7 @@ impl Events {
             for line in reader.lines() {
                 let Ok(line) = line else { break };
                 if let Ok(event) = serde_json::from_str(&line) {
+                    act(&event);
                     sink.lock().expect("events").push(event);
                 }
             }

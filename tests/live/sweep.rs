@@ -1,0 +1,576 @@
+//! Whatever is done can be cut at any request: the program killed, or a connection lost. The next apply converges in
+//! one run, nothing is left lying about, and data is as it was.
+//!
+//! Every write is cut in one of the ways, and a few reads. `AISHELL_CUTS=all` cuts every request in every way.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::apply::version;
+use crate::project::{Project, Victim, project, text};
+use crate::proxy::{Proxy, Request, Verdict};
+use crate::raw::{self, Events};
+
+/// How many worlds are swept at once.
+const AT_ONCE: usize = 3;
+/// One of so many reads is cut, unless all are.
+const SOME: usize = 12;
+
+/// What happens at a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// The program is killed before the engine hears of the request.
+    KillBefore,
+    /// The program is killed when the engine has the request.
+    KillDuring,
+    /// The connection is lost before the engine hears of the request.
+    LoseBefore,
+    /// The connection is lost when the engine has done what was asked, and its answer with it.
+    LoseAnswer,
+}
+
+const CUTS: [Cut; 4] = [Cut::KillBefore, Cut::LoseAnswer, Cut::KillDuring, Cut::LoseBefore];
+
+impl Cut {
+    fn kills(self) -> bool {
+        matches!(self, Self::KillBefore | Self::KillDuring)
+    }
+
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::KillBefore | Self::LoseBefore => Verdict::Cut,
+            Self::KillDuring => Verdict::CutAfter,
+            Self::LoseAnswer => Verdict::Unheard,
+        }
+    }
+}
+
+/// A request of a run, counted among those of its nature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Write(usize),
+    Read(usize),
+}
+
+/// Writes a manifest for a round.
+type Text = fn(&World, usize) -> String;
+
+/// Something that takes several requests.
+struct Protocol {
+    /// What the manifest says before, and after; nothing before is a world in which nothing was made yet.
+    before: Option<Text>,
+    wanted: Text,
+    /// What it says in the end, if that is not what was wanted.
+    instead: Option<Text>,
+    /// What is done behind its back before.
+    deed: fn(&World),
+    /// What is cut.
+    command: &'static [&'static str],
+    /// What there is in the end: containers, volumes and networks.
+    left: (&'static [&'static str], usize, usize),
+    /// The container whose data is looked at before every round, and where that is.
+    keeper: Option<(&'static str, &'static str)>,
+    /// A container that is there all the while, as it was or as it is to be.
+    stays: Option<&'static str>,
+    /// Whether that is the same one in the end.
+    same: bool,
+}
+
+/// A change of one container.
+const CHANGE: Protocol = Protocol {
+    before: None,
+    wanted: |_, _| String::new(),
+    instead: None,
+    deed: |_| {},
+    command: &["apply"],
+    left: (&["a"], 2, 1),
+    keeper: Some(("a", "/data ~")),
+    stays: Some("a"),
+    same: false,
+};
+
+/// A project that is swept, and what is known of it.
+struct World {
+    project: Project,
+    /// A version of its own, and an image that declares a volume.
+    version: String,
+    image: String,
+    /// The data, as it was at first.
+    data: Option<String>,
+    /// The id of who stays when the round began.
+    id: String,
+    /// Volumes that were declared by an image and came with a container of the project.
+    declared: Arc<Mutex<BTreeSet<String>>>,
+    _events: Events,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    fn new() -> Self {
+        let project = project();
+        let image = format!("aishelltest-{}:declared", project.name);
+        let declared = Arc::<Mutex<BTreeSet<String>>>::default();
+        let events = Events::each("container", {
+            let (declared, manifest) = (Arc::clone(&declared), project.name.clone());
+            move |event| {
+                let attributes = &event["Actor"]["Attributes"];
+                if event["Action"] == "create" && attributes["aishell.manifest"] == json!(manifest) {
+                    let container = raw::container(text(&event["Actor"]["ID"])).unwrap_or_default();
+                    let mounts = container["Mounts"].as_array().into_iter().flatten();
+                    let names = mounts.map(|mount| text(&mount["Name"]).to_owned());
+                    lock(&declared).extend(names.filter(|name| name.len() == 64));
+                }
+            }
+        });
+        raw::derive(
+            &image,
+            &format!(
+                "LABEL aishelltest={}\nRUN mkdir -m 777 /declared\nVOLUME /declared\n",
+                project.name
+            ),
+        );
+        Self {
+            project,
+            version: version(),
+            image,
+            data: None,
+            id: String::new(),
+            declared,
+            _events: events,
+        }
+    }
+
+    /// Brings about what a round begins with, and insists that data is as it ever was.
+    fn begin(&mut self, protocol: &Protocol, round: usize, told: &str) {
+        let Some(before) = protocol.before else {
+            if round > 1 {
+                *self = Self::new();
+            }
+            return;
+        };
+        self.project.manifest(&before(self, round));
+        let run = self.project.apply();
+        assert_eq!(run.code, Some(0), "before {told}: {run:#?}");
+        if let Some(name) = protocol.stays {
+            self.id = self.project.id(name);
+        }
+        let Some((keeper, places)) = protocol.keeper else {
+            return;
+        };
+        let id = self.project.id(keeper);
+        if self.data.is_none() {
+            let write = format!(
+                "for d in {places}; do cd $d; echo kept >note; printf '\\001\\377' >bytes; mkdir sub; \
+                 cat /usr/bin/cat >sub/large; chmod 600 bytes; ln -s note link; done"
+            );
+            raw::said(&id, &["sh", "-c", &write]);
+            self.data = Some(data(&id, places));
+        }
+        assert_eq!(self.data, Some(data(&id, places)), "before {told}");
+    }
+
+    /// Runs the command of a protocol and cuts it. Returns whether it came that far.
+    fn cut(&mut self, protocol: &Protocol, cut: Cut, at: At) -> bool {
+        let victim = Victim::default();
+        let reached = Arc::new(AtomicBool::new(false));
+        let written = Arc::new(AtomicBool::new(false));
+        let proxy = Proxy::ruled({
+            let (victim, reached, written) = (victim.clone(), Arc::clone(&reached), Arc::clone(&written));
+            let mut reads = 0;
+            move |request: &Request| {
+                if reached.load(Ordering::SeqCst) {
+                    return if cut.kills() { Verdict::Cut } else { Verdict::Pass };
+                }
+                reads += usize::from(!request.is_write());
+                let here = match at {
+                    At::Write(number) => request.is_write() && request.writes == number,
+                    At::Read(number) => !request.is_write() && reads == number,
+                };
+                if !here {
+                    written.fetch_or(request.is_write(), Ordering::SeqCst);
+                    return Verdict::Pass;
+                }
+                reached.store(true, Ordering::SeqCst);
+                if cut.kills() {
+                    victim.kill();
+                }
+                cut.verdict()
+            }
+        });
+        self.project.through(&proxy);
+        let run = self.project.killable(&victim, protocol.command);
+        self.project.at(None);
+        let reached = reached.load(Ordering::SeqCst);
+        match run.code {
+            None => assert!(reached && cut.kills(), "{cut:?} {at:?}: {run:#?}"),
+            // It may have ended before it could be killed: what was lost was not waited for.
+            Some(0 | 5 | 6) => {}
+            Some(4) => assert!(!written.load(Ordering::SeqCst), "{cut:?} {at:?}: {run:#?}"),
+            Some(_) => panic!("{cut:?} {at:?}: {run:#?}"),
+        }
+        reached
+    }
+
+    /// Insists that one apply makes everything good, and that nothing else is left.
+    fn heals(&self, protocol: &Protocol, round: usize, told: &str) {
+        if let Some(name) = protocol.stays {
+            let named = |one: &Value| one["Labels"]["aishell.name"] == name;
+            let found = raw::containers(&self.project.label());
+            assert!(
+                found.iter().any(named),
+                "{told}: neither old nor new is there: {found:#?}"
+            );
+        }
+        let healed = protocol.instead.unwrap_or(protocol.wanted);
+        self.project.manifest(&healed(self, round));
+        let deletes = protocol.command[0] == "delete";
+        let run = self
+            .project
+            .run(if deletes { protocol.command } else { &["apply"] });
+        assert_eq!(
+            (run.code, &run.json["converged"]),
+            (Some(0), &Value::Bool(true)),
+            "{told}: {run:#?}"
+        );
+        if !deletes {
+            self.project.settled();
+        }
+        if let Some(name) = protocol.stays.filter(|_| protocol.same) {
+            assert_eq!(self.project.id(name), self.id, "{told}");
+        }
+        let (containers, volumes, networks) = protocol.left;
+        self.project.only(containers);
+        let label = self.project.label();
+        let found = raw::volumes(&label);
+        assert_eq!(found.len(), volumes, "{told}: {found:#?}");
+        let kind = |object: &Value, kind: &str| object["Labels"]["aishell.kind"] == kind;
+        let harnesses = found.iter().filter(|volume| kind(volume, "harness")).count();
+        let receipts = raw::containers(&label)
+            .iter()
+            .filter(|one| kind(one, "receipt"))
+            .count();
+        assert_eq!(receipts, harnesses, "{told}");
+        let found = raw::networks(&label);
+        assert_eq!(found.len(), networks, "{told}: {found:#?}");
+        for image in raw::images(&label) {
+            assert_ne!(image["RepoTags"], Value::Null, "{told}: {image:#}");
+        }
+        let mounted: BTreeSet<String> = raw::containers(&label)
+            .iter()
+            .flat_map(|container| container["Mounts"].as_array().cloned().unwrap_or_default())
+            .map(|mount| text(&mount["Name"]).to_owned())
+            .collect();
+        for volume in lock(&self.declared).iter() {
+            let (status, _) = raw::ask("GET", &format!("/volumes/{volume}"), &Value::Null);
+            assert!(
+                status == 404 || mounted.contains(volume),
+                "{told}: volume {volume} is nobody's"
+            );
+        }
+    }
+}
+
+/// Returns names, modes, owners, times and contents of every file in some places of a container.
+fn data(id: &str, places: &str) -> String {
+    let look = format!(
+        "find {places} -printf '%p %y %m %U:%G %s %T@ %l\\n' | sort; \
+         find {places} -type f | sort | while read -r f; do sha256sum \"$f\"; done"
+    );
+    raw::said(id, &["sh", "-c", &look])
+}
+
+/// Returns every cut that is tried of a run with so many reads and writes.
+fn points(reads: usize, writes: usize) -> Vec<(Cut, At)> {
+    let all = std::env::var("AISHELL_CUTS").is_ok_and(|cuts| cuts == "all");
+    let mut points = Vec::new();
+    for write in 1..=writes {
+        let cuts = CUTS.iter().enumerate();
+        let chosen = cuts.filter(|(index, _)| all || write % CUTS.len() == *index);
+        points.extend(chosen.map(|(_, cut)| (*cut, At::Write(write))));
+    }
+    for read in 1..=reads {
+        // To be killed at a read is to be killed before what comes next; that the engine has it changes nothing.
+        if all {
+            points.push((Cut::KillBefore, At::Read(read)));
+        }
+        if all || read % SOME == SOME / 2 {
+            points.push((Cut::LoseAnswer, At::Read(read)));
+        }
+    }
+    points
+}
+
+/// Cuts a protocol everywhere, several worlds at once.
+fn sweep(what: &str, protocol: &Protocol) {
+    let begun = Instant::now();
+    let proxy = Proxy::new();
+    let mut world = World::new();
+    world.begin(protocol, 0, "anything is cut");
+    (protocol.deed)(&world);
+    world.project.manifest(&(protocol.wanted)(&world, 0));
+    world.project.through(&proxy);
+    let run = world.project.plain(protocol.command);
+    world.project.at(None);
+    assert!(matches!(run.code, Some(0 | 5)), "{run:#?}");
+    let writes = proxy.writes().len();
+    let points = points(proxy.requests() - writes, writes);
+    let (next, worlds) = (Mutex::new(points.iter()), Mutex::new(vec![world]));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                let mut world = lock(&worlds).pop().unwrap_or_else(World::new);
+                let mut told = "anything is cut".to_owned();
+                let mut round = 1;
+                loop {
+                    let point = lock(&next).next();
+                    world.begin(protocol, round, &format!("the next, after {told}"));
+                    let Some((cut, at)) = point else { return };
+                    told = format!("{what}: {cut:?} {at:?}");
+                    (protocol.deed)(&world);
+                    world.project.manifest(&(protocol.wanted)(&world, round));
+                    world.cut(protocol, *cut, *at);
+                    world.heals(protocol, round, &told);
+                    round += 1;
+                }
+            });
+        }
+    });
+    eprintln!(
+        "{what}: {} cuts of {writes} writes and {} reads in {:.0?}",
+        points.len(),
+        proxy.requests() - writes,
+        begun.elapsed()
+    );
+}
+
+/// Returns one of two words, in turns.
+fn turn(round: usize, words: [&str; 2]) -> &str {
+    words[round % 2]
+}
+
+const QUICK: &str = "stop: { timeout: 1s }";
+const DATA: &str = "mounts: [{ volume: data, target: /data }]";
+
+#[test]
+fn a_first_apply() {
+    let wanted: Text = |world, _| {
+        format!(
+            "harnesses:\n  tool: {{ npm: tool, version: {}, bin: [tool] }}\ncontainers:\n  \
+             a: {{ harness: tool, {DATA}, {QUICK} }}\n  \
+             d: {{ image: \"{}\", command: [sleep, '1000'], home: tmpfs, {QUICK} }}\n",
+            world.version, world.image
+        )
+    };
+    let protocol = Protocol {
+        wanted,
+        left: (&["a", "d"], 3, 1),
+        keeper: None,
+        stays: None,
+        ..CHANGE
+    };
+    sweep("first apply", &protocol);
+}
+
+/// Puts a container into a network of somebody else, and takes it out of its own.
+fn move_elsewhere(world: &World) {
+    let project = &world.project;
+    let elsewhere = format!("aishelltest-{}", project.name);
+    let label = json!({ "aishelltest": project.name });
+    if raw::networks(&format!("aishelltest={}", project.name)).is_empty() {
+        raw::post("/networks/create", &json!({ "Name": elsewhere, "Labels": label }));
+    }
+    let who = json!({ "Container": project.id("a") });
+    raw::post(
+        &format!("/networks/{}/disconnect", project.object(&project.name)),
+        &who,
+    );
+    raw::post(&format!("/networks/{elsewhere}/connect"), &who);
+}
+
+fn limited(_: &World, round: usize) -> String {
+    let resources = [
+        "memory: 64MiB, cpus: 0.5, pids: 100",
+        "memory: 96MiB, cpus: 1, pids: 200",
+    ];
+    let restart = turn(round, ["unless-stopped", "always"]);
+    format!(
+        "containers:\n  a: {{ resources: {{ {} }}, restart: {restart}, {DATA}, {QUICK} }}\n",
+        turn(round, resources)
+    )
+}
+
+#[test]
+fn a_change_in_place() {
+    let protocol = Protocol {
+        before: Some(limited),
+        wanted: |world, round| limited(world, round + 1),
+        deed: move_elsewhere,
+        same: true,
+        ..CHANGE
+    };
+    sweep("change in place", &protocol);
+}
+
+fn with_a_home(_: &World, round: usize) -> String {
+    let mode = turn(round, ["fast", "safe"]);
+    format!("containers:\n  a: {{ env: {{ MODE: {mode} }}, {DATA}, {QUICK} }}\n")
+}
+
+#[test]
+fn a_replacement_that_stops_the_old_one_first() {
+    let protocol = Protocol {
+        before: Some(with_a_home),
+        wanted: |world, round| with_a_home(world, round + 1),
+        left: (&["a"], 2, 1),
+        ..CHANGE
+    };
+    sweep("replacement, old one first", &protocol);
+}
+
+fn without_a_home(_: &World, round: usize) -> String {
+    let mode = turn(round, ["fast", "safe"]);
+    format!("containers:\n  a: {{ env: {{ MODE: {mode} }}, home: tmpfs, {QUICK} }}\n")
+}
+
+#[test]
+fn a_replacement_that_starts_the_new_one_first() {
+    let protocol = Protocol {
+        before: Some(without_a_home),
+        wanted: |world, round| without_a_home(world, round + 1),
+        left: (&["a"], 0, 1),
+        keeper: None,
+        ..CHANGE
+    };
+    sweep("replacement, new one first", &protocol);
+}
+
+fn on_an_image_with_a_volume(world: &World, round: usize) -> String {
+    let mode = turn(round, ["fast", "safe"]);
+    format!(
+        "containers:\n  a: {{ image: \"{}\", command: [sleep, '1000'], env: {{ MODE: {mode} }}, home: tmpfs, {QUICK} }}\n",
+        world.image
+    )
+}
+
+#[test]
+fn a_replacement_that_takes_a_declared_volume_along() {
+    let protocol = Protocol {
+        before: Some(on_an_image_with_a_volume),
+        wanted: |world, round| on_an_image_with_a_volume(world, round + 1),
+        left: (&["a"], 0, 1),
+        keeper: Some(("a", "/declared")),
+        ..CHANGE
+    };
+    sweep("replacement, declared volume", &protocol);
+}
+
+#[test]
+fn a_replacement_that_stops_the_old_one_first_and_fails() {
+    let protocol = Protocol {
+        before: Some(|_, _| format!("containers:\n  a: {{ {DATA}, {QUICK} }}\n")),
+        wanted: |_, _| format!("containers:\n  a: {{ command: [sh, -c, exit 3], {DATA}, {QUICK} }}\n"),
+        instead: Some(|_, _| format!("containers:\n  a: {{ {DATA}, {QUICK} }}\n")),
+        same: true,
+        ..CHANGE
+    };
+    sweep("replacement taken back, old one first", &protocol);
+}
+
+#[test]
+fn a_replacement_that_starts_the_new_one_first_and_fails() {
+    let protocol = Protocol {
+        before: Some(|_, _| format!("containers:\n  a: {{ home: tmpfs, {QUICK} }}\n")),
+        wanted: |_, _| format!("containers:\n  a: {{ home: tmpfs, command: [sh, -c, exit 3], {QUICK} }}\n"),
+        instead: Some(|_, _| format!("containers:\n  a: {{ home: tmpfs, {QUICK} }}\n")),
+        left: (&["a"], 0, 1),
+        keeper: None,
+        same: true,
+        ..CHANGE
+    };
+    sweep("replacement taken back, new one first", &protocol);
+}
+
+/// A container that stays, in no network.
+const OTHER: &str = "  c: { network: none, home: tmpfs, stop: { timeout: 1s } }\n";
+
+#[test]
+fn a_removal_of_a_container_and_its_network() {
+    let protocol = Protocol {
+        before: Some(|_, _| format!("containers:\n  a: {{ {DATA}, {QUICK} }}\n{OTHER}")),
+        wanted: |_, _| format!("containers:\n{OTHER}"),
+        left: (&["c"], 2, 0),
+        stays: Some("c"),
+        same: true,
+        ..CHANGE
+    };
+    sweep("removal", &protocol);
+}
+
+#[test]
+fn a_deletion() {
+    let both: Text = |_, _| format!("containers:\n  a: {{ {DATA}, {QUICK} }}\n{OTHER}");
+    let protocol = Protocol {
+        before: Some(both),
+        wanted: both,
+        command: &["delete", "--yes"],
+        left: (&[], 2, 0),
+        stays: None,
+        ..CHANGE
+    };
+    sweep("deletion", &protocol);
+}
+
+fn with_a_harness(world: &World, _: usize) -> String {
+    format!(
+        "harnesses:\n  tool: {{ npm: tool, version: {}, bin: [tool], runtime: image }}\ncontainers:\n  \
+         a: {{ harness: tool, {DATA}, {QUICK} }}\n",
+        world.version
+    )
+}
+
+/// Takes a program out of the harness volume, and with it the word of who vouches for that.
+fn break_the_harness(world: &World) {
+    let project = &world.project;
+    for container in raw::containers(&project.label()) {
+        if container["Labels"]["aishell.kind"] == "receipt" {
+            raw::delete(&format!("/containers/{}", text(&container["Id"])));
+        }
+    }
+    let volumes = raw::volumes(&project.label());
+    let harness = volumes
+        .iter()
+        .find(|volume| volume["Labels"]["aishell.kind"] == "harness");
+    let name = text(&harness.expect("a harness volume")["Name"]);
+    raw::beside(
+        name,
+        &project.name,
+        &["sh", "-c", "rm -rf /v/bin/tool /v/m/*/bin"],
+    );
+}
+
+#[test]
+fn a_repair_of_a_harness_set() {
+    let protocol = Protocol {
+        before: Some(|world, round| {
+            if !world.id.is_empty() {
+                let said = raw::exec(&world.id, &["tool"]);
+                assert_eq!((said.code, said.text.as_str()), (0, world.version.as_str()));
+            }
+            with_a_harness(world, round)
+        }),
+        wanted: with_a_harness,
+        deed: break_the_harness,
+        left: (&["a"], 3, 1),
+        same: true,
+        ..CHANGE
+    };
+    sweep("repair of a harness set", &protocol);
+}
