@@ -29,13 +29,17 @@ mod init;
 mod invocation;
 pub mod json;
 mod log;
+mod named;
 mod output;
 mod progress;
 mod ps;
 mod render;
+mod restart;
 mod schema;
 mod signal;
+mod start;
 mod status;
+mod stop;
 mod update;
 mod validate;
 pub mod viewpoint;
@@ -136,6 +140,9 @@ enum Command {
     Update(update::Update),
     Status(status::Status),
     Ps(ps::Ps),
+    Stop(stop::Stop),
+    Start(start::Start),
+    Restart(restart::Restart),
     #[command(visible_alias = "down")]
     Delete(delete::Delete),
     Schema(schema::Schema),
@@ -191,6 +198,9 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Update(update) => wait(update.run(invocation))?,
         Command::Status(status) => wait(status.run(invocation))?,
         Command::Ps(ps) => wait(ps.run(invocation))?,
+        Command::Stop(stop) => wait(stop.run(invocation))?,
+        Command::Start(start) => wait(start.run(invocation))?,
+        Command::Restart(restart) => wait(restart.run(invocation))?,
         Command::Delete(delete) => wait(delete.run(invocation))?,
         Command::Schema(schema) => Ok(schema.run(invocation)),
         Command::Completions(completions) => Ok(completions.run(invocation)),

@@ -28,6 +28,8 @@ pub struct Host {
     pub environment: BTreeMap<String, String>,
     /// What tells this machine from others: twelve hexadecimal digits that do not reveal its id.
     pub machine: String,
+    /// What it is called, for people.
+    pub hostname: String,
     /// The accounts of the machine.
     pub accounts: Vec<Account>,
 }
@@ -102,6 +104,9 @@ impl Host {
             directory,
             environment,
             machine: machine(),
+            hostname: fs::read_to_string("/proc/sys/kernel/hostname")
+                .map(|name| name.trim().to_owned())
+                .unwrap_or_default(),
             accounts,
         })
     }

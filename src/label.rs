@@ -53,6 +53,10 @@ pub const HARNESSES: &str = "aishell.harnesses";
 pub const RECEIPT: &str = "aishell.receipt";
 /// The creation time of the volume that a receipt container vouches for.
 pub const RECEIPT_VOLUME: &str = "aishell.receipt.volume";
+/// Who keeps something from others: holds a container, or a claim.
+pub const HOLDER: &str = "aishell.holder";
+/// Since when, RFC 3339.
+pub const SINCE: &str = "aishell.since";
 /// What editors read to attach to a container.
 pub const DEVCONTAINER: &str = "devcontainer.metadata";
 
@@ -81,6 +85,8 @@ pub enum Kind {
     Receipt,
     /// A short-lived container that does work.
     Job,
+    /// An empty volume that says that a container is stopped by hand.
+    Hold,
 }
 
 impl Kind {
@@ -95,6 +101,7 @@ impl Kind {
             Self::Harness => "harness",
             Self::Receipt => "receipt",
             Self::Job => "job",
+            Self::Hold => "hold",
         }
     }
 
@@ -109,6 +116,7 @@ impl Kind {
             Self::Harness,
             Self::Receipt,
             Self::Job,
+            Self::Hold,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
@@ -138,6 +146,11 @@ impl Owner {
     /// Returns the engine's name of a sandbox, network or volume of this project.
     pub fn object(&self, name: &str) -> String {
         format!("aishell-{}-{name}", self.project8())
+    }
+
+    /// Returns the engine's name of the volume that says that a container is stopped by hand.
+    pub fn hold(&self, container: &str) -> String {
+        format!("aishell-hold-{}-{container}", self.project8())
     }
 
     /// Says whether labels name this owner.

@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, EngineInfo, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
+    Age, Container, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -114,16 +114,27 @@ pub async fn observe(
     Ok(observed)
 }
 
-/// Looks at the sandboxes of every owner.
+/// Looks at the sandboxes of every owner, and at which of them are stopped by hand.
 ///
 /// # Errors
 /// As [`observe`].
-pub async fn everyone(engine: &impl Engine) -> Result<(EngineInfo, Vec<Container>), EngineError> {
-    let (version, containers, images) = futures_util::try_join!(
+pub async fn everyone(
+    engine: &impl Engine,
+) -> Result<(EngineInfo, Vec<Container>, Vec<(Mark, Hold)>), EngineError> {
+    let (version, containers, volumes, images) = futures_util::try_join!(
         ask(engine, Call::Version, engine_info),
         ask(engine, Call::ListContainers, listed_containers),
+        ask(engine, Call::ListVolumes, listed_volumes),
         ask(engine, Call::ListImages, listed_images),
     )?;
+    let holds = volumes
+        .into_iter()
+        .filter_map(|reply| {
+            let mark = Mark::read(&reply.labels)?;
+            let hold = hold(&mark, &reply.labels)?;
+            Some((mark, hold))
+        })
+        .collect();
     let labels: BTreeMap<String, Labels> = images.into_iter().map(|image| (image.id, image.labels)).collect();
     let no_labels = Labels::new();
     let ours: Vec<(ListedContainer, Mark)> = containers
@@ -140,7 +151,7 @@ pub async fn everyone(engine: &impl Engine) -> Result<(EngineInfo, Vec<Container
         .into_iter()
         .map(|(reply, mark)| container(reply, mark, &no_images))
         .collect();
-    Ok((version, found))
+    Ok((version, found, holds))
 }
 
 /// Asks, for names that no object of ours has, whether a stranger has them. One request each.
@@ -355,17 +366,27 @@ fn volume(reply: VolumeReply, owner: &Owner) -> Option<(String, Volume)> {
     let mark = Mark::read(&reply.labels)?;
     let ours = match mark.kind {
         Kind::Harness => true,
-        Kind::Volume => owner.owns(&mark),
+        Kind::Volume | Kind::Hold => owner.owns(&mark),
         _ => false,
     };
     ours.then(|| {
         let volume = Volume {
+            hold: hold(&mark, &reply.labels),
             id: OwnedId::new(&reply.name, &mark),
             mark,
             created: reply.created,
             harnesses: reply.labels.get(label::HARNESSES).cloned(),
         };
         (reply.name, volume)
+    })
+}
+
+/// Reads who stopped a container by hand.
+fn hold(mark: &Mark, labels: &Labels) -> Option<Hold> {
+    let text = |label: &str| labels.get(label).cloned().unwrap_or_default();
+    (mark.kind == Kind::Hold).then(|| Hold {
+        by: text(label::HOLDER),
+        since: text(label::SINCE),
     })
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::{Kind, Labels, Mark, OwnedId};
+use crate::label::{Kind, Labels, Mark, OwnedId, Owner};
 use crate::spec::{ContainerSpec, Probe};
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -24,7 +24,7 @@ pub struct Observed {
     pub jobs: BTreeMap<String, Job>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
-    /// Data volumes of the owner and harness volumes of everybody, by engine name.
+    /// Data volumes and holds of the owner and harness volumes of everybody, by engine name.
     pub volumes: BTreeMap<String, Volume>,
     /// Images with our labels, by id.
     pub images: BTreeMap<String, Image>,
@@ -193,6 +193,29 @@ pub struct Volume {
     pub created: String,
     /// The members of a harness set with their versions.
     pub harnesses: Option<String>,
+    /// Who stopped a container by hand, for the volume that says so.
+    pub hold: Option<Hold>,
+}
+
+/// That somebody stopped a container by hand, and wants it to stay so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Who, as `user@host`.
+    pub by: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+impl std::fmt::Display for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { by, since } = self;
+        let since = since.parse::<Timestamp>().map_or_else(
+            |_| since.clone(),
+            |since| since.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        );
+        write!(f, "stopped by {by} since {since}")
+    }
 }
 
 /// An image, whoever made it.
@@ -285,6 +308,11 @@ impl Observed {
     /// Returns the members of the harness set in a volume, as its label tells them.
     pub fn harness_display(&self, volume: &str) -> Option<String> {
         self.volumes.get(volume)?.harnesses.clone()
+    }
+
+    /// Returns that somebody stopped a container by hand, if somebody did.
+    pub fn hold(&self, owner: &Owner, container: &str) -> Option<&Hold> {
+        self.volumes.get(&owner.hold(container))?.hold.as_ref()
     }
 
     /// Returns the stranger under a name, if one is there.

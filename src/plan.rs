@@ -19,6 +19,7 @@ mod busy;
 mod container;
 mod delete;
 mod discard;
+mod hand;
 mod hold;
 mod image;
 mod network;
@@ -26,11 +27,13 @@ mod prune;
 mod requested;
 mod volume;
 mod widening;
+mod withhold;
 
 pub use busy::unasked;
 pub use container::{NEXT, PREVIOUS, inherit};
 pub use delete::deletion;
 pub use discard::{files, unread};
+pub use hand::{restarting, stopping};
 pub use requested::Requested;
 pub use widening::Baseline;
 
@@ -47,6 +50,10 @@ pub struct Consent {
     pub widen: Widen,
     /// Which containers are replaced though nothing differs.
     pub replace: Requested,
+    /// The resources that may be touched, with what they need; `None`: every one. Nothing is removed then.
+    pub only: Option<BTreeSet<Resource>>,
+    /// The containers that are not to stay stopped any more, by their names in the manifest.
+    pub release: BTreeSet<String>,
 }
 
 /// How much sandboxes may be given beyond what they have.
@@ -67,6 +74,8 @@ impl Default for Consent {
             data_loss: false,
             widen: Widen::Allowed,
             replace: Requested::default(),
+            only: None,
+            release: BTreeSet::new(),
         }
     }
 }
@@ -80,12 +89,14 @@ impl Default for Consent {
 pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, consent: &Consent) -> Plan {
     // A manifest that wants nothing is more likely to be a mistake than a wish; deleting has a command of its own.
     let empty = desired.containers.is_empty();
-    let mut draft = Draft::new(desired, observed, consent, consent.prune && !empty);
+    let prune = consent.prune && consent.only.is_none() && !empty;
+    let mut draft = Draft::new(desired, observed, consent, prune);
     if empty && !observed.containers.is_empty() {
         draft.notes.push(
             "the manifest wants no containers, so nothing is removed; `aishell delete` does that".to_owned(),
         );
     }
+    draft.released = hold::released(&mut draft, &consent.release);
     image::stages(&mut draft);
     image::identities(&mut draft);
     volume::harness(&mut draft);
@@ -95,16 +106,22 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     container::all(&mut draft, orphans);
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
+    hold::orphans(&mut draft);
+    let held = hold::names(&draft);
     let mut plan = draft.finish(manifest.clone());
     discard::mark(&mut plan.steps, &observed.layers);
+    if let Some(only) = &consent.only {
+        plan.narrow(only);
+    }
     busy::mark(&mut plan.steps, observed, consent, Some(desired));
-    let mut held = busy::held(&plan, observed, "apply", |name| {
+    let mut withheld = busy::withheld(&plan, observed, "apply", |name| {
         let container = desired.containers.get(name);
         container.is_some_and(|container| container.on_change == OnChange::Never)
     });
-    held.extend(hold::reported(&plan, desired));
-    held.extend(widening::held(&mut plan, desired, observed, &consent.widen));
-    hold::back(&mut plan, held);
+    withheld.extend(withhold::reported(&plan, desired));
+    withheld.extend(widening::withheld(&mut plan, desired, observed, &consent.widen));
+    withheld.extend(hold::withheld(&plan, &held));
+    withhold::back(&mut plan, withheld);
     plan
 }
 
@@ -157,6 +174,8 @@ struct Draft<'a> {
     live: BTreeMap<&'a str, Vec<&'a crate::observed::Container>>,
     /// The containers that others depend on.
     awaited: BTreeSet<&'a str>,
+    /// The containers that are not to stay stopped any more, with the step that says so.
+    released: BTreeMap<String, Option<u32>>,
 }
 
 /// Something that other steps may need.
@@ -218,6 +237,7 @@ impl<'a> Draft<'a> {
                 .flat_map(|container| &container.depends_on)
                 .map(String::as_str)
                 .collect(),
+            released: BTreeMap::new(),
         }
     }
 
@@ -310,6 +330,7 @@ impl<'a> Draft<'a> {
             makers: _,
             live: _,
             awaited: _,
+            released: _,
         } = self;
         let manifest = ManifestInfo {
             key: desired.key.as_str().to_owned(),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::lock::Change;
-use crate::observed::{EngineInfo, Health, RunState};
+use crate::observed::{EngineInfo, Health, Hold, RunState};
 use crate::step::{Blocked, ManifestInfo, Resource, ResourceKind, Step};
 
 /// What came of one pass.
@@ -201,6 +201,8 @@ pub struct ContainerStatus {
     pub health: Option<Health>,
     /// Whether it can be used.
     pub ready: bool,
+    /// Who stopped it by hand, if it is to stay so.
+    pub hold: Option<Hold>,
     /// Its image.
     pub image: String,
     /// The harness its sessions open.
@@ -214,10 +216,13 @@ pub struct ContainerStatus {
 }
 
 impl Status {
-    /// Says whether every resource is converged and ready.
+    /// Says whether every resource is converged, and ready unless somebody wants it to stay stopped.
     pub fn is_good(&self) -> bool {
         self.resources.iter().all(|resource| {
+            let held = |container: &ContainerStatus| container.hold.is_some();
+            let held = resource.container.as_ref().is_some_and(held);
             resource.conditions.iter().all(|condition| match condition.kind {
+                ConditionKind::Ready if held => true,
                 ConditionKind::Converged | ConditionKind::Ready => condition.status == Truth::True,
                 ConditionKind::Blocked | ConditionKind::Degraded => condition.status != Truth::True,
             })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{Container, Desired};
-use crate::observed::{self, Health, Observed, RunState};
+use crate::observed::{self, Health, Hold, Observed, RunState};
 use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -14,13 +14,16 @@ pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
         let container = (resource.kind == ResourceKind::Container)
             .then(|| desired.containers.get(&resource.name))
             .flatten()
-            .map(|container| (container, live(observed, &resource.name, container)));
+            .map(|container| {
+                let hold = observed.hold(&desired.owner, &resource.name);
+                (container, live(observed, &resource.name, container), hold)
+            });
         let mut conditions = vec![converged(plan, &resource)];
         conditions.extend(blocked(plan, &resource));
-        let details = container.map(|(container, live)| {
-            conditions.push(ready(container, live));
-            conditions.extend(degraded(container, live));
-            details(container, live)
+        let details = container.map(|(container, live, hold)| {
+            conditions.push(ready(container, live, hold));
+            conditions.extend(degraded(container, live).filter(|_| hold.is_none()));
+            details(container, live, hold)
         });
         resources.push(ResourceStatus {
             kind: resource.kind,
@@ -160,7 +163,14 @@ fn is_ready(container: &Container, live: &observed::Container) -> bool {
     }
 }
 
-fn ready(container: &Container, live: Option<&observed::Container>) -> Condition {
+fn ready(container: &Container, live: Option<&observed::Container>, hold: Option<&Hold>) -> Condition {
+    let runs = live.is_some_and(|live| live.state.is_alive());
+    if let Some(hold) = hold.filter(|_| !runs) {
+        return Condition {
+            since: Some(hold.since.clone()),
+            ..Condition::new(ConditionKind::Ready, false, "Held", hold.to_string())
+        };
+    }
     let Some(live) = live else {
         return Condition::new(ConditionKind::Ready, false, "Missing", "it does not exist");
     };
@@ -201,8 +211,13 @@ fn degraded(container: &Container, live: Option<&observed::Container>) -> Option
     Some(Condition::new(ConditionKind::Degraded, true, reason, message))
 }
 
-fn details(container: &Container, live: Option<&observed::Container>) -> ContainerStatus {
+fn details(
+    container: &Container,
+    live: Option<&observed::Container>,
+    hold: Option<&Hold>,
+) -> ContainerStatus {
     ContainerStatus {
+        hold: hold.cloned(),
         state: live.map(|live| live.state),
         health: live.and_then(|live| live.health),
         ready: live.is_some_and(|live| is_ready(container, live)),
@@ -221,7 +236,8 @@ pub fn containers(desired: &Desired, observed: &Observed) -> BTreeMap<String, Co
         .iter()
         .filter_map(|(name, container)| {
             let live = live(observed, name, container)?;
-            Some((name.clone(), details(container, Some(live))))
+            let hold = observed.hold(&desired.owner, name);
+            Some((name.clone(), details(container, Some(live), hold)))
         })
         .collect()
 }

@@ -2,8 +2,6 @@
 //!
 //! The words here are the ones programs rely on in `-o json`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +9,7 @@ use serde_json::Value;
 use crate::manifest::place::Place;
 use crate::observed::EngineInfo;
 
+mod part;
 mod work;
 
 pub use work::{CreateWork, IdentityWork, PopulateWork, Work};
@@ -292,6 +291,16 @@ pub struct Summary {
     pub unchanged: usize,
 }
 
+impl Unknown {
+    /// Returns the resource of which something cannot be said.
+    pub fn resource(&self) -> Resource {
+        Resource {
+            kind: self.kind,
+            name: self.name.clone(),
+        }
+    }
+}
+
 impl ResourceKind {
     /// Returns the word for people and programs.
     pub fn as_str(self) -> &'static str {
@@ -429,37 +438,6 @@ impl Plan {
                 };
                 because.at = place(&path);
             }
-        }
-    }
-
-    /// Returns the plan with some of its steps and what they need, counted anew, and with nothing else.
-    #[must_use]
-    pub fn only(&self, wanted: impl Fn(&Step) -> bool) -> Self {
-        let mut ids: BTreeSet<u32> = BTreeSet::new();
-        // What a step needs comes before it.
-        for step in self.steps.iter().rev() {
-            if wanted(step) || ids.contains(&step.id) {
-                ids.insert(step.id);
-                ids.extend(&step.needs);
-            }
-        }
-        let numbers: BTreeMap<u32, u32> = ids.iter().copied().zip(1..).collect();
-        let steps = self.steps.iter().filter_map(|step| {
-            let mut step = step.clone();
-            step.id = *numbers.get(&step.id)?;
-            for need in &mut step.needs {
-                *need = numbers.get(need).copied().unwrap_or(*need);
-            }
-            Some(step)
-        });
-        Self {
-            manifest: self.manifest.clone(),
-            engine: self.engine.clone(),
-            steps: steps.collect(),
-            blocked: Vec::new(),
-            unknown: Vec::new(),
-            unchanged: Vec::new(),
-            notes: Vec::new(),
         }
     }
 

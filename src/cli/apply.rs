@@ -15,10 +15,11 @@ use super::signal::{Ended, Signal, watched};
 use super::status::PATIENCE;
 use crate::apply::{Listener as _, Stop};
 use crate::claim::{Claims, Turn};
+use crate::engine::docker::DockerEngine;
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
-
 use crate::plan::{Consent, Requested, Widen};
+use crate::prepare::Prepared;
 use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
 use crate::report::{ConditionKind, Outcome, Report, Truth};
@@ -61,25 +62,64 @@ impl Apply {
         let mut prepared = invocation.prepare(self.manifest.as_deref())?;
         let consent = self.options.consent(&prepared.loaded.manifest)?;
         let engine = invocation.engine_of(&prepared)?;
-        prepared.make_directories(&Widen::Allowed)?;
         let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
+        let order = Order {
+            command: "apply",
+            consent,
+            lock_timeout: self.lock_timeout.into(),
+            locked: self.locked,
+            wait: self.wait.map(Into::into),
+        };
+        let again = invocation.again("apply", self.manifest.as_deref());
+        let ended = Box::pin(order.carry_out(invocation, &mut prepared, &engine, &watcher)).await?;
+        Ok(finish(invocation, &watcher, ended, &again))
+    }
+}
+
+/// What a pass that a person asked for is to do.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The command that was typed.
+    pub command: &'static str,
+    /// What the person allows.
+    pub consent: Consent,
+    /// How long to wait while somebody else writes.
+    pub lock_timeout: std::time::Duration,
+    /// Whether what the lock lacks is an error.
+    pub locked: bool,
+    /// How long to wait until every container is ready; `None`: not at all.
+    pub wait: Option<std::time::Duration>,
+}
+
+impl Order {
+    /// Pins what the lock lacks and reconciles once.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, something cannot be pinned, or somebody else is writing. Nothing was touched.
+    pub async fn carry_out(
+        self,
+        invocation: &Invocation,
+        prepared: &mut Prepared,
+        engine: &DockerEngine,
+        watcher: &Arc<Watcher>,
+    ) -> Result<Ended<Report>, Failure> {
+        prepared.make_directories(&Widen::Allowed)?;
         let (wish, stop) = Stop::new();
         let claims = Claims::of(&invocation.host);
         let turn = Turn {
             claims: &claims,
             engine: engine.host(),
-            command: "apply",
-            patience: self.lock_timeout.into(),
+            command: self.command,
+            patience: self.lock_timeout,
         };
-        let patience = self.wait.map(Into::into);
         let pinning = Pinning {
             host: &invocation.host,
             turn,
             locked: self.locked,
         };
         let work = Box::pin(async {
-            let told = (&watcher, &stop);
-            let (changes, mut done) = match pin(&engine, &mut prepared, pinning, told).await? {
+            let told = (watcher, &stop);
+            let (changes, mut done) = match pin(engine, prepared, pinning, told).await? {
                 Pins::Complete { changes, done } => (changes, done),
                 Pins::Stopped(report) => return Ok::<Report, Failure>(*report),
             };
@@ -87,14 +127,14 @@ impl Apply {
                 watcher.said(&pinned(change));
             }
             let subject = Subject {
-                intent: &prepared,
-                consent,
+                intent: &*prepared,
+                consent: self.consent,
             };
-            let mut report = reconcile_alone(&engine, &subject, turn, told).await?;
+            let mut report = reconcile_alone(engine, &subject, turn, told).await?;
             append(&mut done, std::mem::take(&mut report.steps));
             report.steps = done;
             report.pinned = changes;
-            Ok(match patience {
+            Ok(match self.wait {
                 // What failed or waits for a person does not come by waiting.
                 Some(patience) if report.converged => {
                     // What was asked for is done.
@@ -103,19 +143,28 @@ impl Apply {
                         ..subject.consent.clone()
                     };
                     let subject = Subject { consent, ..subject };
-                    until_ready(report, &engine, &subject, patience, &stop).await
+                    until_ready(report, engine, &subject, patience, &stop).await
                 }
                 Some(_) | None => report,
             })
         });
-        let again = invocation.again("apply", self.manifest.as_deref());
-        let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
-        let (report, signal) = match ended {
-            Ended::Whole(result, signal) => (result?, signal),
-            Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
-        };
-        conclude(invocation, &watcher, &report, &again);
-        Ok(signal.map_or_else(|| exit(&report), Signal::exit))
+        Ok(
+            match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
+                Ended::Whole(report, signal) => Ended::Whole(report?, signal),
+                Ended::Cut(signal) => Ended::Cut(signal),
+            },
+        )
+    }
+}
+
+/// Tells how a pass ended.
+pub fn finish(invocation: &Invocation, watcher: &Watcher, ended: Ended<Report>, again: &str) -> Exit {
+    match ended {
+        Ended::Whole(report, signal) => {
+            conclude(invocation, watcher, &report, again);
+            signal.map_or_else(|| exit(&report), Signal::exit)
+        }
+        Ended::Cut(signal) => cut(watcher, signal, again),
     }
 }
 

@@ -9,11 +9,12 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
 use super::json;
+use super::named::among;
 use crate::manifest::Manifest;
-use crate::manifest::suggest::nearest;
 use crate::name::ContainerName;
 use crate::plan::{Consent, Requested, Widen};
 use crate::reconcile::{Subject, look};
+use crate::step::{Resource, ResourceKind};
 
 /// Show what differs from the manifest, and why
 ///
@@ -33,6 +34,9 @@ pub struct PlanOptions {
     /// Replace this container though nothing differs; can be given several times
     #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
+    /// Touch only this, such as container/reviewer, and what it needs; nothing is removed then. Can be repeated
+    #[arg(long, value_name = "KIND/NAME", value_parser = resource)]
+    only: Vec<Resource>,
     #[command(flatten)]
     standing: StandingOptions,
 }
@@ -65,25 +69,39 @@ impl PlanOptions {
     /// # Errors
     /// The manifest has no container of a name that was given.
     pub fn consent(&self, manifest: &Manifest) -> Result<Consent, Failure> {
-        let known = || manifest.containers.keys().map(ContainerName::as_str);
-        for name in &self.replace {
-            if known().any(|other| other == name) {
-                continue;
-            }
-            let hint = match nearest(name, known()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it has: {}", known().collect::<Vec<_>>().join(", ")),
-            };
-            return Err(Failure::usage(
-                format!("the manifest has no container `{name}` to replace"),
-                &hint,
-            ));
+        let known = manifest.containers.keys().map(ContainerName::as_str);
+        let containers = self.only.iter().filter(|one| one.kind == ResourceKind::Container);
+        for name in self.replace.iter().chain(containers.map(|one| &one.name)) {
+            among(known.clone(), name)?;
         }
         Ok(Consent {
             replace: Requested::Named(self.replace.iter().cloned().collect()),
+            only: (!self.only.is_empty()).then(|| self.only.iter().cloned().collect()),
             ..self.standing.consent()
         })
     }
+}
+
+/// Reads `KIND/NAME`.
+fn resource(text: &str) -> Result<Resource, String> {
+    let kinds = [
+        ResourceKind::Container,
+        ResourceKind::Volume,
+        ResourceKind::Network,
+        ResourceKind::Image,
+    ];
+    let (kind, name) = text
+        .split_once('/')
+        .ok_or("write KIND/NAME, such as container/reviewer")?;
+    let found = kinds.into_iter().find(|known| known.as_str() == kind);
+    let kind = found.ok_or("a kind is container, volume, network or image")?;
+    if name.is_empty() {
+        return Err("the name is missing".to_owned());
+    }
+    Ok(Resource {
+        kind,
+        name: name.to_owned(),
+    })
 }
 
 impl StandingOptions {
@@ -98,6 +116,7 @@ impl StandingOptions {
             ..Consent::default()
         }
     }
+
     /// Returns what a person allows who goes away after that: nothing that sandboxes did not have before, unless it is
     /// said.
     pub fn consent_so_far(&self) -> Consent {

@@ -418,6 +418,8 @@ pub struct ContainerStatus<'a> {
     pub health: Option<Health>,
     /// Whether it can be used.
     pub ready: bool,
+    /// Who stopped it by hand, if it is to stay so; `null` if nobody did.
+    pub hold: Option<Hold<'a>>,
     /// Its image.
     pub image: &'a str,
     /// The harness its sessions open; `null` when that is not known.
@@ -426,6 +428,15 @@ pub struct ContainerStatus<'a> {
     pub sessions: Option<u32>,
     /// When it was last started, RFC 3339; `null` when never.
     pub started_at: Option<&'a str>,
+}
+
+/// That somebody stopped a container by hand, and wants it to stay so.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Hold<'a> {
+    /// Who, as `user@host`.
+    pub by: &'a str,
+    /// Since when, RFC 3339.
+    pub since: &'a str,
 }
 
 /// One container of a list.

@@ -13,9 +13,10 @@ use super::json;
 use super::output::Tone;
 use super::render::table::{Cell, table};
 use super::render::value;
+use crate::label::Mark;
 use crate::manifest::EngineAddress;
 use crate::observe::{everyone, observe};
-use crate::observed::{Container, EngineInfo, Health, RunState};
+use crate::observed::{Container, EngineInfo, Health, Hold, RunState};
 use crate::reconcile::Intent as _;
 use crate::report::ContainerStatus;
 use crate::status::containers;
@@ -75,7 +76,11 @@ impl Ps {
                     row.push(Cell::plain(&container.mark.manifest));
                 }
                 row.push(Cell::new(&container.mark.name, Tone::Name));
-                row.push(Cell::plain(container.state.display()));
+                let state = container.state.display();
+                row.push(Cell::plain(match status.hold {
+                    Some(_) => format!("{state}, held"),
+                    None => state,
+                }));
                 row.push(if status.ready {
                     Cell::new("yes", Tone::Good)
                 } else {
@@ -116,6 +121,14 @@ async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), F
     let observed = Box::pin(observe(&engine, prepared.owner(), prepared.references())).await?;
     let desired = prepared.resolve(&observed);
     let wanted: BTreeMap<String, ContainerStatus> = containers(&desired, &observed);
+    let holds: BTreeMap<String, Hold> = observed
+        .containers
+        .values()
+        .filter_map(|live| {
+            let name = &live.mark.name;
+            Some((name.clone(), observed.hold(prepared.owner(), name)?.clone()))
+        })
+        .collect();
     let listed = observed.containers.into_values().map(|container| {
         let name = &container.mark.name;
         let is_wanted = desired
@@ -124,7 +137,7 @@ async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), F
             .is_some_and(|wanted| wanted.engine_name == container.name);
         let status = wanted.get(name).filter(|_| is_wanted).cloned();
         Listed {
-            status: status.unwrap_or_else(|| standing(&container)),
+            status: status.unwrap_or_else(|| standing(&container, holds.get(name))),
             container,
         }
     });
@@ -133,17 +146,25 @@ async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), F
 
 async fn all(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failure> {
     let engine = invocation.engine(&EngineAddress::Current)?;
-    let (info, containers) = Box::pin(everyone(&engine)).await?;
-    let listed = containers.into_iter().map(|container| Listed {
-        status: standing(&container),
-        container,
+    let (info, containers, holds) = Box::pin(everyone(&engine)).await?;
+    let listed = containers.into_iter().map(|container| {
+        let mark = &container.mark;
+        let whose = |(hold, _): &&(Mark, Hold)| {
+            (&hold.project, &hold.manifest, &hold.name) == (&mark.project, &mark.manifest, &mark.name)
+        };
+        let hold = holds.iter().find(whose).map(|(_, hold)| hold);
+        Listed {
+            status: standing(&container, hold),
+            container,
+        }
     });
     Ok((info, listed.collect()))
 }
 
 /// Returns how a container stands of which only the engine knows.
-fn standing(container: &Container) -> ContainerStatus {
+fn standing(container: &Container, hold: Option<&Hold>) -> ContainerStatus {
     ContainerStatus {
+        hold: hold.cloned(),
         state: Some(container.state),
         health: container.health,
         ready: container.state == RunState::Running

@@ -387,6 +387,9 @@ fn summary(plan: &Plan) -> String {
 }
 
 fn nothing(unchanged: usize) -> String {
+    if unchanged == 0 {
+        return "nothing to do\n".to_owned();
+    }
     let (are, them) = if unchanged == 1 {
         ("is", "it")
     } else {

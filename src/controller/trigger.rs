@@ -124,6 +124,7 @@ impl Interest {
         }
         let mut volumes: BTreeSet<String> = desired.volumes.keys().cloned().collect();
         volumes.extend(desired.harness_set().map(crate::desired::HarnessSet::volume));
+        volumes.extend(desired.containers.keys().map(|name| desired.owner.hold(name)));
         let mut images = BTreeSet::new();
         let ids: BTreeSet<&str> = observed
             .containers

@@ -29,6 +29,7 @@ fn host(directory: &Path) -> Host {
             ("SCRATCH".into(), "/tmp".into()),
         ]),
         machine: "0123456789ab".into(),
+        hostname: "box".to_owned(),
         accounts: Vec::new(),
     }
 }

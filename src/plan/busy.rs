@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Consent;
-use super::hold::Held;
+use super::withhold::Withheld;
 use crate::call::Call;
 use crate::desired::Desired;
 use crate::manifest::container::OnChange;
@@ -122,14 +122,14 @@ pub fn unasked(plan: &Plan, observed: &Observed) -> Vec<Interrupted> {
 /// Returns the steps that would interrupt somebody, with the evidence.
 ///
 /// `never` tells of a container whether nothing but a consent interrupts it.
-pub(super) fn held(
+pub(super) fn withheld(
     plan: &Plan,
     observed: &Observed,
     verb: &str,
     never: impl Fn(&str) -> bool,
-) -> BTreeMap<u32, Held> {
+) -> BTreeMap<u32, Withheld> {
     let held = |step: &Step| {
-        let held = Held {
+        let held = Withheld {
             reason: BlockedReason::Busy,
             detail: evidence(step, observed, &never)?,
             unblock: Some(format!("aishell {verb}{} --allow interrupt", again(step))),

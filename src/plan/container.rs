@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Draft, Made, Needs, NewStep, resource};
+use super::{Draft, Made, Needs, NewStep, hold, resource};
 use crate::call::{Call, Create};
 use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
@@ -105,6 +105,7 @@ fn one(
         .collect();
     needs.extend(&moved);
     needs.extend(before);
+    needs.extend(draft.released.get(name).copied().flatten());
     needs.extend(
         container
             .published()
@@ -360,7 +361,9 @@ fn compare(
         needs.push(id);
     }
     needs.extend(in_place(draft, name, container, live, &differences, &needs));
-    wake(draft, name, container, live, needs);
+    if !hold::stays(draft, name, live) {
+        wake(draft, name, container, live, needs);
+    }
     if draft.steps.len() == before {
         draft.unchanged(ResourceKind::Container, name);
     }

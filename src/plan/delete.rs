@@ -1,6 +1,6 @@
 //! What has to be removed so that nothing of a manifest is left.
 
-use super::{Consent, busy, discard, hold, resource};
+use super::{Consent, busy, discard, resource, withhold};
 use crate::call::Call;
 use crate::label::Kind;
 use crate::observed::Observed;
@@ -55,10 +55,12 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
         remove(&mut plan, resource, Impact::None, &containers, work);
     }
     for (name, volume) in &observed.volumes {
-        if volume.mark.kind != Kind::Volume {
-            continue;
-        }
-        if !consent.data_loss {
+        let holds_data = match volume.mark.kind {
+            Kind::Volume => true,
+            Kind::Hold => false,
+            _ => continue,
+        };
+        if holds_data && !consent.data_loss {
             plan.notes.push(format!(
                 "volume {name} is kept: it holds data (--allow data-loss removes it)"
             ));
@@ -72,13 +74,18 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
             }],
         };
         let resource = resource(ResourceKind::Volume, name);
-        remove(&mut plan, resource, Impact::DataLoss, &containers, work);
+        let impact = if holds_data {
+            Impact::DataLoss
+        } else {
+            Impact::None
+        };
+        remove(&mut plan, resource, impact, &containers, work);
     }
     discard::mark(&mut plan.steps, &observed.layers);
     busy::mark(&mut plan.steps, observed, consent, None);
     // Whoever types it is no change of a manifest, so only who works in a container holds it back.
-    let held = busy::held(&plan, observed, "delete", |_| false);
-    hold::back(&mut plan, held);
+    let held = busy::withheld(&plan, observed, "delete", |_| false);
+    withhold::back(&mut plan, held);
     plan
 }
 

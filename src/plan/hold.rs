@@ -1,109 +1,112 @@
-//! Steps that are held back: what they need a person for, and what else waits with them.
+//! Containers that somebody stopped by hand and that stay so until somebody starts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::Desired;
-use crate::manifest::container::OnDrift;
-use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Plan, Resource, ResourceKind, Step};
+use super::withhold::Withheld;
+use super::{Draft, NewStep, resource};
+use crate::call::Call;
+use crate::label::Kind;
+use crate::observed::{self, Hold};
+use crate::step::{Action, Because, BlockedReason, Cause, Impact, Plan, ResourceKind, Work};
 
-/// Why a step is held back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    /// Why.
-    pub(super) reason: BlockedReason,
-    /// The particulars.
-    pub(super) detail: String,
-    /// The command that unblocks it.
-    pub(super) unblock: Option<String>,
+impl<'a> Draft<'a> {
+    /// Returns that a container is to stay stopped, if somebody said so and nobody has taken it back.
+    pub(super) fn hold(&self, name: &str) -> Option<&'a Hold> {
+        if self.released.contains_key(name) {
+            return None;
+        }
+        self.observed.hold(&self.desired.owner, name)
+    }
+
+    fn remove_hold(&mut self, name: &str, volume: &observed::Volume, cause: Cause) -> u32 {
+        self.push(NewStep {
+            resource: resource(ResourceKind::Volume, name),
+            action: Action::Remove,
+            impact: Impact::None,
+            because: vec![Because::plain(cause)],
+            needs: Vec::new(),
+            detail: volume.hold.as_ref().map(ToString::to_string),
+            work: Work::Guarded {
+                object: volume.id.clone(),
+                kind: ResourceKind::Volume,
+                calls: vec![Call::RemoveVolume {
+                    volume: volume.id.clone(),
+                }],
+            },
+        })
+    }
 }
 
-/// Returns the steps that only put right what somebody changed, in containers whose manifest wants to hear of that.
-pub(super) fn reported(plan: &Plan, desired: &Desired) -> BTreeMap<u32, Held> {
-    let reports = |step: &&Step| {
-        let drift = |because: &Because| because.cause == Cause::Drift;
-        let wanted = desired.containers.get(&step.resource.name);
-        step.resource.kind == ResourceKind::Container
-            && wanted.is_some_and(|container| container.on_drift == OnDrift::Report)
-            && !step.because.is_empty()
-            && step.because.iter().all(drift)
-    };
-    let held = |step: &Step| {
-        let held = Held {
-            reason: BlockedReason::Reported,
-            detail: "its manifest says `onDrift: report`".to_owned(),
-            unblock: None,
-        };
-        (step.id, held)
-    };
-    plan.steps.iter().filter(reports).map(held).collect()
+/// Plans that containers are not to stay stopped any more, and returns the steps.
+pub(super) fn released(draft: &mut Draft<'_>, names: &BTreeSet<String>) -> BTreeMap<String, Option<u32>> {
+    let mut steps = BTreeMap::new();
+    for name in names {
+        let volume = draft.desired.owner.hold(name);
+        let found = draft.observed.volumes.get(&volume);
+        let step = found.map(|found| draft.remove_hold(&volume, found, Cause::Requested));
+        steps.insert(name.clone(), step);
+    }
+    steps
 }
 
-/// Takes steps out of a plan, with everything that needs them, and says so.
-pub(super) fn back(plan: &mut Plan, mut held: BTreeMap<u32, Held>) {
-    if held.is_empty() {
+/// Plans the removal of holds whose containers the manifest does not want any more.
+pub(super) fn orphans(draft: &mut Draft<'_>) {
+    if !draft.prune {
         return;
     }
-    while let Some((step, because)) = plan.steps.iter().find_map(|step| entangled(step, plan, &held)) {
-        held.insert(step, because);
+    for (name, volume) in &draft.observed.volumes {
+        if volume.mark.kind == Kind::Hold && !draft.desired.containers.contains_key(&volume.mark.name) {
+            draft.remove_hold(name, volume, Cause::Orphan);
+        }
     }
-    let mut kept = Vec::new();
-    for step in std::mem::take(&mut plan.steps) {
-        let Some(Held {
-            reason,
-            detail,
-            unblock,
-        }) = held.remove(&step.id)
-        else {
-            kept.push(step);
-            continue;
-        };
-        plan.blocked.push(Blocked {
-            resource: step.resource,
-            action: step.action,
-            impact: step.impact,
-            discards: step.discards,
-            reason,
-            detail,
-            unblock,
-            because: step.because,
-        });
-    }
-    renumber(&mut kept);
-    plan.steps = kept;
 }
 
-/// Returns a step that is not held back yet and must be, because it needs one that is, or stops a container for one
-/// that is.
-fn entangled(step: &Step, plan: &Plan, held: &BTreeMap<u32, Held>) -> Option<(u32, Held)> {
-    if held.contains_key(&step.id) {
-        return None;
-    }
-    let needs = |other: &&Step| step.needs.contains(&other.id);
-    let serves = |other: &&Step| step.action == Action::Stop && other.needs.contains(&step.id);
-    let mut others = plan.steps.iter().filter(|other| held.contains_key(&other.id));
-    let other = others.find(|other| needs(other) || serves(other))?;
-    let Resource { kind, name } = &other.resource;
-    let how = if needs(&other) {
-        "it needs"
+/// Says whether a container stays as it is because it was stopped by hand, and notes it.
+pub(super) fn stays(draft: &mut Draft<'_>, name: &str, live: &observed::Container) -> bool {
+    let Some(hold) = draft.hold(name) else {
+        return false;
+    };
+    let note = if live.state.is_alive() {
+        format!("container {name} runs though it is held ({hold}); `aishell start {name}` ends the hold")
     } else {
-        "it makes room for"
+        format!("container {name} is held ({hold}); `aishell start {name}` starts it")
     };
-    let because = Held {
-        detail: format!("{how} {} {name}, which is blocked", kind.as_str()),
-        ..held.get(&other.id)?.clone()
-    };
-    Some((step.id, because))
+    draft.notes.push(note);
+    true
 }
 
-/// Numbers steps from 1 again.
-fn renumber(steps: &mut [Step]) {
-    let numbers: BTreeMap<u32, u32> = (1..)
-        .zip(steps.iter())
-        .map(|(number, step)| (step.id, number))
-        .collect();
-    for step in steps {
-        let number = |id: &u32| numbers.get(id).copied();
-        step.needs = step.needs.iter().filter_map(number).collect();
-        step.id = number(&step.id).unwrap_or(step.id);
-    }
+/// Returns the containers of the manifest that are to stay stopped, with who said so.
+pub(super) fn names(draft: &Draft<'_>) -> BTreeMap<String, Hold> {
+    let names = draft.desired.containers.keys();
+    let held = names.filter_map(|name| Some((name.clone(), draft.hold(name)?.clone())));
+    held.collect()
+}
+
+/// Returns the steps that would start containers which are to stay stopped.
+pub(super) fn withheld(plan: &Plan, held: &BTreeMap<String, Hold>) -> BTreeMap<u32, Withheld> {
+    let starts = |action: Action| match action {
+        Action::Create | Action::Replace | Action::Start | Action::Restart | Action::Unpause => true,
+        Action::Pull
+        | Action::Build
+        | Action::Snapshot
+        | Action::Populate
+        | Action::Update
+        | Action::Connect
+        | Action::Disconnect
+        | Action::Rename
+        | Action::Stop
+        | Action::Tag
+        | Action::Remove => false,
+    };
+    let of_held = plan.steps.iter().filter_map(|step| {
+        let hold = held.get(&step.resource.name)?;
+        let matters = step.resource.kind == ResourceKind::Container && starts(step.action);
+        let withheld = Withheld {
+            reason: BlockedReason::Held,
+            detail: hold.to_string(),
+            unblock: Some(format!("aishell start {}", step.resource.name)),
+        };
+        matters.then_some((step.id, withheld))
+    });
+    of_held.collect()
 }

@@ -55,6 +55,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         directory: "/srv/demo".into(),
         environment: BTreeMap::new(),
         machine: "host".to_owned(),
+        hostname: "box".to_owned(),
         accounts: Vec::new(),
     };
     let loaded = parse(&text, Path::new("/srv/demo/aishell.yaml"), &host).expect("a valid manifest");

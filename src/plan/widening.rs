@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Widen;
-use super::hold::Held;
+use super::withhold::Withheld;
 use crate::call::Call;
 use crate::desired::Desired;
 use crate::grant::{self, Grant, Ground};
@@ -97,12 +97,12 @@ impl<'a> Holders<'a> {
 }
 
 /// Notes with every step what sandboxes would get by it, and returns the steps that nobody has consented to.
-pub(super) fn held(
+pub(super) fn withheld(
     plan: &mut Plan,
     desired: &Desired,
     observed: &Observed,
     widen: &Widen,
-) -> BTreeMap<u32, Held> {
+) -> BTreeMap<u32, Withheld> {
     let mut held = BTreeMap::new();
     if !plan.steps.iter().any(gives) {
         return held;
@@ -139,7 +139,7 @@ pub(super) fn held(
             Widen::UpTo(_) => {
                 held.insert(
                     step.id,
-                    Held {
+                    Withheld {
                         reason: BlockedReason::Widens,
                         detail: format!("it would get {}", words.join(", ")),
                         unblock: Some("aishell apply".to_owned()),
@@ -149,7 +149,7 @@ pub(super) fn held(
         }
     }
     // What does not get the new network keeps the old one.
-    let resources: BTreeMap<Resource, Held> = plan
+    let resources: BTreeMap<Resource, Withheld> = plan
         .steps
         .iter()
         .filter_map(|step| Some((step.resource.clone(), held.get(&step.id)?.clone())))

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use aishell::apply::{Silent, Stop};
+use aishell::apply::{Silent, Stop, apply};
 use aishell::call::Call;
 use aishell::desired::HarnessSet;
 use aishell::engine::memory::{Fate, Job, MemoryEngine, World};
-use aishell::observed::RunState;
-use aishell::plan::Consent;
+use aishell::observed::{Hold, RunState};
+use aishell::plan::{Consent, stopping};
 use aishell::reconcile::{Subject, reconcile};
 use aishell::report::{Outcome, Report};
 use aishell::spec::{Resources, Restart};
+use aishell::step::{Resource, ResourceKind};
 use serde_json::{Value, json};
 
 use crate::world::{
-    BASE, Foundation, LAN, SIDECAR, Wish, converged, explained, looked, passed, planned, run, steps, told,
-    wish, world,
+    BASE, Foundation, LAN, SIDECAR, Wish, converged, explained, looked, passed, passed_with, planned, run,
+    steps, told, wish, world,
 };
 
 /// Two agents of one harness set and a sidecar.
@@ -792,4 +793,61 @@ fn a_manifest_can_use_every_word_of_the_tests() {
         "labels": { "team": "one" }, "stop": { "signal": "SIGINT", "timeout": "3s" }, "hostname": "box",
     });
     applied(&wish().harness("claude", "2.0.22").container("api", all));
+}
+
+#[test]
+fn a_held_container_is_neither_started_nor_replaced_until_it_is_released() {
+    let demo = demo();
+    let engine = applied(&demo);
+    let hold = Hold {
+        by: "me@box".to_owned(),
+        since: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    let names = ["api".to_owned()].into();
+    let look = looked(&engine, &demo);
+    let stop = stopping(
+        &look.observed,
+        &look.desired.owner,
+        &look.plan.manifest,
+        &names,
+        &hold,
+    );
+    engine.forget();
+    let done = run(apply(&stop, &engine, &Arc::new(Silent), &Stop::never()));
+    assert!(done.iter().all(|done| done.outcome == Outcome::Done));
+    // Whatever cuts it, the hold is there before the container is stopped.
+    let writes = engine.writes();
+    assert!(
+        matches!(
+            &writes[..],
+            [Call::CreateVolume { .. }, Call::StopContainer { .. }]
+        ),
+        "{writes:?}"
+    );
+    assert_eq!(steps(&planned(&engine, &demo)), [""; 0]);
+    converged(&engine, &demo);
+    assert!(matches!(state(&engine, &demo, "api"), RunState::Exited { .. }));
+
+    let changed = demo
+        .clone()
+        .container("api", json!({ "harness": "claude", "env": { "A": "1" } }));
+    let plan = planned(&engine, &changed);
+    assert_eq!(steps(&plan), [""; 0]);
+    assert_eq!(plan.blocked[0].unblock.as_deref(), Some("aishell start api"));
+
+    let start = Consent {
+        only: Some(
+            [Resource {
+                kind: ResourceKind::Container,
+                name: "api".to_owned(),
+            }]
+            .into(),
+        ),
+        release: names,
+        ..Consent::default()
+    };
+    let report = passed_with(&engine, &changed, start).expect("the engine answers");
+    assert!(report.converged, "{}", told(&report));
+    assert_eq!(state(&engine, &changed, "api"), RunState::Running);
+    assert_eq!(steps(&planned(&engine, &changed)), [""; 0]);
 }

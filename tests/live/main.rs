@@ -23,6 +23,7 @@ mod engine;
 mod failure;
 mod fields;
 mod harness;
+mod held;
 mod lock;
 mod matrix;
 mod memory;

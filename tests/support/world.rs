@@ -170,6 +170,7 @@ impl Wish {
             directory: project.clone(),
             environment: BTreeMap::new(),
             machine: "0123456789ab".to_owned(),
+            hostname: "box".to_owned(),
             accounts: Vec::new(),
         };
         let wrong = |error: &dyn std::fmt::Debug| -> ! { panic!("{error:?} in {}", self.text()) };
@@ -367,9 +368,13 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
                             .is_some_and(|one| !one.reply.labels.is_empty())
                     })
             }
-            Kind::Foundation | Kind::Identity | Kind::Network | Kind::Volume | Kind::Harness | Kind::Job => {
-                false
-            }
+            Kind::Foundation
+            | Kind::Identity
+            | Kind::Network
+            | Kind::Volume
+            | Kind::Harness
+            | Kind::Job
+            | Kind::Hold => false,
         };
         if !wanted {
             found.push(format!(

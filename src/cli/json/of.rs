@@ -272,6 +272,7 @@ impl<'a> ContainerStatus<'a> {
             state,
             health,
             ready,
+            hold,
             image,
             harness,
             sessions,
@@ -286,6 +287,10 @@ impl<'a> ContainerStatus<'a> {
             },
             health: health.map(Health::from),
             ready: *ready,
+            hold: hold.as_ref().map(|hold| super::Hold {
+                by: &hold.by,
+                since: &hold.since,
+            }),
             image,
             harness: harness.as_deref(),
             sessions: *sessions,

@@ -30,7 +30,13 @@ pub(super) fn in_place(
             .map(|difference| explain(draft, container, live, difference))
             .collect()
     };
-    let because = explained(draft, &["resources.", "restart"]);
+    // The engine would start it again by itself.
+    let stays = draft.hold(name).is_some();
+    let because = if stays {
+        explained(draft, &["resources."])
+    } else {
+        explained(draft, &["resources.", "restart"])
+    };
     if !because.is_empty() {
         let changed = |prefix: &str| {
             differences
@@ -52,7 +58,7 @@ pub(super) fn in_place(
                     shares: changed("resources.shares").then_some(SHARES),
                     ..container.spec.resources.clone()
                 }),
-                restart: changed("restart").then_some(container.spec.restart),
+                restart: (!stays && changed("restart")).then_some(container.spec.restart),
             }]),
         }));
     }
@@ -135,7 +141,10 @@ pub(super) fn wake(
     live: &observed::Container,
     needs: Vec<u32>,
 ) {
-    let completed = container.completes && live.state == RunState::Exited { code: 0 };
+    // Who asks for it by name wants it once more.
+    let completed = container.completes
+        && live.state == RunState::Exited { code: 0 }
+        && !draft.released.contains_key(name);
     let (action, impact, call) = match live.state {
         RunState::Running => return,
         RunState::Restarting => {

@@ -25,6 +25,7 @@ fn host(directory: &Path) -> Host {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
         machine: String::new(),
+        hostname: "box".to_owned(),
         accounts: Vec::new(),
     }
 }

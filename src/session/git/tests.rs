@@ -17,6 +17,7 @@ impl Home {
             gid: 0,
             user: "me".to_owned(),
             machine: String::new(),
+            hostname: "box".to_owned(),
             accounts: Vec::new(),
         };
         Self { directory, host }

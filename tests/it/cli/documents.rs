@@ -123,7 +123,7 @@ fn a_list_and_an_event_are_described() {
         "items": [{
             "name": "api", "engineName": "aishell-1-api", "manifest": "demo", "project": "/p", "createdAt": null,
             "state": "exited", "exitCode": 1, "health": null, "ready": false, "image": "i", "harness": null,
-            "sessions": null, "startedAt": null,
+            "hold": { "by": "me@box", "since": "2026-01-01T00:00:00Z" }, "sessions": null, "startedAt": null,
         }],
     });
     assert_eq!(violations(&schema("list"), &list), [""; 0]);

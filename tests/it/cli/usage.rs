@@ -18,6 +18,9 @@ fn help_lists_commands_and_options() {
       update       Pin anew what `latest`, ranges and tags mean
       status       Show how every resource stands
       ps           List the containers of the project
+      stop         Stop containers, and keep them stopped
+      start        Start containers, and let them be healed again
+      restart      Stop containers and start them again, as they are
       delete       Remove the containers and the network of the manifest [alias: down]
       schema       Print the JSON Schema of a document
       completions  Print the completion script of a shell
