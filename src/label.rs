@@ -60,6 +60,9 @@ pub const SINCE: &str = "aishell.since";
 /// What editors read to attach to a container.
 pub const DEVCONTAINER: &str = "devcontainer.metadata";
 
+/// The suffix of the name of a container that did not work when it was to replace another one.
+pub const FAILED: &str = ".failed";
+
 /// The prefix of every label that is aishell's own.
 pub const PREFIX: &str = "aishell.";
 /// The schema number written to [`SCHEMA`].

@@ -22,9 +22,11 @@ use crate::step::ResourceKind;
 
 mod layer;
 mod refresh;
+mod word;
 
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
+pub use word::last_words;
 
 /// How many inspects are under way at once: more does not make the engine faster.
 const AT_ONCE: usize = 8;
@@ -107,10 +109,7 @@ pub async fn observe(
         .map(|(reply, mark)| container(reply, mark, &images))
         .collect();
     leave_out_copies(&mut containers);
-    observed.containers = containers
-        .into_iter()
-        .map(|container| (container.name.clone(), container))
-        .collect();
+    observed.settle(owner, containers);
     Ok(observed)
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::{Kind, Labels, Mark, OwnedId, Owner};
+use crate::label::{FAILED, Kind, Labels, Mark, OwnedId, Owner};
 use crate::spec::{ContainerSpec, Probe};
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -18,6 +18,8 @@ pub struct Observed {
     pub engine: EngineInfo,
     /// Containers of the owner, jobs and receipts aside, by engine name.
     pub containers: BTreeMap<String, Container>,
+    /// Containers of the owner that did not work when they were to replace others, by the resource they were to be.
+    pub failed: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
     /// Jobs of everybody, by engine name.
@@ -36,6 +38,8 @@ pub struct Observed {
     pub activity: BTreeMap<String, Activity>,
     /// How many files a container has in its own layer, by the engine's id; asked only where they would be discarded.
     pub layers: BTreeMap<String, usize>,
+    /// What containers that did not work said last, by the engine's id; asked only where the same is tried again.
+    pub last_words: BTreeMap<String, String>,
 }
 
 /// Whether somebody works in a container.
@@ -295,6 +299,20 @@ impl RunState {
 }
 
 impl Observed {
+    /// Takes in the containers of the owner, and tells those that did not work from the others.
+    pub fn settle(&mut self, owner: &Owner, containers: Vec<Container>) {
+        self.containers.clear();
+        self.failed.clear();
+        for container in containers {
+            let failed = format!("{}{FAILED}", owner.object(&container.mark.name));
+            if container.name == failed {
+                self.failed.insert(container.mark.name.clone(), container);
+            } else {
+                self.containers.insert(container.name.clone(), container);
+            }
+        }
+    }
+
     /// Returns the image of ours that carries a keyed tag and the key the tag promises.
     ///
     /// A tag alone proves nothing (anybody can move it), nor do labels alone (images built from ours inherit them).

@@ -30,7 +30,7 @@ mod widening;
 mod withhold;
 
 pub use busy::unasked;
-pub use container::{NEXT, PREVIOUS, inherit};
+pub use container::{NEXT, PREVIOUS, inherit, refuted, unheard};
 pub use delete::deletion;
 pub use discard::{files, unread};
 pub use hand::{restarting, stopping};

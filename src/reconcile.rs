@@ -9,9 +9,9 @@ use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
 use crate::manifest::place::Place;
-use crate::observe::{layers, observe, strangers};
+use crate::observe::{last_words, layers, observe, strangers};
 use crate::observed::Observed;
-use crate::plan::{Consent, plan, unasked, unread, wanted_names};
+use crate::plan::{Consent, plan, unasked, unheard, unread, wanted_names};
 use crate::protocol::activity;
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
@@ -106,6 +106,7 @@ pub async fn judge(
     observed.strangers.clear();
     observed.activity.clear();
     observed.layers.clear();
+    observed.last_words.clear();
     Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
     let (manifest, consent) = (subject.intent.info(), &subject.consent);
     let mut plan = plan(&desired, &observed, manifest, consent);
@@ -120,8 +121,8 @@ pub async fn judge(
     })
 }
 
-/// Asks what matters to a plan alone: whether somebody works in what it interrupts, and what is lost with what it
-/// discards. Says whether there was anything to ask.
+/// Asks what matters to a plan alone: whether somebody works in what it interrupts, what is lost with what it discards,
+/// and what was said last by what did not work when it was tried before. Says whether there was anything to ask.
 ///
 /// # Errors
 /// The engine could not be asked.
@@ -131,13 +132,21 @@ pub async fn inquire(
     observed: &mut Observed,
 ) -> Result<bool, EngineError> {
     let (unasked, unread) = (unasked(plan, observed), unread(plan, observed));
-    if unasked.is_empty() && unread.is_empty() {
+    let unheard = unheard(plan, observed);
+    if unasked.is_empty() && unread.is_empty() && unheard.is_empty() {
         return Ok(false);
     }
-    let answers = async { futures_util::try_join!(activity(engine, unasked), layers(engine, &unread)) };
-    let (activity, layers) = Box::pin(answers).await?;
+    let answers = async {
+        futures_util::try_join!(
+            activity(engine, unasked),
+            layers(engine, &unread),
+            last_words(engine, unheard)
+        )
+    };
+    let (activity, layers, last_words) = Box::pin(answers).await?;
     observed.activity.extend(activity);
     observed.layers.extend(layers);
+    observed.last_words.extend(last_words);
     Ok(true)
 }
 

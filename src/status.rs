@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{Container, Desired};
 use crate::observed::{self, Health, Hold, Observed, RunState};
+use crate::plan;
 use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -23,6 +24,7 @@ pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
         let details = container.map(|(container, live, hold)| {
             conditions.push(ready(container, live, hold));
             conditions.extend(degraded(container, live).filter(|_| hold.is_none()));
+            conditions.extend(refuted(plan, observed, &resource));
             details(container, live, hold)
         });
         resources.push(ResourceStatus {
@@ -209,6 +211,18 @@ fn degraded(container: &Container, live: Option<&observed::Container>) -> Option
         _ => return None,
     };
     Some(Condition::new(ConditionKind::Degraded, true, reason, message))
+}
+
+/// Says that a container could not be replaced when that was tried last.
+fn refuted(plan: &Plan, observed: &Observed, resource: &Resource) -> Option<Condition> {
+    let mut steps = plan.steps.iter().filter(|step| step.resource == *resource);
+    let why = steps.find_map(|step| plan::refuted(step, observed))?;
+    Some(Condition::new(
+        ConditionKind::Degraded,
+        true,
+        "ReplacementFailed",
+        format!("the last replacement failed: {why}"),
+    ))
 }
 
 fn details(

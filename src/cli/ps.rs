@@ -13,7 +13,7 @@ use super::json;
 use super::output::Tone;
 use super::render::table::{Cell, table};
 use super::render::value;
-use crate::label::Mark;
+use crate::label::{FAILED, Mark};
 use crate::manifest::EngineAddress;
 use crate::observe::{everyone, observe};
 use crate::observed::{Container, EngineInfo, Health, Hold, RunState};
@@ -75,7 +75,7 @@ impl Ps {
                     row.push(Cell::plain(at_home(project, home)));
                     row.push(Cell::plain(&container.mark.manifest));
                 }
-                row.push(Cell::new(&container.mark.name, Tone::Name));
+                row.push(Cell::new(shown(container), Tone::Name));
                 let state = container.state.display();
                 row.push(Cell::plain(match status.hold {
                     Some(_) => format!("{state}, held"),
@@ -93,6 +93,16 @@ impl Ps {
             })
             .collect();
         table(&header, &rows)
+    }
+}
+
+/// Returns the name of a container; one that did not work is not the one that it was to replace.
+fn shown(container: &Container) -> String {
+    let name = &container.mark.name;
+    if container.name.ends_with(FAILED) {
+        format!("{name} (failed)")
+    } else {
+        name.clone()
     }
 }
 
@@ -129,7 +139,11 @@ async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), F
             Some((name.clone(), observed.hold(prepared.owner(), name)?.clone()))
         })
         .collect();
-    let listed = observed.containers.into_values().map(|container| {
+    let containers = observed
+        .containers
+        .into_values()
+        .chain(observed.failed.into_values());
+    let listed = containers.map(|container| {
         let name = &container.mark.name;
         let is_wanted = desired
             .containers

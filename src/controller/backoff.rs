@@ -108,6 +108,11 @@ impl Backoff {
         }
     }
 
+    /// Says whether the same was tried lately.
+    pub fn knows(&self, resource: &Resource, wanted: &str) -> bool {
+        self.0.get(resource).is_some_and(|entry| entry.wanted == wanted)
+    }
+
     /// Notes an attempt, and returns how many there were in a row.
     pub fn attempted(
         &mut self,

@@ -12,8 +12,9 @@ use crate::claim::{Claim, Turn};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::key::digest;
+use crate::label::FAILED;
 use crate::observe::{Changes, refresh};
-use crate::plan::{NEXT, PREVIOUS};
+use crate::plan::{NEXT, PREVIOUS, refuted};
 use crate::reconcile::{Look, Subject, append, judge, keep, untried};
 use crate::report::{Done, Outcome};
 use crate::step::{Action, Plan, Resource, ResourceKind};
@@ -70,6 +71,7 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
     let mut tried: BTreeSet<Resource> = BTreeSet::new();
     let begun = Instant::now();
     controller.backoff.forget(begun);
+    remember(controller, &look, begun);
     let mut claim = None;
     for _ in 0..ROUNDS {
         let open = keep(&look.plan, |step| {
@@ -119,6 +121,20 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
     drop(claim);
     let waits = waits(controller, &look, &tried);
     Ok(Passed { look, done, waits })
+}
+
+/// Takes in what failed before this watch began, or by another hand: the containers that did not work tell.
+fn remember<E, A>(controller: &mut Controller<'_, E, A>, look: &Look, now: Instant) {
+    for step in &look.plan.steps {
+        let wanted = wanted(&step.resource, &look.desired);
+        if refuted(step, &look.observed).is_some() && !controller.backoff.knows(&step.resource, &wanted) {
+            let attempt = (&step.resource, wanted);
+            let jitter = &mut controller.settings.jitter;
+            controller
+                .backoff
+                .attempted(attempt, Attempt::Refuted, now, jitter);
+        }
+    }
 }
 
 /// How the wait for the turn to write ended.
@@ -177,7 +193,8 @@ fn touched(outcomes: &[Done], look: &Look) -> Changes {
         let name = &done.step.resource.name;
         match done.step.resource.kind {
             ResourceKind::Container => {
-                let held = look.observed.containers.values();
+                let observed = &look.observed;
+                let held = observed.containers.values().chain(observed.failed.values());
                 let ids = held.filter(|container| container.mark.name == *name || container.name == *name);
                 changes
                     .containers
@@ -193,7 +210,7 @@ fn touched(outcomes: &[Done], look: &Look) -> Changes {
                         changes.containers.insert(named.to_owned());
                     }
                     Action::Replace => {
-                        let names = ["", NEXT, PREVIOUS].map(|suffix| format!("{named}{suffix}"));
+                        let names = ["", NEXT, PREVIOUS, FAILED].map(|suffix| format!("{named}{suffix}"));
                         changes.containers.extend(names);
                     }
                     Action::Pull

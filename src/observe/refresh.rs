@@ -101,24 +101,19 @@ pub async fn refresh(
         .filter(|id| !images.contains_key(id))
         .collect();
     images.extend(inspect_images(engine, &new).await?);
+    let failed = std::mem::take(&mut observed.failed).into_values();
+    let mut containers: Vec<Container> = std::mem::take(&mut observed.containers).into_values().collect();
+    containers.extend(failed);
     for (asked, reply) in replies {
         // What is told of one that is gone or was renamed.
-        observed
-            .containers
-            .retain(|name, container| *name != asked && container.id.id() != asked);
+        containers.retain(|container| container.name != asked && container.id.id() != asked);
         if let Some(container) = reply.and_then(|reply| ours(reply, owner, &images)) {
-            observed
-                .containers
-                .retain(|_, other| other.id.id() != container.id.id());
-            observed.containers.insert(container.name.clone(), container);
+            containers.retain(|other| other.id.id() != container.id.id());
+            containers.push(container);
         }
     }
-    let mut containers: Vec<Container> = std::mem::take(&mut observed.containers).into_values().collect();
     leave_out_copies(&mut containers);
-    observed.containers = containers
-        .into_iter()
-        .map(|container| (container.name.clone(), container))
-        .collect();
+    observed.settle(owner, containers);
     Ok(observed)
 }
 
@@ -141,6 +136,7 @@ fn known_images(observed: &Observed) -> BTreeMap<String, Arc<ImageReply>> {
     let run = observed
         .containers
         .values()
+        .chain(observed.failed.values())
         .filter_map(|container| Some((container.image_id.clone(), Arc::clone(container.image.as_ref()?))));
     let named = observed
         .references

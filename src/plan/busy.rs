@@ -29,7 +29,7 @@ pub(super) fn mark(steps: &mut [Step], observed: &Observed, consent: &Consent, d
 fn noticed_by(work: &Work) -> BTreeSet<&str> {
     match work {
         Work::Calls(calls) | Work::Guarded { calls, .. } => calls.iter().filter_map(noticed).collect(),
-        Work::Replace { old, new: _ } => [old.id()].into(),
+        Work::Replace { old, .. } => [old.id()].into(),
         Work::Build { .. }
         | Work::Network { .. }
         | Work::Identity(_)

@@ -15,11 +15,14 @@ use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
+mod failed;
 mod in_place;
 mod room;
 
 pub use compare::inherit;
 use compare::{differences, explain, image_change, is_replaced, obstacle};
+use failed::{forget, last_try};
+pub use failed::{refuted, unheard};
 use in_place::{in_place, wake};
 use room::{Move, given_up, holders, make_room, order, stop_holders};
 
@@ -127,9 +130,15 @@ fn one(
     for leftover in stale {
         needs.push(remove_leftover(draft, name, leftover, moved.clone()));
     }
-    let first = draft.steps.len();
+    let (first, unknown) = (draft.steps.len(), draft.unknown.len());
     bring_about(draft, name, container, live, needs);
-    let after: Vec<u32> = draft.steps[first..].iter().map(|step| step.id).collect();
+    let made = &draft.steps[first..];
+    let after: Vec<u32> = made.iter().map(|step| step.id).collect();
+    // A replacement takes care of it by itself.
+    let is_tried = made.iter().any(|step| step.action == Action::Replace);
+    if !is_tried && draft.unknown.len() == unknown {
+        forget(draft, name, after.clone());
+    }
     for leftover in old {
         remove_leftover(draft, name, leftover, after.clone());
     }
@@ -203,13 +212,6 @@ fn remove_leftover(
     leftover: &observed::Container,
     needs: Vec<u32>,
 ) -> u32 {
-    let mut calls = removal(leftover);
-    // It ran on trial only, beside the container: what its image's volumes hold of that is nobody's data.
-    for call in &mut calls {
-        if let Call::RemoveContainer { volumes, .. } = call {
-            *volumes |= leftover.name.ends_with(NEXT);
-        }
-    }
     draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
         action: Action::Remove,
@@ -228,18 +230,22 @@ fn remove_leftover(
         work: Work::Guarded {
             object: leftover.id.clone(),
             kind: ResourceKind::Container,
-            calls,
+            calls: removal(leftover),
         },
     })
 }
 
 /// Returns the calls that remove a container, asking its processes to end first.
 pub(super) fn removal(container: &observed::Container) -> Vec<Call> {
+    // It ran on trial only, beside the container: what its image's volumes hold of that is nobody's data.
+    let on_trial = [NEXT, label::FAILED]
+        .iter()
+        .any(|suffix| container.name.ends_with(suffix));
     let remove = Call::RemoveContainer {
         container: container.id.clone(),
         // Nobody consented to the loss of what a database wrote to a volume of its image; one that never ran wrote
         // nothing.
-        volumes: container.started.is_none(),
+        volumes: on_trial || container.started.is_none(),
     };
     if matches!(container.state, RunState::Running | RunState::Restarting) {
         vec![
@@ -340,7 +346,9 @@ fn compare(
         because.extend(requested.then(|| Because::plain(Cause::Requested)));
         let new = creation(draft, name, container, reference);
         forced.dedup();
+        forced.extend(last_try(draft.observed, name, &new));
         let detail = (!forced.is_empty()).then(|| forced.join("; "));
+        let failed = draft.observed.failed.get(name);
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Replace,
@@ -351,6 +359,7 @@ fn compare(
             work: Work::Replace {
                 old: live.id.clone(),
                 new: Box::new(new),
+                failed: failed.map(|failed| failed.id.clone()),
             },
         });
         return;

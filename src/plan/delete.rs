@@ -22,7 +22,7 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
         notes: Vec::new(),
     };
     let mut containers = Vec::new();
-    for container in observed.containers.values() {
+    for container in observed.containers.values().chain(observed.failed.values()) {
         let work = Work::Guarded {
             object: container.id.clone(),
             kind: ResourceKind::Container,
@@ -35,7 +35,8 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
             .filter(|other| other.mark.name == container.mark.name)
             .count()
             == 1;
-        let name = if alone {
+        let failed = observed.failed.get(&container.mark.name);
+        let name = if alone && failed.is_none_or(|failed| failed.id != container.id) {
             &container.mark.name
         } else {
             &container.name

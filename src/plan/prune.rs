@@ -16,7 +16,8 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
     if !draft.prune {
         return kept(draft);
     }
-    for container in draft.observed.containers.values() {
+    let observed = draft.observed;
+    for container in observed.containers.values().chain(observed.failed.values()) {
         let wanted = draft.desired.containers.contains_key(&container.mark.name);
         if wanted || container.mark.kind != Kind::Container {
             continue;

@@ -3,26 +3,29 @@
 //! The old one is looked at again, the new one created beside it under `<name>.next`. Where both can run at once, the
 //! new one is started there and has to prove itself before the old one is touched. Else the old one is stopped first,
 //! renamed to `<name>.prev`, and the new one renamed and started. Either way the old one is removed last, when the new
-//! one has run for a while and can be used; where that does not come about, the old one goes on, under its name.
+//! one has run for a while and can be used; where that does not come about, the old one goes on, under its name, and
+//! the new one is kept for its log, stopped, under `<name>.failed`.
 //!
 //! Every state in between is told from names and labels, and the plan made from it finishes or takes back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::beside::can_run_beside;
+use self::exhibit::{Exhibit, Keeping};
 use super::probe::{Probe, Probing};
 use super::settle::{AGAIN, SETTLE, Verdict, verdict};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::{self, Mark, OwnedId};
+use crate::label::{self, FAILED, Mark, OwnedId};
 use crate::observed::{ImageReply, RunState};
 use crate::report::Failure;
-use crate::spec::{ContainerSpec, Mount};
 use crate::step::{CreateWork, ResourceKind};
 
+mod beside;
+mod exhibit;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +54,8 @@ pub(super) struct Replace {
     beside: bool,
     /// When the new one was started.
     started: Option<Timestamp>,
+    /// What becomes of the new one if it does not work.
+    exhibit: Exhibit,
     /// How often whoever has the name of the new one was looked at.
     looks: u32,
     at: At,
@@ -77,7 +82,9 @@ enum At {
     Kill(Failure),
     Quiet(Failure),
     Tell(Failure),
+    Keep(Failure),
     Commit,
+    Forget,
     RollBack(Back, Failure),
     Done,
     Busy(String),
@@ -101,7 +108,7 @@ enum Back {
 }
 
 impl Replace {
-    pub(super) fn new(old: OwnedId, work: CreateWork) -> Self {
+    pub(super) fn new(old: OwnedId, work: CreateWork, failed: Option<OwnedId>) -> Self {
         let name = work.create.name.clone();
         let found = RunState::Created;
         Self {
@@ -115,6 +122,7 @@ impl Replace {
             busy: None,
             beside: false,
             started: None,
+            exhibit: Exhibit::new(failed),
             looks: 0,
             at: At::Look,
         }
@@ -242,36 +250,6 @@ impl Replace {
     }
 }
 
-/// Says whether a container can run while the one it replaces still does: they share no port of the host and no
-/// volume that both write to.
-fn can_run_beside(old: &ContainerSpec, new: &ContainerSpec) -> bool {
-    let writes = |spec: &ContainerSpec| -> BTreeSet<String> {
-        spec.mounts
-            .values()
-            .filter_map(|mount| match mount {
-                Mount::Volume {
-                    name,
-                    read_only: false,
-                } => Some(name.clone()),
-                Mount::Volume { read_only: true, .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
-            })
-            .collect()
-    };
-    let bindings = |spec: &ContainerSpec| -> BTreeSet<u16> {
-        let all = spec.ports.values().flatten();
-        all.map(|binding| binding.port)
-            .filter(|port| *port != 0)
-            .collect()
-    };
-    let named = |spec: &ContainerSpec| -> BTreeSet<String> {
-        let devices = spec.networks.keys().filter(|network| *network == "host");
-        devices.chain(&spec.security.devices).cloned().collect()
-    };
-    writes(old).is_disjoint(&writes(new))
-        && bindings(old).is_disjoint(&bindings(new))
-        && named(old).is_disjoint(&named(new))
-}
-
 impl Protocol for Replace {
     fn next(&self) -> Next {
         let old = || self.old.clone();
@@ -343,6 +321,11 @@ impl Protocol for Replace {
                 container: old(),
                 volumes: false,
             }),
+            At::Keep(_) => self
+                .exhibit
+                .call(&self.new, &self.work.create)
+                .map_or(Next::Done, call),
+            At::Forget => self.exhibit.removal().map_or(Next::Done, call),
             At::RollBack(Back::RemoveNew, _) => call(Call::RemoveContainer {
                 container: new(),
                 volumes: true,
@@ -416,15 +399,19 @@ impl Protocol for Replace {
                 if let Ok(Answer::Log(log)) = result {
                     reason.log = log;
                 }
-                At::RollBack(Back::RemoveNew, reason)
+                At::Keep(reason)
             }
-            (At::Commit, Ok(_)) => At::Done,
+            (At::Keep(reason), result) => self.keep(reason, &result),
+            (At::Commit, Ok(_)) => self.forget(),
             // Somebody else has removed it, or is about to.
-            (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => At::Done,
+            (At::Commit, Err(EngineError::NotFound { .. } | EngineError::Conflict { .. })) => self.forget(),
+            // One that cannot be removed is seen by the next plan.
+            (At::Forget, _) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
-            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start | At::Settled, Err(error)) => {
+            (At::Start, Err(error)) => At::Keep(failure(error)),
+            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Settled, Err(error)) => {
                 At::RollBack(Back::RemoveNew, failure(error))
             }
             (At::Done, _) => At::Done,
@@ -458,6 +445,29 @@ impl Replace {
                     At::Tell(reason)
                 }
             },
+        }
+    }
+
+    fn forget(&self) -> At {
+        match self.exhibit.removal() {
+            Some(_) => At::Forget,
+            None => At::Done,
+        }
+    }
+
+    /// Goes on with putting the new one where it can be looked at; where that cannot be, it is removed.
+    fn keep(&mut self, reason: Failure, result: &Result<Answer, EngineError>) -> At {
+        match self.exhibit.heard(result) {
+            Keeping::More => At::Keep(reason),
+            Keeping::Kept => {
+                let hint = format!(
+                    "`docker logs {}{FAILED}` shows all it said, until another one works",
+                    self.name
+                );
+                let hint = reason.hint.clone().unwrap_or(hint);
+                self.roll_back(Back::RemoveNew, reason.hint(hint), true)
+            }
+            Keeping::Refused => At::RollBack(Back::RemoveNew, reason),
         }
     }
 

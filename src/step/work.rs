@@ -51,6 +51,8 @@ pub enum Work {
         old: OwnedId,
         /// The new one.
         new: Box<CreateWork>,
+        /// A new one that did not work before, and that goes with this.
+        failed: Option<OwnedId>,
     },
 }
 

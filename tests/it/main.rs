@@ -10,6 +10,7 @@ mod busy;
 mod cli;
 mod corners;
 mod dependencies;
+mod failed;
 mod laws;
 mod requested;
 mod scenarios;

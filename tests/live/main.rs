@@ -37,6 +37,8 @@ mod sweep;
 mod watch;
 mod widening;
 
+#[path = "../support/daemon.rs"]
+mod daemon;
 #[path = "../support/dice.rs"]
 mod dice;
 #[path = "../support/project.rs"]

@@ -2,8 +2,10 @@
 //!
 //! `AISHELL_PHANTOMS` says how many random manifests are tried, `AISHELL_SEED` which; a failure names its seed.
 
+use crate::daemon::Daemon;
 use crate::dice::Dice;
-use crate::project::{changes, project};
+use crate::project::{Project, changes, project};
+use crate::raw;
 
 /// How many manifests are tried unless it is said.
 const MANIFESTS: usize = 12;
@@ -88,34 +90,104 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-#[test]
-fn nothing_differs_once_it_is_applied_whatever_was_asked_for() {
-    let manifests = number("AISHELL_PHANTOMS").and_then(|number| usize::try_from(number).ok());
+/// Returns how many manifests are tried, unless it is said, and the seed of the first.
+fn dimensions(unless: usize) -> (u64, u64) {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("random numbers");
-    let seed = number("AISHELL_SEED").unwrap_or(u64::from_be_bytes(random));
-    for index in 0..manifests.unwrap_or(MANIFESTS) {
-        // Each can be tried again on its own.
-        let own = seed.wrapping_add(u64::try_from(index).expect("a number"));
-        let mut dice = Dice(own.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut text = String::from("containers:\n");
-        for number in 0..=dice.below(CONTAINERS) {
-            text.push_str(&format!("  c{number}: {}\n", container(&mut dice)));
+    let unless = u64::try_from(unless).expect("a number");
+    let seed = number("AISHELL_SEED").unwrap_or(u64::from_be_bytes(random) >> 16);
+    (number("AISHELL_PHANTOMS").unwrap_or(unless), seed)
+}
+
+/// Returns the manifest of a seed: each can be tried again on its own.
+fn manifest(seed: u64) -> String {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut text = String::from("containers:\n");
+    for number in 0..=dice.below(CONTAINERS) {
+        text.push_str(&format!("  c{number}: {}\n", container(&mut dice)));
+    }
+    text
+}
+
+/// Applies a manifest, and insists that this is enough.
+fn applied(project: &Project, seed: u64, text: &str) {
+    project.manifest(text);
+    let run = project.apply();
+    assert_eq!(
+        run.code,
+        Some(0),
+        "AISHELL_SEED={seed} AISHELL_PHANTOMS=1\n{text}\n{run:#?}"
+    );
+    unchanged(project, seed, text);
+}
+
+/// Insists that nothing differs.
+fn unchanged(project: &Project, seed: u64, text: &str) {
+    let diff = project.diff();
+    assert_eq!(
+        (diff.code, changes(&diff.json)),
+        (Some(0), Vec::new()),
+        "AISHELL_SEED={seed} AISHELL_PHANTOMS=1\n{text}\n{:#}",
+        diff.json
+    );
+}
+
+#[test]
+fn nothing_differs_once_it_is_applied_whatever_was_asked_for() {
+    let (manifests, seed) = dimensions(MANIFESTS);
+    for seed in (0..manifests).map(|index| seed.wrapping_add(index)) {
+        applied(&project(), seed, &manifest(seed));
+    }
+}
+
+/// What an engine gives to whoever does not say: an ordinary one, and one where all of it is otherwise.
+const DEFAULTS: [&[&str]; 2] = [
+    &[],
+    &[
+        "--log-driver=local",
+        "--log-opt=max-size=3m",
+        "--default-ulimit=nofile=2048:4096",
+        "--default-ulimit=core=0",
+        "--default-shm-size=32m",
+        "--dns=10.1.2.3",
+        "--dns-search=example.test",
+        "--dns-opt=ndots:3",
+        "--default-cgroupns-mode=private",
+        "--default-ipc-mode=shareable",
+        "--shutdown-timeout=9",
+        "--init",
+    ],
+];
+/// How many manifests are there when the engine is started anew.
+const AT_ONCE: u64 = 20;
+
+#[test]
+#[ignore = "takes an engine of its own, and root: AISHELL_PHANTOMS=300 cargo test --test live phantom:: -- --ignored"]
+fn nothing_differs_after_the_engine_was_restarted_with_other_defaults() {
+    let (manifests, seed) = dimensions(2 * MANIFESTS);
+    let mut daemon = Daemon::new(DEFAULTS[0], &raw::tiny());
+    let mut defaults = DEFAULTS.iter().cycle().skip(1);
+    let seeds: Vec<u64> = (0..manifests).map(|index| seed.wrapping_add(index)).collect();
+    for seeds in seeds.chunks(usize::try_from(AT_ONCE).expect("a number")) {
+        let made = seeds.iter().map(|seed| {
+            let mut project = project();
+            project.at(Some(daemon.host()));
+            let text = manifest(*seed);
+            applied(&project, *seed, &text);
+            (project, *seed, text)
+        });
+        let made: Vec<_> = made.collect();
+        for _ in &DEFAULTS {
+            daemon.restart(defaults.next().expect("defaults"));
+            for (project, seed, text) in &made {
+                unchanged(project, *seed, text);
+            }
         }
-        let project = project();
-        project.manifest(&text);
-        let run = project.apply();
-        assert_eq!(
-            run.code,
-            Some(0),
-            "AISHELL_SEED={own} AISHELL_PHANTOMS=1\n{text}\n{run:#?}"
-        );
-        let diff = project.diff();
-        assert_eq!(
-            (diff.code, changes(&diff.json)),
-            (Some(0), Vec::new()),
-            "AISHELL_SEED={own} AISHELL_PHANTOMS=1\n{text}\n{:#}",
-            diff.json
-        );
+        // The next ones are made where all of it is otherwise.
+        daemon.restart(defaults.next().expect("defaults"));
+        for (project, _, _) in &made {
+            let gone = project.run(&["delete", "--yes", "--allow", "data-loss,interrupt"]);
+            assert_eq!(gone.code, Some(0), "{gone:#?}");
+        }
     }
 }

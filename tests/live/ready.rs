@@ -89,9 +89,7 @@ fn refused(project: &Project, manifest: &str) -> Run {
     assert_eq!(identity(&now), identity(&before));
     assert_eq!(now["State"]["Status"], "running");
     assert_eq!(now["HostConfig"], before["HostConfig"]);
-    project.only(&["a"]);
-    // It is still wanted.
-    assert_eq!(step(&project.diff().json, "container", "a")["action"], "replace");
+    project.only(&["a", "a.failed"]);
     run
 }
 
@@ -101,29 +99,55 @@ fn a_replacement_that_does_not_work_leaves_the_old_container_running() {
     project.manifest("containers:\n  a: { home: volume }\n");
     project.converge();
     let cases = [
-        ("command: [no-such-command]", "no-such-command"),
-        ("command: [sh, -c, 'echo gone; exit 3']", "gone"),
-        ("command: [sh, -c, 'echo soon; sleep 0.6; exit 3']", "soon"),
+        (
+            "command: [no-such-command]",
+            "no-such-command",
+            "the last try failed: it ended with code 127: ",
+        ),
+        (
+            "command: [sh, -c, 'echo gone; exit 3']",
+            "gone",
+            "the last try failed: it ended with code 3: gone",
+        ),
+        (
+            "command: [sh, -c, 'echo soon; sleep 0.6; exit 3']",
+            "soon",
+            "the last try failed: it ended with code 3: soon",
+        ),
         (
             "ready: { exec: [\"false\"], interval: 200ms, timeout: 1s }",
             // Whichever of both notices first.
             "the new container",
+            "the last try failed: it was not ready in time",
         ),
         (
             "ready: { exec: [\"false\"], startPeriod: 60s, interval: 200ms, timeout: 1s }",
             "not ready within 1 s",
+            "the last try failed: it was not ready in time",
         ),
-        ("preStart: [\"echo broken; exit 4\"]", "broken"),
+        (
+            "preStart: [\"echo broken; exit 4\"]",
+            "broken",
+            "with code 4: broken",
+        ),
     ];
     for home in ["volume", "tmpfs"] {
         project.manifest(&format!("containers:\n  a: {{ home: {home} }}\n"));
         project.converge();
-        for (fields, told) in cases {
+        for (fields, told, why) in cases {
             let run = refused(
                 &project,
                 &format!("containers:\n  a: {{ home: {home}, {fields} }}\n"),
             );
             assert!(run.stdout.contains(told), "{fields} with {home}: {run:#?}");
+            // It is still wanted, and what came of it is known.
+            let diff = project.diff();
+            let wanted = step(&diff.json, "container", "a");
+            assert_eq!(wanted["action"], "replace", "{fields} with {home}");
+            let detail = text(&wanted["detail"]);
+            assert!(detail.contains(why), "{fields} with {home}: {detail}");
+            let status = project.run(&["status"]);
+            assert!(status.stdout.contains("ReplacementFailed"), "{status:#?}");
         }
     }
     project.manifest("containers:\n  a: { home: tmpfs, env: { A: b } }\n");

@@ -58,9 +58,16 @@ fn a_replacement_that_cannot_start_gives_way_to_the_old_container() {
         now["NetworkSettings"]["Ports"],
         before["NetworkSettings"]["Ports"]
     );
-    project.only(&["a"]);
+    project.only(&["a", "a.failed"]);
+    let diff = project.diff();
+    let detail = text(&step(&diff.json, "container", "a")["detail"]).to_owned();
+    assert!(
+        detail.starts_with("the last try failed: ") && detail.contains(&other.to_string()),
+        "{detail}"
+    );
     drop(taken);
     project.converge();
+    project.only(&["a"]);
     assert_ne!(project.id("a"), text(&before["Id"]));
 }
 
@@ -194,8 +201,18 @@ fn a_replacement_that_ends_at_once_gives_way_and_its_last_words_are_told() {
             (&now["Id"], &now["State"]["Status"], &now["HostConfig"]),
             (&before["Id"], &Value::from("running"), &before["HostConfig"])
         );
-        project.only(&["a", "b"]);
+        project.only(&["a", "a.failed", "b"]);
+        let kept = project.container("a.failed");
+        assert_eq!(kept["HostConfig"]["RestartPolicy"]["Name"], "no");
     }
+    // Nobody wants it any more: then it is gone, and nothing else.
     project.manifest(&manifest("sleep 1000"));
-    project.settled();
+    let run = project.converge();
+    let gone = format!(
+        "remove container a: name \"{}\" -> null (orphan)",
+        project.object("a.failed")
+    );
+    assert_eq!(changes(&run.json), [gone]);
+    assert_eq!(project.id("a"), text(&before["Id"]));
+    project.only(&["a", "b"]);
 }

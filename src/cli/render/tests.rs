@@ -66,6 +66,7 @@ fn with_home(name: &str) -> Work {
             patience: std::time::Duration::ZERO,
             awaited: false,
         }),
+        failed: None,
     }
 }
 

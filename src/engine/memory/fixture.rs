@@ -188,6 +188,16 @@ impl World {
         self
     }
 
+    /// A container has printed this.
+    #[must_use]
+    pub fn logging(mut self, name: &str, lines: &[&str]) -> Self {
+        let id = self.names.get(name).cloned().unwrap_or_default();
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.log = lines.iter().map(|line| (*line).to_owned()).collect();
+        }
+        self
+    }
+
     /// Commands with a word that contains this text end so.
     #[must_use]
     pub fn with_fate(self, text: &str, fate: Fate) -> Self {

@@ -47,7 +47,7 @@ async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone
         patience: Duration::from_secs(60),
         awaited: false,
     };
-    let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work);
+    let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work, None);
     drive(&mut protocol, engine, &Progress::default()).await
 }
 
