@@ -29,6 +29,7 @@ mod init;
 mod invocation;
 pub mod json;
 mod log;
+mod logs;
 mod named;
 mod output;
 mod progress;
@@ -140,6 +141,7 @@ enum Command {
     Update(update::Update),
     Status(status::Status),
     Ps(ps::Ps),
+    Logs(logs::Logs),
     Stop(stop::Stop),
     Start(start::Start),
     Restart(restart::Restart),
@@ -198,6 +200,7 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Update(update) => wait(update.run(invocation))?,
         Command::Status(status) => wait(status.run(invocation))?,
         Command::Ps(ps) => wait(ps.run(invocation))?,
+        Command::Logs(logs) => wait(logs.run(invocation))?,
         Command::Stop(stop) => wait(stop.run(invocation))?,
         Command::Start(start) => wait(start.run(invocation))?,
         Command::Restart(restart) => wait(restart.run(invocation))?,

@@ -40,6 +40,7 @@ mod negotiate;
 mod stream;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
+pub use stream::{Excerpt, Written};
 
 /// What is asked of every process.
 const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";

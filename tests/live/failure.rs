@@ -81,6 +81,8 @@ fn a_version_that_does_not_exist_fails_with_the_installers_words_and_nothing_is_
     // What failed can be looked at.
     let failed = format!("aishell-failed-{}-populate", project.name);
     let kept = raw::container(&failed).expect("the failed job is kept");
+    let log = project.plain(&["logs", "--job"]);
+    assert!(log.code == Some(0) && log.stderr.contains("npm"), "{log:#?}");
     assert_eq!(kept["State"]["Status"], "exited");
 
     // Once more: the newer failure takes the place of the older.

@@ -25,6 +25,7 @@ mod fields;
 mod harness;
 mod held;
 mod lock;
+mod logs;
 mod matrix;
 mod memory;
 mod phantom;

@@ -2,13 +2,15 @@
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
-use self::Nature::{Looks, Writes};
+use self::Nature::{Looks, LooksElsewhere, Writes};
 
 /// What a command may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
     /// It only looks, if it is told this.
     Looks(&'static [&'static str]),
+    /// It only looks, and what it answers with is no document: a test of its own shows it.
+    LooksElsewhere,
     /// It changes something.
     Writes,
 }
@@ -21,6 +23,7 @@ const NATURES: &[(&str, Nature)] = &[
     ("delete", Writes),
     ("diff", Looks(&[])),
     ("init", Writes),
+    ("logs", LooksElsewhere),
     ("ps", Looks(&[])),
     ("restart", Writes),
     ("schema", Looks(&[])),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
 use bollard::query_parameters::{CreateImageOptions, DownloadFromContainerOptions, LogsOptions};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 
 use super::error::Failure;
 use super::log::{Lines, Tail};
@@ -26,6 +26,26 @@ const LARGEST_OUTPUT: usize = 1024 * 1024;
 const LOG_LINES: usize = 200;
 /// Lines of a pull that are kept for the report of its failure.
 const PULL_LINES: usize = 40;
+
+/// Which part of a log is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Whether what is yet to be written is waited for.
+    pub follow: bool,
+    /// How many of the last lines; `None`: all.
+    pub last: Option<u64>,
+    /// Whether every line begins with the time when it was written.
+    pub timestamps: bool,
+}
+
+/// Some of what a process has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// To its standard output.
+    Output(Vec<u8>),
+    /// To its standard error.
+    Error(Vec<u8>),
+}
 
 impl DockerEngine {
     /// Reads one file. A link at the end of the path costs one more request, since the engine does not follow it.
@@ -62,6 +82,46 @@ impl DockerEngine {
         Err(refused(format!(
             "{path} in container {container} is one of too many links"
         )))
+    }
+
+    /// Returns what the processes of a container have written, as it was written, and perhaps what they go on to write.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or does not keep what they write.
+    pub async fn written(
+        &self,
+        container: &str,
+        wanted: &Excerpt,
+    ) -> Result<impl Stream<Item = Result<Written, EngineError>> + Send + use<'_>, EngineError> {
+        let call = Call::FollowLog {
+            container: container.to_owned(),
+        };
+        let ready = async {
+            super::check_names(&call)?;
+            self.negotiate().await
+        };
+        ready.await.map_err(|failure| failure.tell(&call, &self.host))?;
+        let Excerpt {
+            follow,
+            last,
+            timestamps,
+        } = wanted;
+        let options = LogsOptions {
+            follow: *follow,
+            stdout: true,
+            stderr: true,
+            timestamps: *timestamps,
+            tail: last.map_or_else(|| "all".to_owned(), |last| last.to_string()),
+            ..LogsOptions::default()
+        };
+        let pieces = self.client.logs(container, Some(options));
+        Ok(pieces.map(move |piece| match piece {
+            Ok(LogOutput::StdErr { message }) => Ok(Written::Error(message.to_vec())),
+            Ok(
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message },
+            ) => Ok(Written::Output(message.to_vec())),
+            Err(error) => Err(Failure::from(error).tell(&call, &self.host)),
+        }))
     }
 
     /// Reads a log until it ends, both streams, each by its own lines.

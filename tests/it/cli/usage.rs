@@ -18,6 +18,7 @@ fn help_lists_commands_and_options() {
       update       Pin anew what `latest`, ranges and tags mean
       status       Show how every resource stands
       ps           List the containers of the project
+      logs         Show what a container has written
       stop         Stop containers, and keep them stopped
       start        Start containers, and let them be healed again
       restart      Stop containers and start them again, as they are
