@@ -17,7 +17,7 @@ use crate::spec::{Binding, ContainerSpec};
 pub mod resolve;
 mod session;
 
-pub use session::{Origin, Session, Source};
+pub use session::{Origin, Session};
 
 /// What one manifest wants, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,6 +266,8 @@ pub struct Container {
     pub on_drift: OnDrift,
     /// What it is given beyond what every sandbox has.
     pub grants: BTreeSet<Grant>,
+    /// Why secrets of its configuration are not known here, by variable; it cannot be made without them.
+    pub lacks: BTreeMap<String, String>,
     /// What sessions in it have besides.
     pub session: Session,
 }

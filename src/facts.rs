@@ -17,6 +17,7 @@ use crate::manifest::place::Problem;
 use crate::manifest::stage::Stage;
 use crate::manifest::{Certificates, Proxy};
 use crate::name::HarnessName;
+use crate::secret::{Secret, Source};
 
 /// What this host says about what a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub struct Facts {
     pub profiles: BTreeMap<PathBuf, String>,
     /// Where what is bound or read for a secret really lies, links resolved, by the path that is written.
     pub sources: BTreeMap<String, String>,
+    /// Secrets for containers themselves, by container and variable, or why they cannot be had; none where it is
+    /// missing and may be.
+    pub exposed: BTreeMap<String, BTreeMap<String, Result<Option<Secret>, String>>>,
     /// Whose content goes into images and manifests, and lies outside the project; links resolved.
     pub outside: BTreeSet<String>,
     /// The directory that a sandbox of this manifest works on unless the manifest says otherwise, links resolved.
@@ -124,8 +128,9 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     }
     let name = manifest.name.clone().unwrap_or_else(|| source.default_name());
     let ground = canonical(source.default_project()).unwrap_or_else(|_| project.clone());
-    Ok(Facts {
+    let mut facts = Facts {
         sources: sources(loaded),
+        exposed: BTreeMap::new(),
         outside: outside(loaded, &ground),
         ground: ground.display().to_string(),
         guarded: guarded(&project, source.directory()),
@@ -149,7 +154,57 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))
             .collect(),
-    })
+    };
+    facts.exposed = exposed(loaded, &facts, host);
+    Ok(facts)
+}
+
+impl Facts {
+    /// Returns where a value comes from; `None` for one that is no secret.
+    pub fn source(&self, value: &EnvValue) -> Option<Source> {
+        match value {
+            EnvValue::Literal(_) => None,
+            EnvValue::FromEnv { name, optional, .. } => Some(Source::Variable {
+                name: name.as_str().to_owned(),
+                optional: *optional,
+            }),
+            EnvValue::FromFile { path, .. } => {
+                // A link that a sandbox can write leads where the sandbox wants.
+                let real = self.sources.get(&path.display().to_string());
+                let leads = real.filter(|_| path.starts_with(&self.ground));
+                Some(Source::File {
+                    path: path.clone(),
+                    leads: leads.map(PathBuf::from),
+                })
+            }
+            EnvValue::FromCommand { command, .. } => Some(Source::Command {
+                words: command.clone(),
+            }),
+        }
+    }
+}
+
+/// Reads the secrets that are for containers themselves. Commands are not run: what they print is for sessions alone.
+fn exposed(
+    loaded: &Loaded,
+    facts: &Facts,
+    host: &Host,
+) -> BTreeMap<String, BTreeMap<String, Result<Option<Secret>, String>>> {
+    let mut exposed = BTreeMap::new();
+    for (name, container) in &loaded.manifest.containers {
+        let values = container.env.0.iter().filter(|(_, value)| value.is_exposed());
+        let found: BTreeMap<_, _> = values
+            .filter_map(|(variable, value)| {
+                let variable = variable.as_str();
+                let found = facts.source(value)?.read(variable, host)?;
+                Some((variable.to_owned(), found.map_err(|error| error.to_string())))
+            })
+            .collect();
+        if !found.is_empty() {
+            exposed.insert(name.as_str().to_owned(), found);
+        }
+    }
+    exposed
 }
 
 /// Reads the seccomp profiles that are files.

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+mod source;
+
+pub use source::{Missing, Source};
+
 /// A text that nobody may see.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

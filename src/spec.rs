@@ -11,8 +11,10 @@ use serde_json::Value;
 use crate::key::digest;
 
 mod health;
+mod secrets;
 
 pub use health::{HealthCheck, Probe};
+pub use secrets::Secrets;
 
 /// What a change of a field costs a running container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,9 @@ pub struct ContainerSpec {
     pub entrypoint: Option<Vec<String>>,
     /// Environment variables, without those of the image.
     pub env: BTreeMap<String, String>,
+    /// Environment variables with secrets; those of a live container are among the others.
+    #[serde(skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// `uid:gid`, or what the image says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -250,6 +255,7 @@ impl ContainerSpec {
             command,
             entrypoint,
             env,
+            secrets: _,
             user,
             workdir,
             hostname,
@@ -353,8 +359,12 @@ impl ContainerSpec {
             return Vec::new();
         }
         let mut before = self.fields();
-        let mut differences = Vec::new();
-        for (field, (to, class)) in to.fields() {
+        let mut differences = self.secrets.differences(&to.secrets, (&self.env, &to.env));
+        let told = |field: &str| differences.iter().any(|difference| difference.field == field);
+        before.retain(|field, _| !told(field));
+        let mut after = to.fields();
+        after.retain(|field, _| !told(field));
+        for (field, (to, class)) in after {
             let from = before.remove(&field).map_or(Value::Null, |(from, _)| from);
             if from != to {
                 differences.push(Difference {

@@ -182,7 +182,11 @@ impl Resolver<'_> {
         let weaker = containers
             .iter()
             .filter_map(|(name, container): (_, &Container)| {
-                let weak = isolation::weakenings(&container.spec.security);
+                let mut weak = isolation::weakenings(&container.spec.security);
+                let secrets: Vec<&str> = container.spec.secrets.names().collect();
+                if !secrets.is_empty() {
+                    weak.push(format!("secrets in its configuration: {}", secrets.join(" ")));
+                }
                 (!weak.is_empty())
                     .then(|| format!("container {name} is weaker than strict: {}", weak.join(", ")))
             });

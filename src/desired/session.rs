@@ -3,9 +3,9 @@
 //! Nothing of it is in a key, a label or a container's configuration: it counts from the next session on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use crate::manifest::place::Place;
+use crate::secret::Source;
 
 /// What sessions in a container have besides its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,39 +33,4 @@ pub struct Origin {
     pub source: Source,
     /// The part of the manifest that says so.
     pub place: Option<Place>,
-}
-
-/// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// This host's environment.
-    Variable {
-        /// The variable.
-        name: String,
-        /// Whether it may be missing.
-        optional: bool,
-    },
-    /// A file.
-    File {
-        /// Its path as the manifest has it, absolute.
-        path: PathBuf,
-        /// Where it has to lead, links resolved, if sandboxes could make it lead elsewhere.
-        leads: Option<PathBuf>,
-    },
-    /// What a command on this host prints.
-    Command {
-        /// Its words.
-        words: Vec<String>,
-    },
-}
-
-impl Source {
-    /// Returns where it comes from, in a person's words.
-    pub fn display(&self) -> String {
-        match self {
-            Self::Variable { name, .. } => format!("${name}"),
-            Self::File { path, leads } => leads.as_ref().unwrap_or(path).display().to_string(),
-            Self::Command { words } => format!("`{}`", words.join(" ")),
-        }
-    }
 }

@@ -19,16 +19,6 @@ const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str
     Refusal { path, asks, what }
 }
 
-/// The same refusals for a container and for the defaults of all.
-macro_rules! in_containers {
-    ($(($path:literal, $asks:expr, $what:literal),)*) => {
-        &[$(
-            refusal(concat!("containers.*.", $path), $asks, $what),
-            refusal(concat!("defaults.", $path), $asks, $what),
-        )*]
-    };
-}
-
 const MANIFEST: &[Refusal] = &[
     refusal(
         "formerly",
@@ -47,12 +37,6 @@ const MANIFEST: &[Refusal] = &[
     refusal("detection", written, "looking for sensitive files is"),
 ];
 
-const CONTAINERS: &[Refusal] = in_containers![(
-    "env.*.expose",
-    |node| node.text() == Some("container"),
-    "a secret for the container itself is"
-),];
-
 fn written(node: &Node) -> bool {
     match &node.value {
         Value::List(items) => !items.is_empty(),
@@ -65,7 +49,7 @@ fn written(node: &Node) -> bool {
 /// Returns everything a merged tree, without what is wrong in it, asks for that does not work yet.
 pub fn refused(sound: &Node) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for Refusal { path, asks, what } in MANIFEST.iter().chain(CONTAINERS) {
+    for Refusal { path, asks, what } in MANIFEST {
         let path: Vec<_> = path.split('.').collect();
         each(sound, &path, None, &mut |node, mark| {
             if asks(node) {

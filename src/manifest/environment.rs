@@ -43,6 +43,18 @@ pub enum EnvValue {
     },
 }
 
+impl EnvValue {
+    /// Says whether it is a secret that the container itself has.
+    pub fn is_exposed(&self) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::FromEnv { expose, .. }
+            | Self::FromFile { expose, .. }
+            | Self::FromCommand { expose, .. } => *expose == Expose::Container,
+        }
+    }
+}
+
 /// Who sees a secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

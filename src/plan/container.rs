@@ -12,7 +12,7 @@ use crate::label::{self, Kind};
 use crate::manifest::container::OnDrift;
 use crate::observed::{self, RunState};
 use crate::spec::{Binding, Class, ContainerSpec};
-use crate::step::{Action, Because, Cause, CreateWork, Impact, ResourceKind, Work};
+use crate::step::{Action, Because, Blocked, BlockedReason, Cause, CreateWork, Impact, ResourceKind, Work};
 
 mod compare;
 mod failed;
@@ -156,12 +156,16 @@ fn bring_about(
         return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
     };
     let Some(live) = live else {
+        let because = vec![Because::plain(Cause::Missing)];
+        if lacks(draft, name, container, Action::Create, &because) {
+            return;
+        }
         let new = creation(draft, name, container, &reference);
         draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Create,
             impact: Impact::None,
-            because: vec![Because::plain(Cause::Missing)],
+            because,
             needs,
             detail: None,
             work: Work::Create(Box::new(new)),
@@ -169,6 +173,37 @@ fn bring_about(
         return;
     };
     compare(draft, name, container, live, needs, &reference);
+}
+
+/// Blocks a container that cannot be made because secrets of its configuration are not known here.
+fn lacks(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    action: Action,
+    because: &[Because],
+) -> bool {
+    let lacks = container.lacks.iter();
+    let lacks: Vec<String> = lacks
+        .map(|(variable, reason)| format!("its secret {variable} cannot be had: {reason}"))
+        .collect();
+    if lacks.is_empty() {
+        return false;
+    }
+    draft.blocked.push(Blocked {
+        resource: resource(ResourceKind::Container, name),
+        action,
+        impact: if action == Action::Replace {
+            Impact::Recreate
+        } else {
+            Impact::None
+        },
+        reason: BlockedReason::Unsupported,
+        detail: lacks.join("; "),
+        unblock: None,
+        because: because.to_vec(),
+    });
+    true
 }
 
 /// Returns what a container cannot be made without.
@@ -344,6 +379,9 @@ fn compare(
             }
         }
         because.extend(requested.then(|| Because::plain(Cause::Requested)));
+        if lacks(draft, name, container, Action::Replace, &because) {
+            return;
+        }
         let new = creation(draft, name, container, reference);
         forced.dedup();
         forced.extend(last_try(draft.observed, name, &new));
@@ -363,6 +401,11 @@ fn compare(
             },
         });
         return;
+    }
+    for (variable, reason) in &container.lacks {
+        draft.notes.push(format!(
+            "container {name} keeps the secret {variable} that it has: {reason}"
+        ));
     }
     let before = draft.steps.len();
     if live.name != container.engine_name {

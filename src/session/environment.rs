@@ -2,28 +2,21 @@
 //!
 //! They are gathered when somebody opens a session: a changed secret counts from the next one on. What the manifest
 //! sets itself is part of the container, and nothing here takes its place.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "secrets are read here, where somebody opens a session"
-)]
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use std::{fmt, fs};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::git;
-use crate::desired::{Container, Origin, Session, Source};
+use crate::desired::{Container, Origin, Session};
 use crate::host::Host;
 use crate::manifest::place::Problem;
-use crate::secret::{Secret, SecretError};
+use crate::secret::{Missing, Secret, Source};
 
 /// How long a command may take to print a secret. Somebody may have to type something, or to touch a key.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,27 +36,6 @@ pub enum EnvironmentError {
         /// Every one of them, and where the manifest asks for it.
         problems: Vec<Problem>,
     },
-}
-
-/// Why a secret cannot be had.
-#[derive(Debug, thiserror::Error)]
-enum Missing {
-    #[error("${0} is not set here")]
-    Variable(String),
-    #[error("{} cannot be read: {cause}", path.display())]
-    Unreadable { path: PathBuf, cause: io::Error },
-    #[error("{} is {kind}", path.display())]
-    NotAFile { path: PathBuf, kind: &'static str },
-    #[error("{} leads to {} by now", path.display(), now.display())]
-    Elsewhere { path: PathBuf, now: PathBuf },
-    #[error("{from}: {cause}")]
-    Unusable { from: String, cause: SecretError },
-    #[error("`{command}` cannot be run: {cause}")]
-    NotRun { command: String, cause: io::Error },
-    #[error("`{command}` failed: {status}")]
-    Failed { command: String, status: String },
-    #[error("`{command}` took more than {seconds} s")]
-    Slow { command: String, seconds: u64 },
 }
 
 impl Environment {
@@ -132,7 +104,7 @@ pub async fn gather(container: &Container, host: &Host) -> Result<Environment, E
     }
     let mut problems = Vec::new();
     for (variable, origin) in secrets {
-        match secret(variable, &origin.source, host, PATIENCE).await {
+        match find(variable, &origin.source, host, PATIENCE).await {
             Ok(Some(secret)) => {
                 environment.0.insert(variable.clone(), secret);
             }
@@ -174,73 +146,20 @@ fn problem(container: &str, variable: &str, origin: &Origin, error: &Missing) ->
 }
 
 /// Returns a secret; `None` if it is missing and may be.
-async fn secret(
+async fn find(
     variable: &str,
     source: &Source,
     host: &Host,
     patience: Duration,
 ) -> Result<Option<Secret>, Missing> {
-    let from = || source.display();
-    let unusable = |cause| Missing::Unusable { from: from(), cause };
-    match source {
-        Source::Variable { name, optional } => match host.variable(name) {
-            Some(value) => Secret::of_text(variable, value.to_owned())
-                .map(Some)
-                .map_err(unusable),
-            None if *optional => Ok(None),
-            None => Err(Missing::Variable(name.clone())),
-        },
-        Source::File { path, leads } => {
-            let bytes = file(path, leads.as_deref())?;
-            Secret::of_output(variable, bytes).map(Some).map_err(unusable)
+    let words = match source {
+        Source::Command { words } => words,
+        Source::Variable { .. } | Source::File { .. } => {
+            return source.read(variable, host).unwrap_or(Ok(None));
         }
-        Source::Command { words } => {
-            let bytes = output(words, host, patience).await?;
-            Secret::of_output(variable, bytes).map(Some).map_err(unusable)
-        }
-    }
-}
-
-/// Reads a file that is one, and that is where it has to be.
-fn file(path: &Path, leads: Option<&Path>) -> Result<Vec<u8>, Missing> {
-    let unreadable = |cause| Missing::Unreadable {
-        path: path.to_path_buf(),
-        cause,
     };
-    // Opening a pipe would wait for somebody to write to it.
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(unreadable)?;
-    let found = file.metadata().map_err(unreadable)?;
-    if !found.is_file() {
-        return Err(Missing::NotAFile {
-            path: path.to_path_buf(),
-            kind: if found.is_dir() {
-                "a directory"
-            } else {
-                "no regular file"
-            },
-        });
-    }
-    if let Some(leads) = leads {
-        // What was opened counts: names may lead elsewhere from one moment to the next.
-        let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let now = opened.or_else(|_| fs::canonicalize(path)).map_err(unreadable)?;
-        if now != leads {
-            return Err(Missing::Elsewhere {
-                path: path.to_path_buf(),
-                now,
-            });
-        }
-    }
-    let mut bytes = Vec::new();
-    (&mut file)
-        .take(Secret::READ)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    Ok(bytes)
+    let bytes = output(words, host, patience).await?;
+    source.made(variable, bytes).map(Some)
 }
 
 /// Runs a command and returns what it printed. What it has to say besides goes where aishell's own words go.

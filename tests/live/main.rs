@@ -33,6 +33,7 @@ mod reading;
 mod ready;
 mod replace;
 mod requested;
+mod secrets;
 mod strangers;
 mod sweep;
 mod watch;

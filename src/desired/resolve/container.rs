@@ -17,7 +17,7 @@ use crate::manifest::mount::{self, Target};
 use crate::manifest::port::{PortSpec, Protocol};
 use crate::manifest::resources::Limit;
 use crate::manifest::stage::StageName;
-use crate::name::ContainerName;
+use crate::name::{ContainerName, VariableName};
 use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Stop, Ulimit};
 use crate::units::{FileMode, Memory};
 
@@ -125,6 +125,7 @@ impl Resolver<'_> {
             volumes,
             busy: written.busy.as_ref().map(|busy| busy.exec.clone()),
             grants,
+            lacks: self.exposed(name).1,
             session,
             on_change: written.on_change,
             on_drift: written.on_drift,
@@ -170,19 +171,17 @@ impl Resolver<'_> {
             (None, Workspace::Project) => Some(project.clone()),
             (None, Workspace::None) => home.clone(),
         };
-        let mut env = BTreeMap::new();
-        for (variable, value) in &written.env.0 {
-            // Secrets belong to sessions; loading refuses them for now.
-            if let EnvValue::Literal(text) = value {
-                env.insert(variable.as_str().to_owned(), text.clone());
-            }
-        }
+        let literal = |(variable, value): (&VariableName, &EnvValue)| match value {
+            EnvValue::Literal(text) => Some((variable.as_str().to_owned(), text.clone())),
+            EnvValue::FromEnv { .. } | EnvValue::FromFile { .. } | EnvValue::FromCommand { .. } => None,
+        };
         let container::Stop { signal, timeout } = &written.stop;
         ContainerSpec {
             image: String::new(),
             command,
             entrypoint,
-            env,
+            env: written.env.0.iter().filter_map(literal).collect(),
+            secrets: self.exposed(name).0,
             user,
             workdir,
             hostname: Some(

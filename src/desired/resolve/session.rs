@@ -1,13 +1,13 @@
 //! What sessions have besides what their container is configured with.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::Resolver;
-use crate::desired::{Origin, Session, Source};
+use crate::desired::{Origin, Session};
 use crate::manifest::container::{Container, Workspace};
-use crate::manifest::environment::EnvValue;
 use crate::name::{ContainerName, VariableName};
+use crate::secret::Source;
+use crate::spec::Secrets;
 
 impl Resolver<'_> {
     /// Returns what sessions in a container have; `tools` says whether they find the harnesses.
@@ -29,7 +29,7 @@ impl Resolver<'_> {
                 .source
                 .place(&format!("containers.{name}.env.{variable}"));
             let origin = Origin {
-                source: self.source(value)?,
+                source: self.facts.source(value)?,
                 place,
             };
             Some((text(variable), origin))
@@ -53,29 +53,24 @@ impl Resolver<'_> {
     pub(super) fn sources(&self, written: &Container) -> BTreeMap<String, Source> {
         let secrets = written.env.0.iter();
         secrets
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), self.source(value)?)))
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), self.facts.source(value)?)))
             .collect()
     }
 
-    fn source(&self, value: &EnvValue) -> Option<Source> {
-        match value {
-            EnvValue::Literal(_) => None,
-            EnvValue::FromEnv { name, optional, .. } => Some(Source::Variable {
-                name: name.as_str().to_owned(),
-                optional: *optional,
-            }),
-            EnvValue::FromFile { path, .. } => {
-                // A link that a sandbox can write leads where the sandbox wants.
-                let real = self.facts.sources.get(&path.display().to_string());
-                let leads = real.filter(|_| path.starts_with(&self.facts.ground));
-                Some(Source::File {
-                    path: path.clone(),
-                    leads: leads.map(Path::new).map(Path::to_path_buf),
-                })
-            }
-            EnvValue::FromCommand { command, .. } => Some(Source::Command {
-                words: command.clone(),
-            }),
+    /// Returns the secrets that are part of a container's configuration, and why some are not known here.
+    pub(super) fn exposed(&self, name: &ContainerName) -> (Secrets, BTreeMap<String, String>) {
+        let mut secrets = Secrets::default();
+        let mut lacks = BTreeMap::new();
+        for (variable, found) in self.facts.exposed.get(name.as_str()).into_iter().flatten() {
+            let value = match found {
+                Ok(value) => value.clone(),
+                Err(reason) => {
+                    lacks.insert(variable.clone(), reason.clone());
+                    None
+                }
+            };
+            secrets.insert(variable, value);
         }
+        (secrets, lacks)
     }
 }

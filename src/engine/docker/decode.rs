@@ -12,7 +12,9 @@ use bollard::models::{
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
-use crate::spec::{Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Resources, Restart, Security, Stop};
+use crate::spec::{
+    Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Resources, Restart, Secrets, Security, Stop,
+};
 
 mod field;
 mod session;
@@ -142,6 +144,8 @@ fn spec(
     let mut persons = labels(config.labels);
     persons.retain(|label, _| !label.starts_with(PREFIX) && label != DEVCONTAINER);
     ContainerSpec {
+        // What the engine shows does not tell which variables are secrets.
+        secrets: Secrets::default(),
         image: config.image.unwrap_or_default(),
         command: list(config.cmd),
         // None at all differs from the image's own, and engines keep the difference.

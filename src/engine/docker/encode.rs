@@ -50,6 +50,7 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
         command,
         entrypoint,
         env,
+        secrets,
         user,
         workdir,
         hostname,
@@ -127,7 +128,13 @@ pub(super) fn container(create: &Create, uid: &str) -> ContainerCreateBody {
         image: Some(image.clone()),
         cmd: command.clone(),
         entrypoint: entrypoint.clone(),
-        env: Some(variables(env)),
+        env: Some(
+            secrets
+                .known()
+                .map(|(name, value)| format!("{name}={}", value.expose()))
+                .chain(variables(env))
+                .collect(),
+        ),
         user: user.clone(),
         working_dir: workdir.clone(),
         hostname: hostname.clone(),

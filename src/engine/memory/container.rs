@@ -59,6 +59,11 @@ impl World {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         merged.networks.clear();
+        let secrets = std::mem::take(&mut merged.secrets);
+        let secrets = secrets
+            .known()
+            .map(|(name, value)| (name.to_owned(), value.expose().to_owned()));
+        merged.env.extend(secrets);
         let id = self.id();
         let mut anonymous = BTreeSet::new();
         for target in declared {

@@ -7,6 +7,7 @@ use crate::desired::{Container, HarnessSet, ImageChoice, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::observed::{self, ImageReply};
+use crate::secret::REDACTED;
 use crate::spec::{Class, ContainerSpec, Difference, HealthCheck, Mount};
 use crate::step::{Because, Cause};
 
@@ -18,6 +19,11 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
     };
     let mut spec = live.spec.clone();
     let mut wanted = wanted;
+    // What is a secret now, and what was one.
+    let was = live.applied.iter().flat_map(|applied| applied.secrets.names());
+    let sessions = container.session.secrets.keys().map(String::as_str);
+    let names = was.chain(container.spec.secrets.names()).chain(sessions);
+    spec.secrets.take(names, &mut spec.env);
     // An entrypoint that was cleared is shown as an empty list, or not at all.
     spec.entrypoint = spec.entrypoint.filter(|words| !words.is_empty());
     // Some engines add the host name to the aliases; what was asked for is there either way.
@@ -49,6 +55,23 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
     spec.image.clear();
     wanted.image.clear();
     let mut differences = spec.differences(&wanted);
+    // What became a secret is in a label as long as the container is there.
+    let written = |name: &&str| {
+        live.applied
+            .as_ref()
+            .is_some_and(|applied| applied.env.contains_key(*name))
+    };
+    for (name, _) in wanted.secrets.known().filter(|(name, _)| written(name)) {
+        let field = format!("env.{name}");
+        if differences.iter().all(|difference| difference.field != field) {
+            differences.push(Difference {
+                field,
+                from: json!(REDACTED),
+                to: json!(REDACTED),
+                class: Class::Create,
+            });
+        }
+    }
     // Twice the memory is what the engine makes of an unset swap: it follows, and is nobody's change.
     let follows = |spec: &ContainerSpec| {
         let twice = spec
@@ -67,7 +90,9 @@ pub(super) fn differences(container: &Container, live: &observed::Container) -> 
 pub fn inherit(spec: &ContainerSpec, image: &ImageReply) -> ContainerSpec {
     let mut merged = spec.clone();
     for (name, value) in &image.config.env {
-        merged.env.entry(name.clone()).or_insert_with(|| value.clone());
+        if !merged.secrets.has(name) {
+            merged.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
     }
     for (name, value) in &image.image.labels {
         if !name.starts_with(label::PREFIX) && name != label::DEVCONTAINER {
@@ -193,6 +218,17 @@ pub(super) fn explain(
             json!(set(&live.spec)),
             json!(set(&container.spec)),
         );
+    }
+    // What a secret was is written down nowhere, and nobody can change it in a container that exists.
+    let is_secret = |name: &str| {
+        let was = live
+            .applied
+            .as_ref()
+            .is_some_and(|applied| applied.secrets.has(name));
+        was || container.spec.secrets.has(name) || container.session.secrets.contains_key(name)
+    };
+    if field.strip_prefix("env.").is_some_and(is_secret) {
+        return Because::field(Cause::Manifest, field, from.clone(), to.clone());
     }
     let asked = live.applied.as_ref().map(|applied| {
         let merged = live

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::desired::ImageChoice;
 use crate::desired::Pin;
@@ -46,6 +48,7 @@ fn container(session: Session) -> Container {
         on_change: OnChange::default(),
         on_drift: OnDrift::default(),
         grants: [].into(),
+        lacks: [].into(),
         session: Session {
             name: "a".to_owned(),
             ..session
@@ -204,17 +207,17 @@ async fn every_secret_that_cannot_be_had_is_told_and_nothing_of_what_it_holds() 
 #[tokio::test]
 async fn a_command_that_hangs_is_ended() {
     let directory = tempfile::tempdir().unwrap();
-    let hangs = secret("X", &command(&["sleep", "1000"]), &host(directory.path()), SHORT).await;
+    let hangs = find("X", &command(&["sleep", "1000"]), &host(directory.path()), SHORT).await;
     assert_eq!(hangs.unwrap_err().to_string(), "`sleep 1000` took more than 0 s");
     // Nobody can answer it, so it must not wait for an answer.
-    let asks = secret("X", &command(&["cat"]), &host(directory.path()), LONG).await;
+    let asks = find("X", &command(&["cat"]), &host(directory.path()), LONG).await;
     assert_eq!(asks.unwrap_err().to_string(), "`cat`: it is empty");
 }
 
 #[tokio::test]
 async fn a_command_finds_nothing_that_a_sandbox_could_have_left() {
     let directory = tempfile::tempdir().unwrap();
-    let place = secret("X", &command(&["pwd"]), &host(directory.path()), LONG).await;
+    let place = find("X", &command(&["pwd"]), &host(directory.path()), LONG).await;
     let home = directory.path().canonicalize().unwrap();
     assert_eq!(place.unwrap().unwrap().expose(), home.display().to_string());
 }

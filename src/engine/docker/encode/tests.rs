@@ -21,6 +21,7 @@ fn words(text: &str) -> Vec<String> {
 #[test]
 fn a_container_with_everything_is_asked_for() {
     let spec = ContainerSpec {
+        secrets: crate::spec::Secrets::default(),
         image: "aishell-demo:foundation-0123456789ab".to_owned(),
         command: Some(words("sleep 1000")),
         entrypoint: Some(vec![]),
