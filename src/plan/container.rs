@@ -201,6 +201,7 @@ fn lacks(
         reason: BlockedReason::Unsupported,
         detail: lacks.join("; "),
         unblock: None,
+        discards: None,
         because: because.to_vec(),
     });
     true
