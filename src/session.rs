@@ -1,4 +1,5 @@
 //! A session: somebody at work inside a container.
 
+pub mod consent;
 pub mod environment;
 mod git;

@@ -15,6 +15,7 @@ use super::signal::{Ended, Signal, watched};
 use super::status::PATIENCE;
 use crate::apply::{Listener as _, Stop};
 use crate::claim::{Claims, Turn};
+use crate::desired::resolve::{self, resolve};
 use crate::engine::docker::DockerEngine;
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
@@ -23,6 +24,7 @@ use crate::prepare::Prepared;
 use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
 use crate::report::{ConditionKind, Outcome, Report, Truth};
+use crate::session::consent::give;
 use crate::units::Duration;
 
 /// Make Docker match the manifest
@@ -104,6 +106,13 @@ impl Order {
         watcher: &Arc<Watcher>,
     ) -> Result<Ended<Report>, Failure> {
         prepared.make_directories(&Widen::Allowed)?;
+        // It lists what sessions get, so whoever types it consents.
+        if self.command == "apply" && self.consent.widen == Widen::Allowed {
+            let desired = resolve(&prepared.loaded, &prepared.facts, &resolve::Pins::default());
+            if let Err(error) = give(&invocation.host, &desired) {
+                watcher.said(&format!("what sessions may get cannot be written down: {error}"));
+            }
+        }
         let (wish, stop) = Stop::new();
         let claims = Claims::of(&invocation.host);
         let turn = Turn {

@@ -20,6 +20,7 @@ use crate::manifest::place::{Place, Problem, Texts};
 use crate::pin::PinError;
 use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
+use crate::session::environment::EnvironmentError;
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -190,6 +191,23 @@ impl From<PrepareError> for Failure {
             PrepareError::Problems { problems, loaded } => {
                 Self::invalid(problems, loaded.source.texts().clone())
             }
+        }
+    }
+}
+
+impl From<EnvironmentError> for Failure {
+    fn from(error: EnvironmentError) -> Self {
+        let message = chain(&error);
+        match error {
+            EnvironmentError::Widens { .. } => Self::new(
+                Exit::Blocked,
+                Problem::new(message).hint("`aishell apply` lists what sessions get, and consents to it"),
+            ),
+            EnvironmentError::Secrets { problems, .. } => Self {
+                exit: Exit::Failed,
+                problems,
+                texts: Texts::default(),
+            },
         }
     }
 }

@@ -190,7 +190,17 @@ impl Resolver<'_> {
                 (!weak.is_empty())
                     .then(|| format!("container {name} is weaker than strict: {}", weak.join(", ")))
             });
-        let notes = unpinned.chain(weaker).collect();
+        let given = containers
+            .iter()
+            .filter_map(|(name, container): (_, &Container)| {
+                let secrets = &container.session.secrets;
+                let given: Vec<String> = secrets
+                    .iter()
+                    .map(|(variable, origin)| format!("{variable} from {}", origin.source.display()))
+                    .collect();
+                (!given.is_empty()).then(|| format!("sessions in container {name} get {}", given.join(", ")))
+            });
+        let notes = unpinned.chain(weaker).chain(given).collect();
         let key = Key::of(
             KeyKind::Manifest,
             &json!({

@@ -357,7 +357,7 @@ containers:
         aishell.yaml:35:1: an extension stage is not available yet
         aishell.yaml:46:18: a harness from the Python package index is not available yet
         aishell.yaml:47:16: a harness from a download is not available yet
-            aishell.yaml:94:1: looking for sensitive files is not available yet
+        aishell.yaml:94:1: looking for sensitive files is not available yet
         ");
     }
 

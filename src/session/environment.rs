@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use super::consent::Given;
 use super::git;
 use crate::desired::{Container, Origin, Session};
+use crate::grant::Grant;
 use crate::host::Host;
 use crate::manifest::place::Problem;
 use crate::secret::{Missing, Secret, Source};
@@ -28,6 +30,14 @@ pub struct Environment(BTreeMap<String, Secret>);
 /// Why a session cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
+    /// Sessions would get secrets that nobody has given them.
+    #[error("sessions in container {container} would get {}, which nobody has consented to", what.join(", "))]
+    Widens {
+        /// The container.
+        container: String,
+        /// What they would get, in a person's words.
+        what: Vec<String>,
+    },
     /// Secrets cannot be had.
     #[error("{} of the secrets of container {container} cannot be had", problems.len())]
     Secrets {
@@ -57,14 +67,26 @@ impl Environment {
     }
 }
 
-/// Gathers the variables of a session that somebody opens in a container now. Commands that print secrets are run.
+/// Gathers the variables of a session that somebody opens in a container now, given what a person has consented to.
+/// Commands that print secrets are run.
 ///
 /// # Errors
-/// Every secret that cannot be had. Nothing of what they hold is told.
+/// Nobody has consented to some secrets, or they cannot be had. Nothing of what they hold is told.
 ///
 /// # Cancel safety
 /// A command that runs is ended.
-pub async fn gather(container: &Container, host: &Host) -> Result<Environment, EnvironmentError> {
+pub async fn gather(
+    container: &Container,
+    host: &Host,
+    given: &Given,
+) -> Result<Environment, EnvironmentError> {
+    let lacks = given.lacks(container);
+    if !lacks.is_empty() {
+        return Err(EnvironmentError::Widens {
+            container: container.session.name.clone(),
+            what: lacks.into_iter().map(Grant::display).collect(),
+        });
+    }
     let Session {
         name,
         command: _,

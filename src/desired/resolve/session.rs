@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
+use crate::catalogue;
 use crate::desired::{Origin, Session};
 use crate::manifest::container::{Container, Workspace};
+use crate::manifest::harness::Harness;
 use crate::name::{ContainerName, VariableName};
 use crate::secret::Source;
 use crate::spec::Secrets;
@@ -23,7 +25,9 @@ impl Resolver<'_> {
         // A shell finds every harness there is, and none of them can update itself.
         let members = self.facts.members.values().filter(|_| tools);
         let set = members.flat_map(|member| &member.set);
-        let secrets = written.env.0.iter().filter_map(|(variable, value)| {
+        // The container has the others, and so has every process in it.
+        let own = written.env.0.iter().filter(|(_, value)| !value.is_exposed());
+        let secrets = own.filter_map(|(variable, value)| {
             let place = self
                 .loaded
                 .source
@@ -49,12 +53,34 @@ impl Resolver<'_> {
         }
     }
 
-    /// Returns where the secrets of a container come from, by variable.
+    /// Returns where the secrets of a container and its sessions come from, by variable: those that the manifest asks
+    /// for. What harnesses are passed that aishell knows by name is none of the manifest's doing.
     pub(super) fn sources(&self, written: &Container) -> BTreeMap<String, Source> {
+        let mut sources: BTreeMap<String, Source> = BTreeMap::new();
+        let own = written.harness.as_ref();
+        let own =
+            own.and_then(|name| Some((self.manifest.harnesses.get(name)?, catalogue::find(name.as_str()))));
+        if let Some((
+            Harness {
+                env: Some(passed), ..
+            },
+            known,
+        )) = own
+        {
+            let known = known.map(|known| known.env.as_slice()).unwrap_or_default();
+            for name in passed.iter().filter(|name| !known.contains(name)) {
+                let source = Source::Variable {
+                    name: name.as_str().to_owned(),
+                    optional: true,
+                };
+                sources.insert(name.as_str().to_owned(), source);
+            }
+        }
         let secrets = written.env.0.iter();
-        secrets
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), self.facts.source(value)?)))
-            .collect()
+        sources.extend(
+            secrets.filter_map(|(name, value)| Some((name.as_str().to_owned(), self.facts.source(value)?))),
+        );
+        sources
     }
 
     /// Returns the secrets that are part of a container's configuration, and why some are not known here.

@@ -1,9 +1,15 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files that secrets are in are made here"
+)]
+
 use std::fs;
 
 use super::*;
-use crate::desired::ImageChoice;
-use crate::desired::Pin;
+use crate::desired::{Desired, ImageChoice, Pin};
+use crate::label::{Labels, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
+use crate::session::consent::give;
 use crate::spec::ContainerSpec;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -114,7 +120,9 @@ async fn a_session_has_what_its_harness_needs_and_what_the_manifest_asks_for() {
         ..Session::default()
     });
     container.spec.env = texts(&[("MODE", "mine")]);
-    let environment = gather(&container, &host(directory.path())).await.unwrap();
+    let environment = gather(&container, &host(directory.path()), &Given::Everything)
+        .await
+        .unwrap();
     insta::assert_snapshot!(shown(&environment), @r"
     A=canary-token
     ANTHROPIC_API_KEY=canary-key
@@ -178,8 +186,12 @@ async fn every_secret_that_cannot_be_had_is_told_and_nothing_of_what_it_holds() 
         secrets,
         ..Session::default()
     });
-    let error = gather(&container, &host(directory.path())).await.unwrap_err();
-    let EnvironmentError::Secrets { problems, .. } = error;
+    let error = gather(&container, &host(directory.path()), &Given::Everything)
+        .await
+        .unwrap_err();
+    let EnvironmentError::Secrets { problems, .. } = error else {
+        panic!("{error}");
+    };
     let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
     let told = told
         .join("\n")
@@ -220,4 +232,83 @@ async fn a_command_finds_nothing_that_a_sandbox_could_have_left() {
     let place = find("X", &command(&["pwd"]), &host(directory.path()), LONG).await;
     let home = directory.path().canonicalize().unwrap();
     assert_eq!(place.unwrap().unwrap().expose(), home.display().to_string());
+}
+
+#[tokio::test]
+async fn nobody_gets_a_secret_that_no_person_gave() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut host = host(directory.path());
+    host.environment
+        .insert("XDG_STATE_HOME".to_owned(), "relative".to_owned());
+    let said = directory.path().join("said");
+    let ran = command(&["touch", &said.display().to_string()]);
+    let secret = |source: &Source| Grant::Secret {
+        variable: "X".to_owned(),
+        source: source.display(),
+    };
+    let owner = Owner {
+        project: "/srv/demo".to_owned(),
+        manifest: "demo".to_owned(),
+        host: String::new(),
+        file: String::new(),
+    };
+    let mut container = container(Session {
+        secrets: [("X".to_owned(), origin(ran.clone()))].into(),
+        ..Session::default()
+    });
+    container.grants = [secret(&ran), Grant::Networked].into();
+    let given = || Given::so_far(&host, &owner, "a", None);
+    let error = gather(&container, &host, &given()).await.unwrap_err();
+    assert_eq!(
+        error
+            .to_string()
+            .replace(&directory.path().display().to_string(), "/d"),
+        "sessions in container a would get secret X from `touch /d/said`, which nobody has consented to"
+    );
+    assert!(!said.exists());
+
+    // What the container was made with, and what somebody has given since.
+    let labels: Labels = [(
+        crate::label::GRANTED.to_owned(),
+        serde_json::to_string(&[secret(&ran)]).unwrap(),
+    )]
+    .into();
+    assert_eq!(
+        Given::so_far(&host, &owner, "a", Some(&labels)).lacks(&container),
+        [] as [&Grant; 0]
+    );
+    let desired = Desired {
+        owner: owner.clone(),
+        containers: [("a".to_owned(), container.clone())].into(),
+        ..nothing()
+    };
+    give(&host, &desired).unwrap();
+    assert_eq!(given().lacks(&container), [] as [&Grant; 0]);
+    let other = Given::so_far(&host, &owner, "b", None);
+    assert_eq!(other.lacks(&container), [&secret(&ran)]);
+    let file = directory.path().join(".local/state/aishell/given");
+    let file = fs::read_dir(file).unwrap().next().unwrap().unwrap().path();
+    fs::write(file, "{").unwrap();
+    assert_eq!(given().lacks(&container), [&secret(&ran)]);
+}
+
+fn nothing() -> Desired {
+    Desired {
+        owner: Owner {
+            project: String::new(),
+            manifest: String::new(),
+            host: String::new(),
+            file: String::new(),
+        },
+        key: crate::key::Key::of(crate::key::KeyKind::Manifest, &()),
+        stages: [].into(),
+        identities: [].into(),
+        harness: None,
+        fallback: None,
+        network: None,
+        volumes: [].into(),
+        containers: [].into(),
+        grants: [].into(),
+        notes: Vec::new(),
+    }
 }
