@@ -18,14 +18,18 @@ use self::output::{Layout, Output};
 use self::progress::Mode;
 use self::viewpoint::Viewpoint;
 use crate::host::Host;
+use crate::session;
 
 mod apply;
+mod attach;
 mod completions;
 mod delete;
 mod diff;
+mod exec;
 pub mod exit;
 pub mod failure;
 mod init;
+mod inside;
 mod invocation;
 pub mod json;
 mod log;
@@ -57,7 +61,7 @@ mod watch;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, \
-                  5 steps failed, 6 a person is needed, 7 another apply is at work, 130 interrupted."
+                  5 steps failed, 6 a person is needed, 7 another apply is at work, 130 interrupted; `exec` and `attach`: that of the command, or 125."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -145,6 +149,8 @@ enum Command {
     Stop(stop::Stop),
     Start(start::Start),
     Restart(restart::Restart),
+    Exec(exec::Exec),
+    Attach(attach::Attach),
     #[command(visible_alias = "down")]
     Delete(delete::Delete),
     Schema(schema::Schema),
@@ -153,6 +159,12 @@ enum Command {
 
 /// Runs a command line, program name first, and returns how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Not a command of a person's.
+    if arguments.get(1).is_some_and(|word| word == session::guard::WORD) {
+        session::guard::stand_by();
+        return Exit::Done;
+    }
     let Arguments { global, command } = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -204,6 +216,8 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Stop(stop) => wait(stop.run(invocation))?,
         Command::Start(start) => wait(start.run(invocation))?,
         Command::Restart(restart) => wait(restart.run(invocation))?,
+        Command::Exec(exec) => wait(exec.run(invocation))?,
+        Command::Attach(attach) => wait(attach.run(invocation))?,
         Command::Delete(delete) => wait(delete.run(invocation))?,
         Command::Schema(schema) => Ok(schema.run(invocation)),
         Command::Completions(completions) => Ok(completions.run(invocation)),

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 pub mod docker;
 pub mod memory;
 pub mod notice;
+pub mod sessions;
 
 pub use notice::{Notice, Notices};
 

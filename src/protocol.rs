@@ -32,7 +32,7 @@ mod workplace;
 mod workshop;
 
 pub use populate::{RECEIPT_PATH, Receipt};
-pub use probe::{Probe, activity};
+pub use probe::{MARKER, Probe, activity};
 
 /// What a protocol wants to happen next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,11 +29,15 @@ pub enum Exit {
     Interrupted,
     /// Terminated, after finishing the step in hand.
     Terminated,
+    /// `exec`, `attach`: nothing ran, because of us.
+    NotRun,
+    /// `exec`, `attach`: as the command in the container.
+    Own(u8),
 }
 
 impl Exit {
-    /// Every way to end, in the order of their codes.
-    pub const ALL: [Self; 12] = [
+    /// Every way to end by oneself, in the order of their codes.
+    pub const ALL: [Self; 13] = [
         Self::Done,
         Self::Differs,
         Self::Usage,
@@ -43,6 +47,7 @@ impl Exit {
         Self::Blocked,
         Self::Claimed,
         Self::Stale,
+        Self::NotRun,
         Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
@@ -63,6 +68,8 @@ impl Exit {
             Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::NotRun => 125,
+            Self::Own(code) => code,
         }
     }
 }
@@ -80,6 +87,6 @@ mod tests {
     #[test]
     fn codes_are_the_published_ones() {
         let codes: Vec<u8> = Exit::ALL.into_iter().map(Exit::code).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 125, 129, 130, 143]);
     }
 }

@@ -21,6 +21,7 @@ use crate::pin::PinError;
 use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
 use crate::session::environment::EnvironmentError;
+use crate::session::SessionError;
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -343,6 +344,38 @@ impl From<PinError> for Failure {
                 Self::new(Exit::Failed, problem)
             }
         }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let problem = Problem::new(chain(&error));
+        let (exit, problem) = match error {
+            SessionError::Engine(error) => return Self::from(error),
+            SessionError::NotFound { .. } => (
+                Exit::Own(127),
+                problem.hint(
+                    "programs are looked for on the PATH of the container; a shell's own words need `sh -c`",
+                ),
+            ),
+            SessionError::NotExecutable { .. } => (Exit::Own(126), problem),
+            SessionError::NoDirectory { .. } => (
+                Exit::NotRun,
+                problem.hint("say where it is to run with --workdir"),
+            ),
+            SessionError::Lost => (
+                Exit::NotRun,
+                problem.hint("what ran in it is ended where it can be; `aishell ps` shows how things stand"),
+            ),
+            SessionError::ContainerEnded => (
+                Exit::Own(137),
+                problem.hint("`aishell status` shows how it stands"),
+            ),
+            SessionError::Terminal(_) | SessionError::Streams { .. } | SessionError::System(_) => {
+                (Exit::NotRun, problem)
+            }
+        };
+        Self::new(exit, problem)
     }
 }
 

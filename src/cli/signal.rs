@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::session::signals::{heard, outlives_terminal};
 
 /// A signal that ends the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,26 +74,6 @@ impl Signals {
             () = heard(self.hang_up.as_mut()) => Signal::HangUp,
         }
     }
-}
-
-/// Waits for a signal; for ever, if it is not listened to.
-async fn heard(source: Option<&mut Source>) {
-    match source {
-        Some(source) => {
-            source.recv().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Says whether the program was started with `nohup` or the like: listening would undo that.
-#[expect(clippy::disallowed_methods, reason = "only the system knows what is ignored")]
-fn outlives_terminal() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // The first bit is that of the first signal, which is this one.
-    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Waits for work under the eyes of all signals.

@@ -37,6 +37,7 @@ mod error;
 mod events;
 mod log;
 mod negotiate;
+mod session;
 mod stream;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
@@ -49,6 +50,7 @@ const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";
 pub struct DockerEngine {
     client: Docker,
     open: connect::Open,
+    address: Host,
     host: String,
     local: bool,
     prefix: connect::Prefix,
@@ -89,6 +91,7 @@ impl DockerEngine {
         Ok(Self {
             client,
             open,
+            address: host.clone(),
             host: host.uri(),
             local: matches!(host, Host::Socket(_)),
             prefix,

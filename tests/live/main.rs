@@ -34,6 +34,7 @@ mod ready;
 mod replace;
 mod requested;
 mod secrets;
+mod session;
 mod strangers;
 mod sweep;
 mod watch;
@@ -55,3 +56,5 @@ mod registry;
 mod support;
 #[path = "../support/surface.rs"]
 mod surface;
+#[path = "../support/terminal.rs"]
+mod terminal;

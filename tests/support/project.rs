@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::proxy::Proxy;
 use crate::raw;
+use crate::terminal::Terminal;
 
 /// Whose files a project directory is, where it matters.
 pub const OWNER: (u32, u32) = (4242, 4343);
@@ -201,6 +202,19 @@ impl Project {
         }
         command.envs(self.variables.iter().cloned());
         command
+    }
+
+    /// Starts the program in a terminal.
+    pub fn in_terminal(&self, arguments: &[&str]) -> Terminal {
+        Terminal::open(&self.command(arguments))
+    }
+
+    /// Starts the program with streams of the test's own.
+    pub fn piped(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program")
     }
 
     /// Starts the program and lets it run.

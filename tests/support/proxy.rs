@@ -160,11 +160,23 @@ fn serve(client: &UnixStream, shared: &Shared) -> io::Result<()> {
     });
     let mut reader = BufReader::new(client.try_clone()?);
     let served = requests(&mut reader, &mut engine, client, (shared, &unheard));
-    if unheard.load(Ordering::SeqCst) {
+    if matches!(served, Ok(End::Input)) {
+        // The input of a command has ended; what it writes still comes.
+        let _ = engine.shutdown(Shutdown::Write);
+        let _ = answers.join();
+    } else if unheard.load(Ordering::SeqCst) {
         let _ = answers.join();
     }
     let _ = engine.shutdown(Shutdown::Both);
-    served
+    served.map(|_| ())
+}
+
+/// How a connection came to its end.
+enum End {
+    /// Nothing more is asked.
+    Requests,
+    /// Of one that is no longer HTTP: nothing more is read.
+    Input,
 }
 
 /// Hands answers on until one is not to be heard.
@@ -184,12 +196,18 @@ fn requests(
     engine: &mut UnixStream,
     mut client: &UnixStream,
     (shared, unheard): (&Shared, &AtomicBool),
-) -> io::Result<()> {
+) -> io::Result<End> {
     loop {
-        let Some(head) = head(reader)? else { return Ok(()) };
+        let Some(head) = head(reader)? else {
+            return Ok(End::Requests);
+        };
         let request = note(&head, shared);
         let verdict = (lock(&shared.rule))(&request);
         match verdict {
+            Verdict::Pass if field(&head, "upgrade").is_some() => {
+                pass(&head, reader, engine)?;
+                return io::copy(reader, engine).map(|_| End::Input);
+            }
             Verdict::Pass => pass(&head, reader, engine)?,
             Verdict::Refuse => {
                 let text = format!(
@@ -200,21 +218,21 @@ fn requests(
                     "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
                     text.len()
                 );
-                return client.write_all(answer.as_bytes());
+                return client.write_all(answer.as_bytes()).map(|()| End::Requests);
             }
             Verdict::Mute => {
                 client.write_all(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
                 )?;
                 // Nothing more is asked on this connection; it ends when the client ends it.
-                return io::copy(reader, &mut io::sink()).map(|_| ());
+                return io::copy(reader, &mut io::sink()).map(|_| End::Requests);
             }
-            Verdict::Cut => return Ok(()),
-            Verdict::CutAfter => return pass(&head, reader, engine),
+            Verdict::Cut => return Ok(End::Requests),
+            Verdict::CutAfter => return pass(&head, reader, engine).map(|()| End::Requests),
             Verdict::Unheard => {
                 // Answers come one by one: whatever comes from now on is the one to this request.
                 unheard.store(true, Ordering::SeqCst);
-                return pass(&head, reader, engine);
+                return pass(&head, reader, engine).map(|()| End::Requests);
             }
         }
     }

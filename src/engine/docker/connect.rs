@@ -17,6 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
+use super::negotiate::Api;
 use crate::key::digest;
 
 /// The socket that engines listen on unless told otherwise.
@@ -344,12 +345,18 @@ impl Prefix {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
-    fn get(&self) -> String {
+    pub(super) fn get(&self) -> String {
         let version = self.0.read().unwrap_or_else(PoisonError::into_inner);
         version
             .as_ref()
             .map(|version| format!("/v{version}"))
             .unwrap_or_default()
+    }
+
+    /// Returns the version that is spoken, once it is known.
+    pub(super) fn api(&self) -> Option<Api> {
+        let version = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        version.as_deref().and_then(Api::parse)
     }
 }
 

@@ -1,0 +1,246 @@
+//! The way into a container: which one is meant, whether it runs, and with what a session begins.
+
+use std::ffi::OsString;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::invocation::Invocation;
+use crate::call::{Answer, Call, ContainerReply};
+use crate::engine::docker::DockerEngine;
+use crate::engine::sessions::Command;
+use crate::engine::{Engine as _, EngineError};
+use crate::label::{Kind, Labels, Mark};
+use crate::manifest::place::Problem;
+use crate::manifest::suggest::nearest;
+use crate::name::ContainerName;
+use crate::observe::ask;
+use crate::observed::RunState;
+use crate::prepare::Prepared;
+use crate::progress::Progress;
+use crate::session::variables::{self, COMMON, Term};
+use crate::session::{Opening, place, run};
+
+/// A container that a session can be opened in.
+pub struct Inside {
+    /// The engine.
+    pub engine: DockerEngine,
+    /// The container.
+    pub container: ContainerReply,
+}
+
+/// What a person wants of a session.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// The command.
+    pub words: Vec<String>,
+    /// Variables, in the order of their being given.
+    pub env: Vec<(String, String)>,
+    /// The directory to begin in.
+    pub workdir: Option<String>,
+    /// Whether the command gets a terminal.
+    pub terminal: bool,
+    /// Whether it gets standard input.
+    pub input: bool,
+}
+
+/// Says that nothing ran, unless the command was misused.
+pub fn not_run(mut failure: Failure) -> Failure {
+    if !matches!(failure.exit, Exit::Usage | Exit::Own(_)) {
+        failure.exit = Exit::NotRun;
+    }
+    failure
+}
+
+/// Returns words as the engine takes them.
+///
+/// # Errors
+/// One of them is not UTF-8.
+pub fn words(words: Vec<OsString>) -> Result<Vec<String>, Failure> {
+    let word = |word: OsString| {
+        word.into_string().map_err(|word| {
+            let message = format!("`{}` is not UTF-8", word.display());
+            Failure::usage(
+                message,
+                "the engine takes nothing else; hand such names over on standard input",
+            )
+        })
+    };
+    words.into_iter().map(word).collect()
+}
+
+/// Returns a variable that is given as `NAME=VALUE`, or as the name of one of this process; `None` if that has none.
+///
+/// # Errors
+/// It has no name.
+pub fn variable(invocation: &Invocation, written: &str) -> Result<Option<(String, String)>, Failure> {
+    let (name, value) = match written.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (written, invocation.host.environment.get(written).cloned()),
+    };
+    if name.is_empty() {
+        let message = format!("`{written}` is not a variable");
+        return Err(Failure::usage(
+            message,
+            "write --env NAME=VALUE, or --env NAME for one that is set here",
+        ));
+    }
+    Ok(value.map(|value| (name.to_owned(), value)))
+}
+
+impl Inside {
+    /// Finds a container by the name that the manifest gives it.
+    ///
+    /// # Errors
+    /// There is none of that name, it does not run, or it is not ours.
+    pub async fn find(invocation: &Invocation, name: &str) -> Result<Self, Failure> {
+        let prepared = invocation.prepare(None)?;
+        let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
+        let declared = &prepared.loaded.manifest.containers;
+        let is_declared = declared.keys().any(|other| other.as_str() == name);
+        let unknown = || unknown(name, declared.keys().map(ContainerName::as_str));
+        if !is_declared && name.parse::<ContainerName>().is_err() {
+            return Err(unknown());
+        }
+        let found = look(&engine, &prepared, name).await?;
+        match found {
+            Some(container) if container.state == RunState::Running => Ok(Self { engine, container }),
+            Some(container) => Err(idle(name, container.state)),
+            None if is_declared => {
+                let message = format!("container `{name}` is not there yet");
+                Err(Failure::new(
+                    Exit::NotRun,
+                    Problem::new(message).hint("make it with `aishell apply`"),
+                ))
+            }
+            None => Err(unknown()),
+        }
+    }
+
+    /// Opens a session, and returns how the command ended.
+    ///
+    /// # Errors
+    /// Nothing ran, or nobody knows how it ended.
+    pub async fn open(self, invocation: &Invocation, wish: Wish) -> Result<Exit, Failure> {
+        let spec = &self.container.spec;
+        let term = if wish.terminal {
+            Some(self.term(variables::term(&invocation.host)).await)
+        } else {
+            None
+        };
+        let has = |name: &str| spec.env.contains_key(name);
+        let env = variables::gather(&invocation.host, term, has, &wish.env);
+        let base = spec.workdir.as_deref();
+        let workdir = match &wish.workdir {
+            Some(path) => Some(place::inside(path, base)),
+            None if self.engine.is_local() => place::seen(&invocation.host.directory, &spec.mounts),
+            None => None,
+        };
+        let command = Command {
+            words: wish.words,
+            env,
+            user: spec.user.clone(),
+            workdir,
+            terminal: wish.terminal,
+            input: wish.input,
+        };
+        let opening = Opening {
+            container: self.container.id.clone(),
+            command,
+        };
+        let code = Box::pin(run(&self.engine, opening)).await?;
+        Ok(Exit::Own(code))
+    }
+
+    /// Returns the name of a terminal that the container knows.
+    async fn term(&self, term: Term) -> String {
+        let (name, files) = match term {
+            Term::Known(name) => return name,
+            Term::If(name, files) => (name, files),
+        };
+        let read = |path: String| async move {
+            let container = self.container.id.clone();
+            let call = Call::ReadFile { container, path };
+            self.engine.call(&call, &Progress::default()).await.is_ok()
+        };
+        let found = futures_util::future::join_all(files.into_iter().map(read)).await;
+        if found.contains(&true) {
+            name
+        } else {
+            COMMON.to_owned()
+        }
+    }
+}
+
+/// Looks for a container of ours by its name.
+async fn look(
+    engine: &DockerEngine,
+    prepared: &Prepared,
+    name: &str,
+) -> Result<Option<ContainerReply>, EngineError> {
+    let owner = &prepared.facts.owner;
+    let container = owner.object(name);
+    let call = Call::InspectContainer {
+        container: container.clone(),
+    };
+    let inspected = |answer| match answer {
+        Answer::Container(reply) => Some(reply),
+        _ => None,
+    };
+    let reply = match ask(engine, call, inspected).await {
+        Ok(reply) if reply.name == container => reply,
+        Ok(_) | Err(EngineError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let call = Call::InspectImage {
+        image: reply.image_id.clone(),
+    };
+    let labels = |answer| match answer {
+        Answer::Image(reply) => Some(reply.image.labels),
+        _ => None,
+    };
+    let inherited = match ask(engine, call, labels).await {
+        Ok(labels) => labels,
+        // It was removed by force; what the container says of itself is all there is.
+        Err(EngineError::NotFound { .. }) => Labels::new(),
+        Err(error) => return Err(error),
+    };
+    let mark = Mark::read_container(&reply.labels, &inherited);
+    let ours = mark.is_some_and(|mark| mark.kind == Kind::Container && owner.owns(&mark));
+    if ours {
+        return Ok(Some(*reply));
+    }
+    Err(EngineError::Conflict {
+        message: format!("the container {container} is not one that aishell made for this manifest"),
+    })
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+    let message = format!("there is no container `{name}` in the manifest");
+    let all: Vec<&str> = known.clone().collect();
+    let hint = match nearest(name, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if all.is_empty() => "the manifest has no containers yet".to_owned(),
+        None => format!("it has {}", all.join(", ")),
+    };
+    Failure::usage(message, &hint)
+}
+
+fn idle(name: &str, state: RunState) -> Failure {
+    let (how, hint) = match state {
+        RunState::Exited { code } => (
+            format!("has ended with code {code}"),
+            "`aishell apply` starts it; `docker logs` shows what it said",
+        ),
+        RunState::Paused => ("is paused".to_owned(), "`aishell apply` lets it go on"),
+        RunState::Restarting => (
+            "ends again and again".to_owned(),
+            "`aishell status` shows why; it can be entered once it runs",
+        ),
+        RunState::Created => ("was never started".to_owned(), "start it with `aishell apply`"),
+        RunState::Removing | RunState::Dead | RunState::Running => {
+            (format!("is {}", state.display()), "`aishell apply` makes it anew")
+        }
+    };
+    let problem = Problem::new(format!("container `{name}` {how}"));
+    Failure::new(Exit::NotRun, problem.hint(hint))
+}
