@@ -16,6 +16,7 @@ use self::terminal::Raw;
 use crate::call::{Answer, Call};
 use crate::engine::sessions::{Command, Place, Sessions, Wire};
 use crate::engine::{Engine, EngineError};
+use crate::observed::RunState;
 use crate::progress::Progress;
 
 pub mod consent;
@@ -372,10 +373,34 @@ async fn conclude<E: Engine + Sessions>(
     // A terminal is open while anything runs in it. Without one a command may close its streams and go on.
     let limit = command.terminal.then_some(LATE);
     let code = code(line, exec, limit).await;
-    if !matches!(code, Err(SessionError::Lost)) {
-        release(lifeline).await;
+    let broken = match (&code, lifeline) {
+        (Err(_), _) => true,
+        (Ok(_), None) => false,
+        (Ok(_), Some(mut lifeline)) => {
+            let cut = lifeline.is_cut().await;
+            if !cut {
+                lifeline.release().await;
+            }
+            cut
+        }
+    };
+    if !broken {
+        return code;
     }
-    code
+    // Whatever cut both has ended the command too, and its code says nothing of it.
+    let call = Call::InspectContainer {
+        container: line.container.to_owned(),
+    };
+    let runs = match line.engine.call(&call, &Progress::default()).await {
+        Ok(Answer::Container(reply)) => reply.state == RunState::Running,
+        Ok(_) | Err(EngineError::NotFound { .. }) => false,
+        Err(_) => true,
+    };
+    Err(if runs {
+        SessionError::Lost
+    } else {
+        SessionError::ContainerEnded
+    })
 }
 
 async fn release(lifeline: Option<Lifeline>) {

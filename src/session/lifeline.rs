@@ -5,14 +5,19 @@
 //! session by a variable of theirs, and those they have begun without it; children in sessions of their own are among
 //! them. What runs below a terminal multiplexer was left running on purpose, and is left alone.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
-use super::VARIABLE;
 use super::signals::Signal;
+use super::{VARIABLE, refusal};
 use crate::engine::EngineError;
 use crate::engine::sessions::{Command, Place, Sessions, Wire};
 use crate::protocol::MARKER;
 
+/// How long the end of a connection may take to be seen that ended together with another.
+const AT_ONCE: Duration = Duration::from_millis(5);
 /// The word that ends it, and nothing else.
 const DONE: &str = "done";
 
@@ -31,19 +36,41 @@ stat() {
   name=${s#*\(} name=${name%\)*}
   s=${s##*\) } state=${s%% *} s=${s#* } parent=${s%% *}
 }
+note() {
+  case $parent:$name in
+    [01]:"tmux: server" | [01]:screen | [01]:SCREEN | [01]:zellij | [01]:dtach | [01]:abduco) kept="$kept $1" ;;
+    *) found="$found $1" ;;
+  esac
+}
 find() {
-  found= kept=
+  before=$found found= kept= more=1
   for d in /proc/[0-9]*; do
     p=${d#/proc/}
     stat "$p" && [ "$state" != Z ] || continue
-    case " $kept " in *" $parent "*) kept="$kept $p"; continue ;; esac
-    case " $found " in *" $parent "*) ;; *) has "$p" "$1" || continue ;; esac
-    case $parent:$name in
-      [01]:"tmux: server" | [01]:screen | [01]:SCREEN | [01]:zellij | [01]:dtach | [01]:abduco) kept="$kept $p" ;;
-      *) found="$found $p" ;;
-    esac
+    case " $before " in *" $p "*) found="$found $p"; continue ;; esac
+    ! has "$p" "$1" || note "$p"
+  done
+  while [ "$more" ]; do
+    more=
+    for d in /proc/[0-9]*; do
+      p=${d#/proc/}
+      stat "$p" && [ "$state" != Z ] || continue
+      case " $kept " in
+        *" $p "*) continue ;;
+        *" $parent "*) kept="$kept $p" more=1; continue ;;
+      esac
+      case " $found " in
+        *" $p "*) continue ;;
+        *" $parent "*) note "$p"; more=1 ;;
+      esac
+    done
+  done
+  all=$found found=
+  for p in $all; do
+    case " $kept " in *" $p "*) ;; *) found="$found $p" ;; esac
   done
 }
+found=
 while read -r word; do
   [ "$word" = done ] && exit 0
   find "$1"
@@ -112,6 +139,18 @@ impl Lifeline {
     pub(super) async fn release(mut self) {
         self.say(DONE).await;
         let _ = self.wire.input.shutdown().await;
+    }
+
+    /// Says whether it was cut: it ends by itself only where there is no shell, and then the engine says so.
+    pub(super) async fn is_cut(&mut self) -> bool {
+        let mut refused = false;
+        loop {
+            match tokio::time::timeout(AT_ONCE, self.wire.output.next()).await {
+                Ok(Some(Ok(piece))) => refused |= refusal::is_one(&piece),
+                Ok(Some(Err(_)) | None) => return !refused,
+                Err(_) => return false,
+            }
+        }
     }
 
     async fn say(&mut self, word: &str) {

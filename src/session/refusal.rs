@@ -19,7 +19,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Takes a piece, and returns what is to be shown now.
     pub(super) fn pass(&mut self, piece: Piece) -> Vec<Piece> {
-        if !self.begun && piece.bytes.starts_with(BEGINNING) && piece.bytes.ends_with(END) {
+        if !self.begun && is_one(&piece) {
             self.begun = true;
             self.kept = Some(piece);
             return Vec::new();
@@ -35,6 +35,11 @@ impl Watch {
             None => Ended::Closed,
         }
     }
+}
+
+/// Says whether a piece may be the engine's words.
+pub(super) fn is_one(piece: &Piece) -> bool {
+    piece.bytes.starts_with(BEGINNING) && piece.bytes.ends_with(END)
 }
 
 /// Says why a command could not be started.

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Pages whose commands build and populate take their turns, so that what they share is made once.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "docs/tutorial.md",
     "docs/manifest.md",
     "docs/commands.md",
     "docs/operations.md",
+    "docs/sessions.md",
 ];
 
 /// What may stand in `sh` blocks, which are not run here: these are run by themselves, or cost too much.

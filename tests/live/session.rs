@@ -114,7 +114,7 @@ fn what_cannot_be_run_says_why() {
             125,
             "there is no directory /nope",
         ),
-        (&["exec", "aa", "--", "cat"], 2, "did you mean `a`?"),
+        (&["exec", "aa", "--", "cat"], 2, "there is no container `aa`"),
         (
             &["exec", "../../version", "--", "cat"],
             2,
@@ -190,6 +190,8 @@ fn a_command_begins_where_its_caller_stands_with_what_it_is_given() {
     let run = project.run_in(
         "src/x",
         &[
+            "-f",
+            "../../aishell.yaml",
             "exec",
             "-e",
             "A=1=2",
@@ -232,7 +234,11 @@ fn input_is_handed_on_to_its_end_and_output_still_comes() {
     assert_eq!(run.stdout, "after\n");
     // Where there is no terminal a shell reads its commands.
     let run = project.told("echo in $0; exit 7\n", &["attach", "a"]);
-    assert_eq!((run.code, run.stdout.as_str()), (Some(7), "in sh\n"), "{run:#?}");
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (Some(7), "in /bin/sh\n"),
+        "{run:#?}"
+    );
     let closed = project.begin_shell("exec <&-; \"$AISHELL\" exec -i a -- cat");
     let ended = closed.wait_with_output().expect("an end");
     assert_eq!(
@@ -387,17 +393,20 @@ fn a_shell_in_a_terminal_has_its_size_its_keys_and_its_jobs() {
     let mut terminal = project.in_terminal(&["attach", "a"]);
     terminal.is_taken();
     terminal.press("PS1=''; stty size; echo $TERM $LANG $-; shopt login_shell\r");
-    terminal.shows("\r\n24 80\r\nxterm-256color C.UTF-8 ");
+    terminal.shows("24 80\r\nxterm-256color C.UTF-8 ");
     terminal.shows("login_shell    \ton");
     terminal.resize(7, 33);
     terminal.press("until [ \"$(stty size)\" = '7 33' ]; do :; done; echo re\"sized\"\r");
     terminal.shows("resized");
-    terminal.press("sleep 1000\r");
+    terminal.press("sh -c 'echo be\"gun\"; exec sleep 1000'\r");
+    terminal.shows("begun");
     terminal.press("\x1a");
     terminal.shows("Stopped");
-    terminal.press("fg; echo co\"de\" $?\r");
-    terminal.shows("sleep 1000\r\n");
+    terminal.press("fg\r");
+    terminal.shows("sleep 1000'\r\n");
     terminal.press("\x03");
+    terminal.shows("^C");
+    terminal.press("echo co\"de\" $?\r");
     terminal.shows("code 130");
     terminal.press("exit 42\r");
     assert_eq!(terminal.ends(), 42);

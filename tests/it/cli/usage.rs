@@ -22,6 +22,8 @@ fn help_lists_commands_and_options() {
       stop         Stop containers, and keep them stopped
       start        Start containers, and let them be healed again
       restart      Stop containers and start them again, as they are
+      exec         Run one command in a running container, and end with its code
+      attach       Open a shell, or a command, in a running container
       delete       Remove the containers and the network of the manifest [alias: down]
       schema       Print the JSON Schema of a document
       completions  Print the completion script of a shell
@@ -45,7 +47,8 @@ fn help_lists_commands_and_options() {
           --no-input         Never ask; a question counts as answered with no
 
     Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, 5 steps
-    failed, 6 a person is needed, 7 another apply is at work, 130 interrupted.
+    failed, 6 a person is needed, 7 another apply is at work, 130 interrupted; `exec` and `attach`: that
+    of the command, or 125.
     ");
 }
 
