@@ -22,6 +22,7 @@ use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
 use crate::session::environment::EnvironmentError;
 use crate::session::SessionError;
+use crate::session::environment::EnvironmentError;
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
@@ -64,6 +65,15 @@ impl Failure {
             exit: Exit::Invalid,
             problems,
             texts,
+        }
+    }
+
+    /// Says which secrets of a session cannot be had.
+    pub fn secrets(error: EnvironmentError, texts: Texts) -> Self {
+        let EnvironmentError::Secrets { problems, .. } = error;
+        Self {
+            exit: Exit::NotRun,
+            ..Self::invalid(problems, texts)
         }
     }
 

@@ -5,23 +5,30 @@ use std::ffi::OsString;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
+use super::named::known;
 use crate::call::{Answer, Call, ContainerReply};
+use crate::desired;
 use crate::engine::docker::DockerEngine;
 use crate::engine::sessions::Command;
 use crate::engine::{Engine as _, EngineError};
 use crate::label::{Kind, Labels, Mark};
-use crate::manifest::place::Problem;
-use crate::manifest::suggest::nearest;
+use crate::manifest::place::{Problem, Texts};
 use crate::name::ContainerName;
 use crate::observe::ask;
-use crate::observed::RunState;
+use crate::observed::{Observed, RunState};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
+use crate::reconcile::Intent as _;
+use crate::session::environment::{self, Environment};
 use crate::session::variables::{self, COMMON, Term};
 use crate::session::{Opening, place, run};
 
 /// A container that a session can be opened in.
 pub struct Inside {
+    /// What the manifest wants of it; `None` where it does not want it any more.
+    pub wanted: Option<desired::Container>,
+    /// What the manifest says, for the lines of problems.
+    pub texts: Texts,
     /// The engine.
     pub engine: DockerEngine,
     /// The container.
@@ -95,24 +102,28 @@ impl Inside {
     pub async fn find(invocation: &Invocation, name: &str) -> Result<Self, Failure> {
         let prepared = invocation.prepare(None)?;
         let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
-        let declared = &prepared.loaded.manifest.containers;
-        let is_declared = declared.keys().any(|other| other.as_str() == name);
-        let unknown = || unknown(name, declared.keys().map(ContainerName::as_str));
-        if !is_declared && name.parse::<ContainerName>().is_err() {
-            return Err(unknown());
+        let manifest = &prepared.loaded.manifest;
+        if name.parse::<ContainerName>().is_err() {
+            // It cannot be the name of anything, so nothing is asked by it.
+            known(manifest, name)?;
         }
         let found = look(&engine, &prepared, name).await?;
         match found {
-            Some(container) if container.state == RunState::Running => Ok(Self { engine, container }),
+            Some(container) if container.state == RunState::Running => Ok(Self {
+                // What a session is given does not depend on what the engine has.
+                wanted: prepared.resolve(&Observed::default()).containers.remove(name),
+                texts: prepared.loaded.source.texts().clone(),
+                engine,
+                container,
+            }),
             Some(container) => Err(idle(name, container.state)),
-            None if is_declared => {
+            None => {
+                // What the manifest does not want any more can be entered while it runs.
+                known(manifest, name)?;
                 let message = format!("container `{name}` is not there yet");
-                Err(Failure::new(
-                    Exit::NotRun,
-                    Problem::new(message).hint("make it with `aishell apply`"),
-                ))
+                let problem = Problem::new(message).hint("make it with `aishell apply`");
+                Err(Failure::new(Exit::NotRun, problem))
             }
-            None => Err(unknown()),
         }
     }
 
@@ -127,8 +138,19 @@ impl Inside {
         } else {
             None
         };
-        let has = |name: &str| spec.env.contains_key(name);
+        let gathered = match &self.wanted {
+            Some(wanted) => {
+                let gathered = environment::gather(wanted, &invocation.host).await;
+                gathered.map_err(|error| Failure::secrets(error, self.texts.clone()))?
+            }
+            None => Environment::default(),
+        };
+        let has = |name: &str| spec.env.contains_key(name) || gathered.has(name);
         let env = variables::gather(&invocation.host, term, has, &wish.env);
+        let given = |name: &str| env.iter().any(|(given, _)| given == name);
+        let secrets = gathered.iter().filter(|(name, _)| !given(name));
+        let secrets = secrets.map(|(name, value)| (name.to_owned(), value.clone()));
+        let secrets = secrets.collect();
         let base = spec.workdir.as_deref();
         let workdir = match &wish.workdir {
             Some(path) => Some(place::inside(path, base)),
@@ -138,6 +160,7 @@ impl Inside {
         let command = Command {
             words: wish.words,
             env,
+            secrets,
             user: spec.user.clone(),
             workdir,
             terminal: wish.terminal,
@@ -212,17 +235,6 @@ async fn look(
     Err(EngineError::Conflict {
         message: format!("the container {container} is not one that aishell made for this manifest"),
     })
-}
-
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
-    let message = format!("there is no container `{name}` in the manifest");
-    let all: Vec<&str> = known.clone().collect();
-    let hint = match nearest(name, known) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if all.is_empty() => "the manifest has no containers yet".to_owned(),
-        None => format!("it has {}", all.join(", ")),
-    };
-    Failure::usage(message, &hint)
 }
 
 fn idle(name: &str, state: RunState) -> Failure {

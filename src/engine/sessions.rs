@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use tokio::io::AsyncWrite;
 
 use super::EngineError;
+use crate::secret::Secret;
 
 /// A place where sessions are opened.
 pub trait Sessions: Send + Sync {
@@ -43,6 +44,8 @@ pub struct Command {
     pub words: Vec<String>,
     /// What its environment has besides that of the container.
     pub env: Vec<(String, String)>,
+    /// More of it, which nobody may see.
+    pub secrets: Vec<(String, Secret)>,
     /// `uid:gid`; `None` is the container's.
     pub user: Option<String>,
     /// The directory it starts in; `None` is the container's.

@@ -100,6 +100,7 @@ mod tests {
             gid: 1000,
             user: "me".to_owned(),
             directory: "/".into(),
+            hostname: String::new(),
             environment,
             machine: String::new(),
             accounts: Vec::new(),

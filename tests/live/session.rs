@@ -403,6 +403,7 @@ fn a_shell_in_a_terminal_has_its_size_its_keys_and_its_jobs() {
     terminal.press("\x1a");
     terminal.shows("Stopped");
     terminal.press("fg\r");
+    terminal.shows("fg\r\n");
     terminal.shows("sleep 1000'\r\n");
     terminal.press("\x03");
     terminal.shows("^C");

@@ -19,9 +19,11 @@ pub enum Nature {
 const NATURES: &[(&str, Nature)] = &[
     ("apply", Looks(&["--dry-run"])),
     ("apply", Writes),
+    ("attach", Writes),
     ("completions", Looks(&[])),
     ("delete", Writes),
     ("diff", Looks(&[])),
+    ("exec", Writes),
     ("init", Writes),
     ("logs", LooksElsewhere),
     ("ps", Looks(&[])),

@@ -85,18 +85,18 @@ fn config(command: &Command) -> ExecConfig {
     let Command {
         words,
         env,
+        secrets,
         user,
         workdir,
         terminal,
         input,
     } = command;
+    let plain = env.iter().map(|(name, value)| (name, value.as_str()));
+    let secret = secrets.iter().map(|(name, value)| (name, value.expose()));
+    let env = plain.chain(secret).map(|(name, value)| format!("{name}={value}"));
     ExecConfig {
         cmd: Some(words.clone()),
-        env: Some(
-            env.iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
+        env: Some(env.collect()),
         user: user.clone(),
         working_dir: workdir.clone(),
         tty: Some(*terminal),
