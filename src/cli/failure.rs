@@ -20,7 +20,6 @@ use crate::manifest::place::{Place, Problem, Texts};
 use crate::pin::PinError;
 use crate::prepare::{LockError, PrepareError};
 use crate::reconcile::PassError;
-use crate::session::environment::EnvironmentError;
 use crate::session::SessionError;
 use crate::session::environment::EnvironmentError;
 
@@ -65,15 +64,6 @@ impl Failure {
             exit: Exit::Invalid,
             problems,
             texts,
-        }
-    }
-
-    /// Says which secrets of a session cannot be had.
-    pub fn secrets(error: EnvironmentError, texts: Texts) -> Self {
-        let EnvironmentError::Secrets { problems, .. } = error;
-        Self {
-            exit: Exit::NotRun,
-            ..Self::invalid(problems, texts)
         }
     }
 

@@ -19,6 +19,7 @@ use crate::observed::{Observed, RunState};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::reconcile::Intent as _;
+use crate::session::consent::Given;
 use crate::session::environment::{self, Environment};
 use crate::session::variables::{self, COMMON, Term};
 use crate::session::{Opening, place, run};
@@ -27,6 +28,8 @@ use crate::session::{Opening, place, run};
 pub struct Inside {
     /// What the manifest wants of it; `None` where it does not want it any more.
     pub wanted: Option<desired::Container>,
+    /// What a person has consented to.
+    pub given: Given,
     /// What the manifest says, for the lines of problems.
     pub texts: Texts,
     /// The engine.
@@ -110,6 +113,7 @@ impl Inside {
         let found = look(&engine, &prepared, name).await?;
         match found {
             Some(container) if container.state == RunState::Running => Ok(Self {
+                given: Given::so_far(&invocation.host, prepared.owner(), name, Some(&container.labels)),
                 // What a session is given does not depend on what the engine has.
                 wanted: prepared.resolve(&Observed::default()).containers.remove(name),
                 texts: prepared.loaded.source.texts().clone(),
@@ -139,10 +143,12 @@ impl Inside {
             None
         };
         let gathered = match &self.wanted {
-            Some(wanted) => {
-                let gathered = environment::gather(wanted, &invocation.host).await;
-                gathered.map_err(|error| Failure::secrets(error, self.texts.clone()))?
-            }
+            Some(wanted) => environment::gather(wanted, &invocation.host, &self.given)
+                .await
+                .map_err(|error| Failure {
+                    texts: self.texts.clone(),
+                    ..error.into()
+                })?,
             None => Environment::default(),
         };
         let has = |name: &str| spec.env.contains_key(name) || gathered.has(name);
