@@ -31,6 +31,9 @@ pub struct Known {
     /// Where it keeps its configuration, below `~/`.
     #[serde(default)]
     pub config: Vec<String>,
+    /// Files it cannot work with while they are empty, below `~/`, and what makes it work.
+    #[serde(default)]
+    pub seed: BTreeMap<String, String>,
     /// Variables passed to its sessions when the host has them.
     #[serde(default)]
     pub env: Vec<VariableName>,

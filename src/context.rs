@@ -302,23 +302,6 @@ pub fn canonical(path: &Path) -> Result<PathBuf, ContextError> {
     fs::canonicalize(path).map_err(unreadable(path))
 }
 
-/// Makes a directory with whatever parents it lacks, each owned by a user; one that exists is left as it is.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_directory(path: &Path, uid: u32, gid: u32) -> Result<(), ContextError> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|ancestor| !ancestor.exists())
-        .collect();
-    for directory in missing.into_iter().rev() {
-        fs::create_dir(directory).map_err(unreadable(directory))?;
-        // Only who may give files away can; for everybody else the maker is the owner.
-        let _ = std::os::unix::fs::chown(directory, Some(uid), Some(gid));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

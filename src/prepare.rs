@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::context::{Context, ContextError, make_directory};
+use crate::context::Context;
 use crate::desired::Desired;
 use crate::desired::resolve::{Pins, check, references, resolve, wishes};
 use crate::facts::{Facts, gather, whereabouts};
@@ -20,8 +20,11 @@ use crate::spec::Mount;
 use crate::step::ManifestInfo;
 
 mod file;
+mod source;
 
 pub use file::{LockError, LockFile, Winner};
+pub use source::SourceError;
+use source::{Maker, fill};
 
 /// A manifest with everything this host says about it, free of problems.
 #[derive(Clone, Debug)]
@@ -190,27 +193,37 @@ impl Prepared {
         contexts.flat_map(Context::directories).collect()
     }
 
-    /// Makes the directories that mounts ask for with `create: directory`, owned by the project's owner: all of them
-    /// where a person has consented, else those in the project.
+    /// Makes what mounts show and is missing, owned by the project's owner: directories that ask for it with
+    /// `create: directory`, and where a harness keeps its configuration. All of it where a person has consented, else
+    /// what lies in the project. A file that a harness cannot work with while it is empty gets its first content.
     ///
     /// # Errors
     /// The first one that cannot be made.
-    pub fn make_directories(&self, widen: &Widen) -> Result<(), ContextError> {
-        let mounts = self
-            .loaded
-            .manifest
-            .containers
-            .values()
-            .flat_map(|container| &container.mounts);
-        for mount in mounts {
-            if let manifest::mount::Mount::Bind {
-                source,
-                create: Some(manifest::mount::Create::Directory),
-                ..
-            } = mount
-                && (*widen == Widen::Allowed || whereabouts(source).starts_with(&self.facts.ground))
-            {
-                make_directory(source, self.facts.account.uid, self.facts.account.gid)?;
+    pub fn make_sources(&self, widen: &Widen) -> Result<(), SourceError> {
+        let maker = Maker {
+            uid: self.facts.account.uid,
+            gid: self.facts.account.gid,
+        };
+        let mounts = self.loaded.manifest.containers.values();
+        for mount in mounts.flat_map(|container| &container.mounts) {
+            let manifest::mount::Mount::Bind { source, create, .. } = mount else {
+                continue;
+            };
+            if *widen != Widen::Allowed && !whereabouts(source).starts_with(&self.facts.ground) {
+                continue;
+            }
+            let mut members = self.facts.members.values();
+            let configured = members.find(|member| member.config.contains(source));
+            match (create, configured.map(|member| member.seed.get(source))) {
+                (Some(manifest::mount::Create::Directory), _) => maker.directory(source, false)?,
+                (None, Some(Some(text))) => maker.file(source, text)?,
+                (None, Some(None)) => maker.directory(source, true)?,
+                (None, None) => {}
+            }
+            for (path, text) in self.facts.members.values().flat_map(|member| &member.seed) {
+                if path.starts_with(source) {
+                    fill(path, text)?;
+                }
             }
         }
         Ok(())

@@ -105,7 +105,7 @@ impl Order {
         engine: &DockerEngine,
         watcher: &Arc<Watcher>,
     ) -> Result<Ended<Report>, Failure> {
-        prepared.make_directories(&Widen::Allowed)?;
+        prepared.make_sources(&self.consent.widen)?;
         // It lists what sessions get, so whoever types it consents.
         if self.command == "apply" && self.consent.widen == Widen::Allowed {
             let desired = resolve(&prepared.loaded, &prepared.facts, &resolve::Pins::default());

@@ -18,7 +18,7 @@ use crate::host::HostError;
 use crate::manifest::load::LoadError;
 use crate::manifest::place::{Place, Problem, Texts};
 use crate::pin::PinError;
-use crate::prepare::{LockError, PrepareError};
+use crate::prepare::{LockError, PrepareError, SourceError};
 use crate::reconcile::PassError;
 use crate::session::SessionError;
 use crate::session::environment::EnvironmentError;
@@ -242,6 +242,16 @@ impl From<Refusal> for Failure {
                 )
             }
         }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let problem = Problem::new(chain(&error));
+        Self::new(
+            Exit::Invalid,
+            problem.hint("make it yourself, or leave out the mount that shows it"),
+        )
     }
 }
 

@@ -73,7 +73,7 @@ impl Watch {
         let claims = Claims::of(&invocation.host);
         let claim = alone(&claims, &engine, prepared.owner()).await?;
         let consent = self.options.consent_so_far();
-        prepared.make_directories(&consent.widen)?;
+        prepared.make_sources(&consent.widen)?;
         let (wish, stop) = Stop::new();
         let base = prepared.loaded.source.directory();
         let teller = Arc::new(Teller::new(invocation, base, wish.clone()));

@@ -123,7 +123,7 @@ impl Files {
             let loaded = Box::new(prepared.loaded);
             return Err(PrepareError::Problems { problems, loaded }.into());
         }
-        if let Err(error) = prepared.make_directories(&Widen::UpTo(Arc::default())) {
+        if let Err(error) = prepared.make_sources(&Widen::UpTo(Arc::default())) {
             tracing::warn!(%error, "a directory of the manifest could not be made");
         }
         self.bad.clear();

@@ -12,6 +12,7 @@ use std::{fmt, fs};
 
 use super::check::{self, Fault};
 use super::gather::Gathering;
+use super::member::member;
 use super::node::Node;
 use super::place::{Mark, Place, Problem, Texts};
 use super::typed::{Typed, typed};
@@ -214,6 +215,11 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         };
         faults.extend(verify.faults());
         named = verify.named();
+        // Where a harness keeps its configuration is made when it is needed.
+        let members = manifest.harnesses.iter();
+        let members = members.filter_map(|(name, harness)| member(name, harness, host));
+        let made: Vec<PathBuf> = members.flat_map(|member| member.config).collect();
+        named.retain(|named| named.kind != NamedKind::MountSource || !made.contains(&named.path));
         faults.extend(named.iter().filter_map(|named| absent(named, &verify)));
         if manifest.certificates == Certificates::Host && host.certificate_bundle().is_none() {
             let mark = verify.mark("certificates");

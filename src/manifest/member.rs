@@ -1,7 +1,7 @@
 //! What a harness of a manifest is, once the catalogue was asked.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::harness::{Harness, HarnessSource, Requirement, Runtime};
 use crate::catalogue;
@@ -19,6 +19,9 @@ pub struct Member {
     pub bin: Vec<String>,
     /// Where it keeps its configuration, absolute.
     pub config: Vec<PathBuf>,
+    /// Files it cannot work with while they are empty, absolute, and what makes it work. Those that are
+    /// configuration themselves are files, all others directories.
+    pub seed: BTreeMap<PathBuf, String>,
     /// Variables passed to its sessions when the host has them.
     pub env: Vec<VariableName>,
     /// Arguments it is always given.
@@ -89,6 +92,11 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
         },
     };
     let own = || vec![name.to_string()];
+    let known_seed = known.into_iter().flat_map(|known| &known.seed);
+    let written = config
+        .iter()
+        .flatten()
+        .filter_map(|path| Some((path.clone(), content(path)?)));
     let in_home = |path: &String| host.home.join(path.strip_prefix("~/").unwrap_or(path));
     Some(Member {
         title: known.map_or_else(|| name.to_string(), |known| known.title.clone()),
@@ -101,6 +109,10 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
             .clone()
             .or(known.map(|known| known.config.iter().map(in_home).collect()))
             .unwrap_or_default(),
+        seed: written
+            .map(|(path, text)| (path, text.to_owned()))
+            .chain(known_seed.map(|(path, text)| (in_home(path), text.clone())))
+            .collect(),
         env: env
             .clone()
             .or(known.map(|known| known.env.clone()))
@@ -112,4 +124,10 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
         set: known.map(|known| known.set.clone()).unwrap_or_default(),
         runtime: *runtime,
     })
+}
+
+/// Returns what a configuration file that a manifest names holds at first; `None` for a directory. A file has an ending.
+fn content(path: &Path) -> Option<&'static str> {
+    let ending = path.extension()?;
+    Some(if ending == "json" { "{}\n" } else { "" })
 }

@@ -1,6 +1,8 @@
 //! The whole thing, with a real distribution, a real package manager and a real agent harness.
 
-use crate::project::{OWNER, Project, changes, failures, step, text, word};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::project::{OWNER, Project, changes, failures, project, step, text, word};
 use crate::proxy::Proxy;
 use crate::raw;
 
@@ -202,4 +204,45 @@ fn a_real_harness_on_a_real_distribution_lives_through_an_edit() {
     );
     root.converge();
     harness_runs(&root, &["builder", "reviewer"], (0, 0), NEW);
+}
+
+#[test]
+fn where_a_harness_keeps_its_configuration_is_made_when_it_is_mounted_and_missing() {
+    let mut project = project();
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path().canonicalize().expect("a path");
+    project.variable("HOME", &home.display().to_string());
+    std::fs::create_dir(home.join(".gemini")).expect("a directory");
+    std::fs::write(home.join(".gemini/settings.json"), "").expect("a file");
+    project.manifest(&format!(
+        "harnesses:\n  claude: 2.0.22\n  gemini: 1.0.0\n  \
+         bot: {{ npm: bot, version: 1.0.0, config: [~/.bot, ~/.bot.json] }}\n\
+         containers:\n  a:\n    image: {}\n    workspace: none\n    network: none\n    command: [sleep, \"1000\"]\n    \
+         mounts: [~/.claude, ~/.claude.json, ~/.gemini, ~/.bot, ~/.bot.json]\n",
+        project.image
+    ));
+    let mode = |name: &str| {
+        home.join(name)
+            .metadata()
+            .map(|found| found.permissions().mode() & 0o777)
+    };
+    let text = |name: &str| std::fs::read_to_string(home.join(name)).expect("a file");
+    for looking in [project.plain(&["validate"]), project.diff()] {
+        assert_ne!(looking.code, Some(3), "{looking:#?}");
+        assert!(mode(".claude").is_err() && text(".gemini/settings.json").is_empty());
+    }
+    project.converge();
+    for directory in [".claude", ".bot"] {
+        assert_eq!(mode(directory).ok(), Some(0o700), "{directory}");
+    }
+    for file in [".claude.json", ".bot.json"] {
+        assert_eq!(mode(file).ok(), Some(0o600), "{file}");
+        assert_eq!(text(file), "{}\n");
+    }
+    assert_eq!(text(".gemini/settings.json"), "{}\n");
+
+    // What is there is whoever's it is.
+    std::fs::write(home.join(".claude.json"), "{ \"mine\": 1 }").expect("a file");
+    project.converge();
+    assert_eq!(text(".claude.json"), "{ \"mine\": 1 }");
 }

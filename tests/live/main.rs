@@ -24,6 +24,7 @@ mod failure;
 mod fields;
 mod harness;
 mod held;
+mod identity;
 mod lock;
 mod logs;
 mod matrix;
