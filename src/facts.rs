@@ -19,6 +19,8 @@ use crate::manifest::{Certificates, Proxy};
 use crate::name::HarnessName;
 use crate::secret::{Secret, Source};
 
+mod worktree;
+
 /// What this host says about what a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -45,6 +47,8 @@ pub struct Facts {
     pub exposed: BTreeMap<String, BTreeMap<String, Result<Option<Secret>, String>>>,
     /// Whose content goes into images and manifests, and lies outside the project; links resolved.
     pub outside: BTreeSet<String>,
+    /// The directory that the project shares with its repository, if it is a worktree of one elsewhere.
+    pub common: Option<String>,
     /// The directory that a sandbox of this manifest works on unless the manifest says otherwise, links resolved.
     pub ground: String,
     /// Directories that say what sandboxes may do and that these must not write to, absolute; no links.
@@ -131,6 +135,9 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     let mut facts = Facts {
         sources: sources(loaded),
         exposed: BTreeMap::new(),
+        common: worktree::common(&project)
+            .filter(|common| sensitive(common, &host.home).is_none())
+            .and_then(|common| Some(common.to_str()?.to_owned())),
         outside: outside(loaded, &ground),
         ground: ground.display().to_string(),
         guarded: guarded(&project, source.directory()),

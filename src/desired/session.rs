@@ -24,6 +24,8 @@ pub struct Session {
     pub proxies: BTreeMap<String, String>,
     /// The project, if the container sees it.
     pub project: Option<String>,
+    /// The directory that it shares with its repository, if it is a worktree of one elsewhere.
+    pub common: Option<String>,
 }
 
 /// Where a secret comes from, and who says so.

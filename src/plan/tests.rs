@@ -61,6 +61,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
     let loaded = parse(&text, Path::new("/srv/demo/aishell.yaml"), &host).expect("a valid manifest");
     let facts = Facts {
         exposed: BTreeMap::new(),
+        common: None,
         profiles: BTreeMap::new(),
         owner: owner(),
         account: Account {

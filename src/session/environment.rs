@@ -95,6 +95,7 @@ pub async fn gather(
         secrets,
         proxies,
         project,
+        common,
     } = &container.session;
     let project = project.as_deref();
     let mut environment = Environment::default();
@@ -103,7 +104,7 @@ pub async fn gather(
     if let Some(zone) = host.time_zone() {
         environment.set("TZ", &zone);
     }
-    for (name, value) in git::identity(host, project.map(Path::new)) {
+    for (name, value) in git::identity(host, project.map(Path::new), common.as_deref().map(Path::new)) {
         environment.set(&name, &value);
     }
     if let Some(project) = project {

@@ -28,9 +28,16 @@ const IDENTITY: [(&str, [&str; 2]); 4] = [
     ("GIT_COMMITTER_NAME", ["committer.name", "user.name"]),
 ];
 
-/// Returns the variables that tell git in a container who works there.
-pub(super) fn identity(host: &Host, project: Option<&Path>) -> BTreeMap<String, String> {
-    let repository = project.and_then(repository);
+/// Returns the variables that tell git in a container who works there, given the project, and what it shares with its
+/// repository if it is a worktree.
+pub(super) fn identity(
+    host: &Host,
+    project: Option<&Path>,
+    common: Option<&Path>,
+) -> BTreeMap<String, String> {
+    let repository = common
+        .map(Path::to_path_buf)
+        .or_else(|| project.and_then(repository));
     let mut reading = Reading {
         host,
         directory: repository.clone(),

@@ -251,14 +251,14 @@ impl Resolver<'_> {
             mounts.insert(account.home.clone(), mount);
         }
         if written.workspace == Workspace::Project {
-            let project = self.facts.owner.project.clone();
-            mounts.insert(
-                project.clone(),
-                Mount::Bind {
-                    source: project,
+            // A worktree is nothing without its repository, and finds it at its real path.
+            for directory in [&self.facts.owner.project].into_iter().chain(&self.facts.common) {
+                let bind = Mount::Bind {
+                    source: directory.clone(),
                     read_only: false,
-                },
-            );
+                };
+                mounts.insert(directory.clone(), bind);
+            }
         }
         if let Some(set) = tools {
             mounts.insert(

@@ -49,6 +49,7 @@ impl Resolver<'_> {
                 .collect(),
             secrets: secrets.collect(),
             proxies: self.facts.proxies.clone(),
+            common: self.facts.common.clone(),
             project: (written.workspace == Workspace::Project).then(|| self.facts.owner.project.clone()),
         }
     }

@@ -31,7 +31,7 @@ impl Home {
 
     fn identity(&self, project: &str) -> String {
         let project = self.host.home.join(project);
-        let identity = identity(&self.host, Some(&project));
+        let identity = identity(&self.host, Some(&project), None);
         let words: Vec<String> = identity
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))
