@@ -14,8 +14,10 @@
 mod apply;
 mod builtin;
 mod busy;
+mod bystander;
 mod change;
 mod cut;
+mod decoys;
 mod delete;
 mod docs;
 mod drift;

@@ -269,6 +269,57 @@ pub fn detached(container: &str, command: &[&str], terminal: bool) -> String {
     id
 }
 
+/// A shell in a terminal in a container, as somebody has it open.
+pub struct Terminal {
+    exec: String,
+    stream: UnixStream,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    pub fn open(container: &str) -> Self {
+        let options = json!({
+            "Cmd": ["sh"], "Tty": true, "AttachStdin": true, "AttachStdout": true, "AttachStderr": true,
+        });
+        let exec = post(&format!("/containers/{container}/exec"), &options);
+        let exec = exec["Id"].as_str().expect("an exec").to_owned();
+        let start = json!({ "Detach": false, "Tty": true }).to_string();
+        let path = format!("/exec/{exec}/start");
+        let stream = send("POST", &path, "application/json", start.as_bytes());
+        stream.set_read_timeout(None).expect("no timeout");
+        let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+        assert_eq!(status(&mut reader), 200);
+        let screen = Arc::<Mutex<String>>::default();
+        let shown = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(length) = reader.read(&mut part) {
+                if length == 0 {
+                    break;
+                }
+                let text = String::from_utf8_lossy(&part[..length]);
+                shown.lock().expect("a screen").push_str(&text);
+            }
+        });
+        Self { exec, stream, screen }
+    }
+
+    /// Types something.
+    pub fn types(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).expect("a terminal");
+    }
+
+    /// Returns everything that was shown.
+    pub fn screen(&self) -> String {
+        self.screen.lock().expect("a screen").clone()
+    }
+
+    /// Returns what the engine says of the command.
+    pub fn inspect(&self) -> Value {
+        get(&format!("/exec/{}/json", self.exec))
+    }
+}
+
 /// Waits until a command that was run in a container has ended.
 pub fn ended(exec: &str) {
     until("the exec ended", || {
@@ -361,7 +412,12 @@ pub fn tiny() -> String {
 
 /// Makes an image of the tiny one and more instructions.
 pub fn derive(tag: &str, instructions: &str) {
-    let dockerfile = format!("FROM {}\n{instructions}", tiny());
+    build(tag, &tiny(), instructions);
+}
+
+/// Makes an image of another one and more instructions.
+pub fn build(tag: &str, from: &str, instructions: &str) {
+    let dockerfile = format!("FROM {from}\n{instructions}");
     let context = archive(&[("Dockerfile", 0o644, dockerfile.as_bytes())]);
     let (status, answer) = exchange(
         "POST",
