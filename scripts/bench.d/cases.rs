@@ -13,12 +13,13 @@ use crate::floor;
 use crate::measure::{Job, in_turns, median, ratio};
 use crate::peer::Peer;
 use crate::proxy::{Proxy, Request};
+use crate::replacing::Replacing;
 use crate::table::{Row, markdown};
 use crate::watching::{COUNT, Watching};
 
 const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
 /// Cases that have to be asked for.
-const MORE: [&str; 1] = ["watch"];
+const MORE: [&str; 2] = ["watch", "replace"];
 
 /// Harnesses for P13, one small and one large.
 const HARNESSES: [(&str, &str, &str); 2] = [
@@ -112,6 +113,9 @@ impl Bench {
         }
         if self.wants("watch") {
             self.watch();
+        }
+        if self.wants("replace") {
+            self.replace();
         }
         let table = markdown(&self.rows);
         print!("\n{table}");
@@ -388,6 +392,24 @@ impl Bench {
         let removed = watching.heals(&self.socket, &names[..rounds], "DELETE", "removed to running");
         self.rows.extend([killed, removed]);
         drop(watching);
+        self.delete(&project);
+    }
+
+    /// P11 and R4: replacements that work, and some that do not.
+    fn replace(&mut self) {
+        let project = self.project(0);
+        let proxy = Proxy::start(&project.directory.join("s"), &self.socket).expect("a proxy");
+        let replacing = Replacing {
+            aishell: &self.aishell,
+            socket: &self.socket,
+            directory: &project.directory,
+            name: &project.name,
+            image: &self.image,
+            proxy,
+        };
+        self.rows.push(replacing.gap(self.rounds(11)));
+        self.rows.push(replacing.probed(self.rounds(11)));
+        self.rows.extend(replacing.failing(self.rounds(5)));
         self.delete(&project);
     }
 

@@ -18,6 +18,7 @@ mod floor;
 mod measure;
 mod peer;
 mod proxy;
+mod replacing;
 mod table;
 mod watching;
 
@@ -30,7 +31,7 @@ use crate::proxy::Request;
 const USAGE: &str = "usage: scripts/bench [--quick|--full] [--dist] [CASE...]
 
 cases: P1 P2 P3 P4 P5 P12 P13; without any, all of them
-       watch: P9 and P10, only if asked for
+       only if asked for: watch (P9 and P10), replace (P11 and R4)
   --quick  fewer rounds, and no case above 10 containers
   --full   also 1,000 containers (some minutes)
   --dist   also the size of the dist profile (some minutes)

@@ -18,6 +18,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// When it came.
     pub at: Instant,
+    /// When the engine began to answer.
+    pub answered: Instant,
 }
 
 impl Request {
@@ -28,6 +30,19 @@ impl Request {
             path: "/containers/create".to_owned(),
             body: body.as_bytes().to_vec(),
             at: Instant::now(),
+            answered: Instant::now(),
+        }
+    }
+
+    /// What is done to which container, such as `start`; the removal is called that.
+    pub fn act(&self) -> Option<(&str, &str)> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let mut words = path.split('/').skip_while(|word| *word != "containers").skip(1);
+        let container = words.next()?;
+        match (words.next(), self.method.as_str()) {
+            (None, "DELETE") => Some(("remove", container)),
+            (Some(act), _) => Some((act, container)),
+            (None, _) => None,
         }
     }
 }
@@ -88,6 +103,7 @@ fn serve(client: &UnixStream, engine: &Path, seen: &Mutex<Vec<Request>>) -> io::
             path: words.next().unwrap_or_default(),
             body: Vec::new(),
             at: Instant::now(),
+            answered: Instant::now(),
         };
         (&upstream).write_all(&head.text)?;
         copy_body(&mut requests, head.body, &mut |part, framing| {
@@ -96,8 +112,10 @@ fn serve(client: &UnixStream, engine: &Path, seen: &Mutex<Vec<Request>>) -> io::
             }
             (&upstream).write_all(part)
         })?;
+        let answer = read_head(&mut answers)?;
+        request.answered = Instant::now();
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let Some(answer) = read_head(&mut answers)? else {
+        let Some(answer) = answer else {
             return Ok(());
         };
         let mut to = client;
