@@ -123,9 +123,14 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),
-        Work::Replace { old, new, failed } => {
+        Work::Replace {
+            old,
+            new,
+            begun,
+            failed,
+        } => {
             let replace = replace::Replace::new(old.clone(), (**new).clone(), failed.clone());
-            Box::new(replace.after(probes().next()))
+            Box::new(replace.begun(begun.as_ref()).after(probes().next()))
         }
     }
 }

@@ -116,9 +116,9 @@ fn one(
             .filter_map(|binding| freed.get(binding)),
     );
     let unwanted = live.is_some_and(|live| is_replaced(draft, container, live));
-    // A replacement was cut, and what it made is no longer wanted. If that has never run, the old one is still the
+    // A replacement was cut, and what it made is no longer wanted. Unless that runs, the old one is still the
     // container.
-    if let Some(new) = live.filter(|new| unwanted && new.state == RunState::Created)
+    if let Some(new) = live.filter(|new| unwanted && !new.state.is_alive())
         && let Some(old) = leftovers.iter_mut().find(|one| one.name.ends_with(PREVIOUS))
     {
         live = Some(std::mem::replace(old, new));
@@ -129,6 +129,12 @@ fn one(
         .partition(|leftover| !unwanted && leftover.name.ends_with(PREVIOUS));
     for leftover in stale {
         needs.push(remove_leftover(draft, name, leftover, moved.clone()));
+    }
+    if let (Some(new), [old]) = (live, &old[..])
+        && new.name == container.engine_name
+        && draft.hold(name).is_none()
+    {
+        return go_on(draft, name, container, (old, new), needs);
     }
     let (first, unknown) = (draft.steps.len(), draft.unknown.len());
     bring_about(draft, name, container, live, needs);
@@ -142,6 +148,47 @@ fn one(
     for leftover in old {
         remove_leftover(draft, name, leftover, after.clone());
     }
+}
+
+/// Plans the rest of a replacement that was cut when the new one had the name already. It has to prove itself yet,
+/// and gives way to the old one if it does not.
+fn go_on(
+    draft: &mut Draft<'_>,
+    name: &str,
+    container: &Container,
+    (old, new): (&observed::Container, &observed::Container),
+    mut needs: Vec<u32>,
+) {
+    let Some(reference) = reference(draft, container) else {
+        return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
+    };
+    let work = creation(draft, name, container, &reference);
+    let id = draft.push(NewStep {
+        resource: resource(ResourceKind::Container, name),
+        action: Action::Replace,
+        impact: if new.state.is_alive() {
+            Impact::None
+        } else {
+            Impact::Restart
+        },
+        because: vec![Because::field(
+            Cause::Orphan,
+            "name",
+            json!(old.name),
+            Value::Null,
+        )],
+        needs: needs.clone(),
+        detail: Some("goes on with an interrupted replacement".to_owned()),
+        work: Work::Replace {
+            old: old.id.clone(),
+            new: Box::new(work),
+            begun: Some(new.id.clone()),
+            failed: draft.observed.failed.get(name).map(|failed| failed.id.clone()),
+        },
+    });
+    needs.push(id);
+    let differences = differences(container, new);
+    in_place(draft, name, container, new, &differences, &needs);
 }
 
 /// Plans what makes a container exist as it is wanted, and run.
@@ -398,6 +445,7 @@ fn compare(
             work: Work::Replace {
                 old: live.id.clone(),
                 new: Box::new(new),
+                begun: None,
                 failed: failed.map(|failed| failed.id.clone()),
             },
         });

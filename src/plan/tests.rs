@@ -12,7 +12,7 @@ use crate::label::{self, Labels, Mark, OwnedId, Owner};
 use crate::lock::Lock;
 use crate::manifest::load::parse;
 use crate::observed::{self, EngineInfo, Image, ImageReply, RunState, Stranger};
-use crate::step::Cause;
+use crate::step::{Action, Cause, Step, Work};
 
 const ONE: &str = "{ user: image, workspace: none, network: none, command: [run] }";
 
@@ -321,22 +321,45 @@ fn a_stranger_under_our_name_is_blocked_and_named() {
     assert_eq!(plan.blocked[0].reason, BlockedReason::Foreign);
 }
 
+/// Puts a copy of container `a` beside it.
+fn leave(observed: &mut Observed, suffix: &str) {
+    let mut leftover = live(observed, "a").clone();
+    leftover.name = format!("{}{suffix}", owner().object("a"));
+    observed.containers.insert(leftover.name.clone(), leftover);
+}
+
 #[test]
 fn leftovers_of_an_interrupted_replacement_go() {
-    for (suffix, before) in [(".next", true), (".prev", false)] {
+    let mut observed = with(&format!("a: {ONE}"));
+    live(&mut observed, "a").state = RunState::Created;
+    leave(&mut observed, ".next");
+    let plan = planned(&format!("a: {ONE}"), &observed);
+    assert_eq!(steps(&plan), ["remove a", "start a"]);
+    assert_eq!(plan.steps[1].needs, [1]);
+}
+
+#[test]
+fn a_replacement_that_was_cut_goes_on_while_the_old_one_is_there() {
+    for state in [RunState::Running, RunState::Created, RunState::Exited { code: 3 }] {
         let mut observed = with(&format!("a: {ONE}"));
-        live(&mut observed, "a").state = RunState::Created;
-        let mut leftover = live(&mut observed, "a").clone();
-        leftover.name = format!("{}{suffix}", owner().object("a"));
-        observed.containers.insert(leftover.name.clone(), leftover);
+        live(&mut observed, "a").state = state;
+        leave(&mut observed, ".prev");
         let plan = planned(&format!("a: {ONE}"), &observed);
-        let expected = if before {
-            ["remove a", "start a"]
-        } else {
-            ["start a", "remove a"]
+        assert_eq!(steps(&plan), ["replace a"], "{state:?}");
+        let Work::Replace { begun, .. } = &plan.steps[0].work else {
+            panic!("{plan:?}")
         };
-        assert_eq!(steps(&plan), expected);
-        assert_eq!(plan.steps[1].needs, [1]);
+        assert!(begun.is_some());
+        // What it made is not wanted any more, and does not even run: the old one is the container.
+        let plan = planned("a: { image: base:1, command: [other] }", &observed);
+        let replaced: Vec<&Step> = plan
+            .steps
+            .iter()
+            .filter(|step| step.action == Action::Replace)
+            .collect();
+        let Work::Replace { begun: None, .. } = &replaced[0].work else {
+            panic!("{plan:?}")
+        };
     }
 }
 

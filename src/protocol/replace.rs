@@ -13,13 +13,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::beside::can_run_beside;
-use self::exhibit::{Exhibit, Keeping};
+use self::exhibit::Exhibit;
 use super::probe::{Probe, Probing};
-use super::settle::{AGAIN, SETTLE, Verdict, verdict};
+use super::settle::{AGAIN, SETTLE};
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
-use crate::label::{self, FAILED, Mark, OwnedId};
+use crate::label::{self, Mark, OwnedId};
 use crate::observed::{ImageReply, RunState};
 use crate::report::Failure;
 use crate::step::{CreateWork, ResourceKind};
@@ -28,6 +28,7 @@ mod beside;
 mod exhibit;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 /// How long the engine gives a container to stop unless it is told, in seconds.
 const STOP: u32 = 10;
@@ -50,6 +51,8 @@ pub(super) struct Replace {
     probe: Option<Probe>,
     /// What somebody was found to do there.
     busy: Option<String>,
+    /// Whether part of taking back failed.
+    stuck: bool,
     /// Whether the new one is started while the old one still runs.
     beside: bool,
     /// When the new one was started.
@@ -63,6 +66,7 @@ pub(super) struct Replace {
 
 enum At {
     Look,
+    Begun,
     Home,
     Create,
     Taken,
@@ -120,12 +124,24 @@ impl Replace {
             new: String::new(),
             probe: None,
             busy: None,
+            stuck: false,
             beside: false,
             started: None,
             exhibit: Exhibit::new(failed),
             looks: 0,
             at: At::Look,
         }
+    }
+
+    /// Goes on where one was cut: the old one is aside, and a new one has its name.
+    pub(super) fn begun(mut self, new: Option<&OwnedId>) -> Self {
+        if let Some(new) = new {
+            new.id().clone_into(&mut self.new);
+            self.found = RunState::Running;
+            self.done = Touched::Aside;
+            self.at = At::Begun;
+        }
+        self
     }
 
     /// Asks whether somebody works in the old one before it is stopped.
@@ -147,7 +163,11 @@ impl Replace {
                 "the container is not the one that was observed; nothing was touched",
             ));
         }
-        self.found = reply.state;
+        // One that is aside was stopped by a replacement that was cut: it worked.
+        self.found = match reply.state {
+            RunState::Exited { .. } | RunState::Dead if reply.name != self.name => RunState::Running,
+            state => state,
+        };
         // What the old one wrote to volumes that its image declares goes along.
         let own = reply.spec.mounts.iter().filter(|(_, mount)| mount.is_anonymous());
         for (target, mount) in own {
@@ -161,6 +181,20 @@ impl Replace {
             At::Create
         } else {
             At::Home
+        }
+    }
+
+    /// Decides how to go on with a new one that has the name already.
+    fn taken_up(&mut self, reply: &ContainerReply, now: Timestamp) -> At {
+        match reply.state {
+            RunState::Running | RunState::Paused | RunState::Restarting => {
+                self.started = Some(now);
+                At::Settle
+            }
+            RunState::Exited { code: 0 } if self.work.completes => At::Commit,
+            // Whether it was ever started or not: it has another chance.
+            RunState::Created | RunState::Exited { .. } | RunState::Dead => At::Start,
+            RunState::Removing => At::Failed(Failure::new("the engine is removing the new container")),
         }
     }
 
@@ -272,6 +306,9 @@ impl Protocol for Replace {
             At::Taken => call(Call::InspectContainer {
                 container: self.next_name(),
             }),
+            At::Begun => call(Call::InspectContainer {
+                container: self.new.clone(),
+            }),
             At::Judge(reply) => call(Call::InspectImage {
                 image: reply.image_id.clone(),
             }),
@@ -357,6 +394,7 @@ impl Protocol for Replace {
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
             (At::Look, Ok(answer)) => self.looked(&answer),
+            (At::Begun, Ok(Answer::Container(reply))) => self.taken_up(&reply, now),
             (At::Home, Ok(_)) => At::Create,
             (At::Unpause, Ok(_)) => At::Stop,
             (At::Create, Ok(Answer::Id(id))) => {
@@ -410,8 +448,20 @@ impl Protocol for Replace {
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
             (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
-            (At::Start, Err(error)) => At::Keep(failure(error)),
-            (At::Unpause | At::Stop | At::Aside | At::Promote | At::Settled, Err(error)) => {
+            // Where it is not known whether it runs, it is no exhibit.
+            (At::Start, Err(error)) if !matches!(error, EngineError::Unreachable { .. }) => {
+                At::Keep(failure(error))
+            }
+            (
+                at @ (At::Unpause | At::Stop | At::Aside | At::Promote | At::Start | At::Settled),
+                Err(error),
+            ) => {
+                // It may have been done all the same, and nobody heard.
+                self.done = match at {
+                    At::Stop => Touched::Stopped,
+                    At::Aside => Touched::Aside,
+                    _ => self.done,
+                };
                 At::RollBack(Back::RemoveNew, failure(error))
             }
             (At::Done, _) => At::Done,
@@ -420,75 +470,5 @@ impl Protocol for Replace {
             (_, Err(error)) => At::Failed(failure(error)),
             (_, Ok(_)) => At::Failed(unexpected("replacing asked for")),
         };
-    }
-}
-
-impl Replace {
-    /// Decides what becomes of the new container, as it is shown now.
-    fn judged(&self, reply: &ContainerReply, now: Timestamp) -> At {
-        let worked = self.found.is_alive() || self.found == RunState::Exited { code: 0 };
-        let verdict = if worked {
-            verdict(reply, &self.work, self.started.unwrap_or(now), now)
-        } else {
-            // There is nothing to go back to that is any better.
-            Verdict::Good
-        };
-        match verdict {
-            Verdict::Good if self.beside => self.make_way(),
-            Verdict::Good => At::Commit,
-            Verdict::Wait => At::Unready,
-            Verdict::Bad(reason) => match reply.state {
-                // Whoever waits for the old one does not wait for this one to end in its own time.
-                RunState::Running | RunState::Paused => At::Kill(reason),
-                RunState::Restarting => At::Quiet(reason),
-                RunState::Created | RunState::Exited { .. } | RunState::Removing | RunState::Dead => {
-                    At::Tell(reason)
-                }
-            },
-        }
-    }
-
-    fn forget(&self) -> At {
-        match self.exhibit.removal() {
-            Some(_) => At::Forget,
-            None => At::Done,
-        }
-    }
-
-    /// Goes on with putting the new one where it can be looked at; where that cannot be, it is removed.
-    fn keep(&mut self, reason: Failure, result: &Result<Answer, EngineError>) -> At {
-        match self.exhibit.heard(result) {
-            Keeping::More => At::Keep(reason),
-            Keeping::Kept => {
-                let hint = format!(
-                    "`docker logs {}{FAILED}` shows all it said, until another one works",
-                    self.name
-                );
-                let hint = reason.hint.clone().unwrap_or(hint);
-                self.roll_back(Back::RemoveNew, reason.hint(hint), true)
-            }
-            Keeping::Refused => At::RollBack(Back::RemoveNew, reason),
-        }
-    }
-
-    fn roll_back(&self, back: Back, reason: Failure, worked: bool) -> At {
-        if !worked {
-            return At::Failed(Failure {
-                message: format!(
-                    "{}; taking it back failed too, the next apply goes on from here",
-                    self.busy.as_ref().unwrap_or(&reason.message)
-                ),
-                ..reason
-            });
-        }
-        let runs = self.found.is_alive() && self.done >= Touched::Stopped;
-        match back {
-            Back::RemoveNew if self.done == Touched::Aside => At::RollBack(Back::RenameOld, reason),
-            Back::RemoveNew | Back::RenameOld if runs => At::RollBack(Back::StartOld, reason),
-            Back::RemoveNew | Back::RenameOld | Back::StartOld => match &self.busy {
-                Some(detail) => At::Busy(detail.clone()),
-                None => At::Failed(reason),
-            },
-        }
     }
 }

@@ -53,6 +53,8 @@ pub enum Work {
         new: Box<CreateWork>,
         /// A new one that did not work before, and that goes with this.
         failed: Option<OwnedId>,
+        /// The new one itself, where it has the name already: a replacement was cut, and goes on.
+        begun: Option<OwnedId>,
     },
 }
 

@@ -229,6 +229,17 @@ impl World {
                 "{told}: neither old nor new is there: {found:#?}"
             );
         }
+        if let (Some(name), Some(_), true) = (protocol.stays, protocol.instead, round.is_multiple_of(2)) {
+            // Whoever insists gets the old one back all the same.
+            let run = self.project.apply();
+            assert_eq!(run.code, Some(5), "{told}: {run:#?}");
+            let now = self.project.container(name);
+            assert_eq!(
+                (text(&now["Id"]), &now["State"]["Status"]),
+                (self.id.as_str(), &json!("running")),
+                "{told}: {run:#?}"
+            );
+        }
         let healed = protocol.instead.unwrap_or(protocol.wanted);
         self.project.manifest(&healed(self, round));
         let deletes = protocol.command[0] == "delete";

@@ -67,6 +67,7 @@ fn with_home(name: &str) -> Work {
             awaited: false,
         }),
         failed: None,
+        begun: None,
     }
 }
 

@@ -1,8 +1,10 @@
 use super::*;
-use crate::engine::memory::{MemoryEngine, World};
+use crate::engine::Engine as _;
+use crate::engine::memory::{Fate, MemoryEngine, World};
 use crate::key::{Key, KeyKind};
 use crate::label::{Kind, Labels, Mark, Owner};
 use crate::progress::Progress;
+use crate::protocol::settle::{Verdict, verdict};
 use crate::protocol::{Undone, drive};
 use crate::spec::{ContainerSpec, Mount};
 
@@ -195,4 +197,119 @@ fn a_new_container_is_judged_by_what_it_does_and_for_how_long() {
     reply.restarts = 0;
     reply.state = RunState::Exited { code: 0 };
     assert!(is_bad(&judged(&reply, 101)), "it was to stay");
+}
+
+/// Goes on with a replacement that was cut when the new one, with such a command, had the name.
+async fn go_on(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone> {
+    let world = engine.world();
+    let id = |name: &str| {
+        let shown = world.container(name).expect("a container").shown();
+        let mark = Mark::read(&shown.labels).expect("our labels");
+        OwnedId::new(&shown.id, &mark)
+    };
+    let work = CreateWork {
+        create: create(NAME, "new", &new),
+        connect: Vec::new(),
+        completes: false,
+        patience: Duration::from_secs(60),
+        awaited: false,
+    };
+    let protocol = Replace::new(id(&format!("{NAME}.prev")), work, None);
+    let mut protocol = protocol.begun(Some(&id(NAME)));
+    drive(&mut protocol, engine, &Progress::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_cut_goes_on_and_is_taken_back_if_the_new_one_does_not_work() {
+    let aside = format!("{NAME}.prev");
+    let command = |word: &str| ContainerSpec {
+        command: Some(vec![word.to_owned()]),
+        ..spec()
+    };
+    for (word, works) in [("works", true), ("broken", false)] {
+        for started in [false, true] {
+            let mut world = World::new()
+                .with_fate("broken", Fate::Ends(3))
+                .with_container(&create(&aside, "old", &spec()))
+                .with_container(&create(NAME, "new", &command(word)));
+            if started {
+                world = world.started(NAME);
+            }
+            let old = world.container(&aside).expect("the old one").shown().id;
+            let new = world.container(NAME).expect("the new one").shown().id;
+            let engine = MemoryEngine::new(world);
+            let done = go_on(&engine, command(word)).await;
+            assert_eq!(done.is_ok(), works, "{word} {started}");
+            let world = engine.world();
+            assert!(world.container(&aside).is_none(), "{word} {started}");
+            let now = world.container(NAME).expect("a container");
+            assert_eq!(now.shown().id, if works { new } else { old }, "{word} {started}");
+            assert_eq!(now.state(), RunState::Running, "{word} {started}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_was_done_without_an_answer_the_old_one_runs_again() {
+    let losses: [fn(&Call) -> bool; 3] = [
+        |call| matches!(call, Call::StopContainer { .. }),
+        |call| matches!(call, Call::RenameContainer { .. }),
+        |call| matches!(call, Call::RemoveContainer { .. }),
+    ];
+    let broken = ContainerSpec {
+        command: Some(vec!["broken".to_owned()]),
+        ..spec()
+    };
+    let mut old = spec();
+    // They cannot run at once.
+    old.mounts.insert(
+        "/data".to_owned(),
+        Mount::Volume {
+            name: "0123456789abcdef".repeat(4),
+            read_only: false,
+        },
+    );
+    for lost in losses {
+        let world = World::new()
+            .with_fate("broken", Fate::Ends(3))
+            .with_container(&create(NAME, "old", &old))
+            .started(NAME);
+        let engine = MemoryEngine::new(world);
+        let shown = engine.world().container(NAME).expect("the old one").shown();
+        let mark = Mark::read(&shown.labels).expect("our labels");
+        let work = CreateWork {
+            create: create(NAME, "new", &broken),
+            connect: Vec::new(),
+            completes: false,
+            patience: Duration::from_secs(60),
+            awaited: false,
+        };
+        let mut protocol = Replace::new(OwnedId::new(&shown.id, &mark), work, None);
+        loop {
+            match protocol.next() {
+                Next::Call(call) => {
+                    let mut answer = engine.call(&call, &Progress::default()).await;
+                    if lost(&call) {
+                        answer = Err(EngineError::Failed {
+                            message: "nobody heard".to_owned(),
+                        });
+                    }
+                    protocol.heard(answer, Timestamp::now());
+                }
+                Next::Wait(time) => {
+                    tokio::time::sleep(time).await;
+                    protocol.waited();
+                }
+                Next::Failed(_) => break,
+                Next::Done | Next::Busy(_) => panic!("it cannot work"),
+            }
+        }
+        let world = engine.world();
+        let states: Vec<RunState> = world
+            .containers()
+            .filter(|one| one.shown().id == shown.id)
+            .map(crate::engine::memory::Container::state)
+            .collect();
+        assert_eq!(states, [RunState::Running]);
+    }
 }
