@@ -118,6 +118,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     let (profiles, wrong) = profiles(loaded);
     problems.extend(wrong);
     problems.extend(sensitive_binds(loaded, host, &project));
+    problems.extend(writable_commands(loaded, &project));
     if project.to_str().is_none() {
         problems.push(Problem {
             place: source.place("project"),
@@ -311,6 +312,37 @@ fn outside(loaded: &Loaded, ground: &Path) -> BTreeSet<String> {
         .filter(|path| !path.starts_with(ground))
         .map(|path| path.display().to_string())
         .collect()
+}
+
+/// Returns a problem for every command that is run on this host although sandboxes could change what it does.
+fn writable_commands(loaded: &Loaded, project: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let read_only = guarded(project, loaded.source.directory());
+    for (name, container) in &loaded.manifest.containers {
+        for (variable, value) in &container.env.0 {
+            let EnvValue::FromCommand { command, .. } = value else {
+                continue;
+            };
+            let real = |word: &String| whereabouts(Path::new(word));
+            let is_writable = |word: &&String| {
+                let real = real(word);
+                word.starts_with('/')
+                    && (real.starts_with(project) || Path::new(word).starts_with(project))
+                    && !read_only.iter().any(|directory| real.starts_with(directory))
+            };
+            if let Some(word) = command.iter().find(is_writable) {
+                let message = format!("`{word}` lies in the project, where sandboxes can write to it");
+                let place = loaded.source.place(&format!("containers.{name}.env.{variable}"));
+                problems.push(Problem {
+                    place,
+                    ..Problem::new(message).hint(
+                        "what `fromCommand` names is put into `.aishell/`, which they see read-only, or elsewhere",
+                    )
+                });
+            }
+        }
+    }
+    problems
 }
 
 /// Directories of a home that hold credentials.

@@ -15,6 +15,8 @@ struct Canaries {
     session: String,
     /// What a command prints that only sessions have.
     command: String,
+    /// A directory that no sandbox sees.
+    outside: tempfile::TempDir,
 }
 
 fn canaries(project: &mut Project) -> Canaries {
@@ -24,11 +26,13 @@ fn canaries(project: &mut Project) -> Canaries {
         variable: canary("variable"),
         session: canary("session"),
         command: canary("command"),
+        outside: tempfile::tempdir().expect("a directory"),
     };
     project.write("pw", &format!("{}\n", canaries.file));
-    // Commands are run in the home, not in the project.
-    let said = project.path().join("said");
-    project.write("said", &canaries.command);
+    // What a command has to do with must not be in the project.
+    let said = canaries.outside.path().join("said");
+    std::fs::write(&said, &canaries.command).expect("a file");
+    project.variable("XDG_STATE_HOME", &canaries.outside.path().display().to_string());
     project.variable("CANARY_VARIABLE", &canaries.variable);
     project.variable("CANARY_SESSION", &canaries.session);
     project.manifest(&format!(
@@ -180,4 +184,189 @@ fn a_secret_that_is_not_known_here_leaves_its_container_alone() {
     project.variable("CANARY_VARIABLE", &canaries.variable);
     project.converge();
     assert!(environment(&project, "a").contains(&format!("KEY={}", canaries.variable)));
+}
+
+/// Returns the argument lists of everything that runs on this host.
+fn arguments() -> String {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let lists = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lists
+        .map(|list| String::from_utf8_lossy(&list).replace('\0', " ") + "\n")
+        .collect()
+}
+
+#[test]
+fn sessions_have_the_secrets_they_were_given_and_nobody_else_sees_them() {
+    let mut project = project();
+    project.variable("TZ", "Europe/Berlin");
+    let canaries = canaries(&mut project);
+    let run = project.converge();
+    let notes = run.json["notes"].to_string();
+    assert!(
+        notes.contains("sessions in container a get CANARY_SESSION from $CANARY_SESSION, SAID from `cat "),
+        "{notes}"
+    );
+
+    let said = project.plain(&[
+        "exec",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo $PW $KEY $CANARY_SESSION $SAID",
+    ]);
+    assert_eq!(
+        said.stdout.trim(),
+        [
+            &*canaries.file,
+            &canaries.variable,
+            &canaries.session,
+            &canaries.command
+        ]
+        .join(" "),
+        "{said:#?}"
+    );
+    let said = project.plain(&[
+        "exec",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo $IS_SANDBOX $TZ $GIT_CONFIG_VALUE_0",
+    ]);
+    assert_eq!(
+        said.stdout.trim(),
+        format!("1 Europe/Berlin {}", project.path().display())
+    );
+    // What is typed counts more.
+    let said = project.plain(&["exec", "-e", "SAID=typed", "a", "--", "sh", "-c", "echo $SAID"]);
+    assert_eq!(said.stdout.trim(), "typed");
+
+    // While somebody works there.
+    let mut session = project.begin(&[
+        "exec",
+        "-vv",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo begun; exec sleep 1000",
+    ]);
+    let mut output = std::io::BufReader::new(session.stdout.take().expect("stdout"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+    assert_eq!(line, "begun\n");
+    canaries.absent("an argument list", &arguments());
+    let mut container = project.container("a");
+    let execs = container["ExecIDs"].as_array().expect("sessions").clone();
+    assert!(!execs.is_empty());
+    for exec in execs {
+        let exec = raw::get(&format!("/exec/{}/json", text(&exec)));
+        canaries.absent("an exec", &exec.to_string());
+    }
+    container["Config"]["Env"] = Value::Null;
+    canaries.absent("the container", &container.to_string());
+    for arguments in [&["status"][..], &["ps"], &["diff"], &["logs", "a"]] {
+        canaries.absent_from(&arguments.join(" "), &project.plain(arguments));
+    }
+    session.kill().expect("an end");
+    let mut talk = String::new();
+    std::io::Read::read_to_string(&mut session.stderr.take().expect("stderr"), &mut talk).expect("text");
+    session.wait().expect("an end");
+    canaries.absent("the log of a session", &talk);
+    for entry in std::fs::read_dir(canaries.outside.path().join("aishell/given")).expect("a directory") {
+        let given = std::fs::read_to_string(entry.expect("a file").path()).expect("a text");
+        canaries.absent("what is written down", &given);
+    }
+}
+
+#[test]
+fn a_session_is_not_opened_without_its_secrets_and_says_which_are_missing() {
+    let mut project = project();
+    let state = tempfile::tempdir().expect("a directory");
+    project.variable("XDG_STATE_HOME", &state.path().display().to_string());
+    project.write("lines", "one\ntwo\n");
+    project.manifest(
+        "containers:\n  a:\n    command: [sleep, \"1000\"]\n    env:\n      LINES_: { fromFile: lines }\n      \
+         KEY: { fromEnv: CANARY_ABSENT }\n",
+    );
+    project.converge();
+    let run = project.plain(&["exec", "a", "--", "true"]);
+    assert_eq!(run.code, Some(125), "{run:#?}");
+    assert!(
+        run.stderr
+            .contains("secret KEY of container a: $CANARY_ABSENT is not set here")
+            && run.stderr.contains("aishell.yaml:9:"),
+        "{run:#?}"
+    );
+    project.variable("CANARY_ABSENT", "here");
+    let run = project.plain(&["exec", "a", "--", "sh", "-c", "echo \"$LINES_\"; echo $KEY"]);
+    assert_eq!(run.stdout, "one\ntwo\nhere\n", "{run:#?}");
+    std::fs::remove_file(project.path().join("lines")).expect("no file");
+    let run = project.plain(&["exec", "a", "--", "true"]);
+    assert_eq!(run.code, Some(125), "{run:#?}");
+    assert!(run.stderr.contains("cannot be read"), "{run:#?}");
+    // That is nothing to a container.
+    project.settled();
+}
+
+#[test]
+fn what_a_sandbox_adds_to_the_manifest_is_neither_run_nor_given() {
+    let mut project = project();
+    let state = tempfile::tempdir().expect("a directory");
+    project.variable("XDG_STATE_HOME", &state.path().display().to_string());
+    project.variable("CANARY_HOST", "canary-host");
+    let marker = state.path().join("ran");
+    let manifest = |env: &str| {
+        project.manifest(&format!(
+            "containers:\n  a:\n    command: [sleep, \"1000\"]\n    env: {{ {env} }}\n"
+        ));
+    };
+    manifest("MODE: fast");
+    project.converge();
+    let command = format!("X: {{ fromCommand: [touch, {}] }}", marker.display());
+    for added in [
+        &command,
+        "X: { fromEnv: CANARY_HOST }",
+        "X: { fromFile: /etc/hostname }",
+    ] {
+        manifest(&format!("MODE: fast, {added}"));
+        for looking in [
+            project.plain(&["validate"]),
+            project.diff(),
+            project.plain(&["status"]),
+        ] {
+            assert_eq!(looking.code, Some(0), "{looking:#?}");
+        }
+        let run = project.plain(&["exec", "a", "--", "env"]);
+        assert_ne!(run.code, Some(0), "{run:#?}");
+        assert!(run.stderr.contains("which nobody has consented to"), "{run:#?}");
+        assert!(!marker.exists() && !run.stdout.contains("canary-host"));
+    }
+    // What is run, and what it reads, must not be what a sandbox can write.
+    project.write("tool", "#!/bin/sh\ntouch ran\n");
+    for words in ["[./tool]", "[sh, PROJECT/tool]"] {
+        let words = words.replace("PROJECT", &project.path().display().to_string());
+        manifest(&format!("X: {{ fromCommand: {words} }}"));
+        let run = project.plain(&["validate"]);
+        assert_eq!(run.code, Some(3), "{run:#?}");
+        assert!(
+            run.stderr
+                .contains("lies in the project, where sandboxes can write to it"),
+            "{run:#?}"
+        );
+    }
+    // A file of the project is given; it does not become another one by a link.
+    project.write("own", "mine");
+    manifest("MODE: fast, X: { fromFile: own }");
+    project.converge();
+    assert_eq!(
+        project.plain(&["exec", "a", "--", "sh", "-c", "echo $X"]).stdout,
+        "mine\n"
+    );
+    std::fs::remove_file(project.path().join("own")).expect("no file");
+    std::os::unix::fs::symlink("/etc/hostname", project.path().join("own")).expect("a link");
+    let run = project.plain(&["exec", "a", "--", "sh", "-c", "echo $X"]);
+    assert_ne!(run.code, Some(0), "{run:#?}");
+    assert!(run.stderr.contains("secret X from /etc/hostname"), "{run:#?}");
 }
