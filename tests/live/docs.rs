@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Pages whose commands build and populate take their turns, so that what they share is made once.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/tutorial.md",
     "docs/manifest.md",
     "docs/commands.md",
     "docs/operations.md",
     "docs/sessions.md",
+    "docs/secrets.md",
 ];
 
 /// What may stand in `sh` blocks, which are not run here: these are run by themselves, or cost too much.
@@ -195,6 +196,7 @@ impl Session {
             // What people see is UTF-8, wherever this runs.
             .env("LC_ALL", "C.UTF-8")
             .env("COLUMNS", "200")
+            .env("XDG_STATE_HOME", self.directory.path().join("state"))
             .env_remove("DOCKER_CONTEXT")
             .env_remove("AISHELL_LOG")
             .stdin(Stdio::null())
