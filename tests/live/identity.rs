@@ -94,3 +94,72 @@ fn works(project: &Project, what: &str, (uid, gid): (u32, u32)) {
     }
     shell("rm -rf made");
 }
+
+#[test]
+fn a_worktree_finds_its_repository_and_whose_commits_these_are() {
+    raw::engine();
+    let git = |directory: &std::path::Path, words: &[&str]| {
+        let ended = std::process::Command::new("git")
+            .args(words)
+            .current_dir(directory)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .expect("git");
+        assert!(ended.status.success(), "{words:?}: {ended:?}");
+    };
+    let repository = tempfile::tempdir().expect("a directory");
+    let main = repository.path().canonicalize().expect("a path").join("main");
+    std::fs::create_dir(&main).expect("a directory");
+    git(&main, &["init", "-q"]);
+    let identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"];
+    git(
+        &main,
+        &[&identity[..], &["commit", "-q", "--allow-empty", "-m", "first"]].concat(),
+    );
+    git(&main, &["config", "user.email", "local@example.org"]);
+
+    let mut project = Project::on(BASE.to_owned());
+    let tree = project.path();
+    git(
+        &main,
+        &["worktree", "add", "-q", "--detach", &tree.display().to_string()],
+    );
+    let home = repository.path().join("home");
+    std::fs::create_dir(&home).expect("a directory");
+    std::fs::write(home.join(".gitconfig"), "[user]\n\tname = Some Body\n").expect("a file");
+    project.variable("HOME", &home.display().to_string());
+    project.variable("GIT_CONFIG_NOSYSTEM", "1");
+    project.manifest("containers:\n  a: { network: none }\n");
+    let run = project.converge();
+    let widens = run.json["steps"].to_string();
+    let common = main.join(".git").display().to_string();
+    assert!(widens.contains(&format!("{common} of the host")), "{widens}");
+    let env = project.plain(&[
+        "exec",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "ls -d $0 && env | grep ^GIT_ | sort",
+        &common,
+    ]);
+    assert_eq!(
+        env.stdout,
+        format!(
+            "{common}\nGIT_AUTHOR_EMAIL=local@example.org\nGIT_AUTHOR_NAME=Some Body\n\
+             GIT_COMMITTER_EMAIL=local@example.org\nGIT_COMMITTER_NAME=Some Body\nGIT_CONFIG_COUNT=1\n\
+             GIT_CONFIG_KEY_0=safe.directory\nGIT_CONFIG_VALUE_0={}\n",
+            tree.display()
+        ),
+        "{env:#?}"
+    );
+
+    // Somebody inside names another repository, which knows nothing of the project.
+    let other = repository.path().join("other");
+    std::fs::create_dir(&other).expect("a directory");
+    git(&other, &["init", "-q"]);
+    project.write(".git", &format!("gitdir: {}\n", other.join(".git").display()));
+    let diff = project.diff();
+    assert_eq!(diff.code, Some(1), "{diff:#?}");
+    assert!(!diff.stdout.contains(&other.display().to_string()), "{diff:#?}");
+}
