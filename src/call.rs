@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::label::{Labels, OwnedId};
-use crate::observed::{EngineInfo, Health, Image, ImageReply, RunState};
+use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
 /// One request to the engine.
@@ -432,6 +432,8 @@ pub struct NetworkReply {
     pub labels: Labels,
     /// When it was created, as the engine says.
     pub created: String,
+    /// How it was made.
+    pub shape: NetworkShape,
 }
 
 impl Call {

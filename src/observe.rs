@@ -396,6 +396,7 @@ fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
             id: OwnedId::new(&reply.id, &mark),
             mark,
             age: Age::of(&reply.created, &reply.id),
+            shape: reply.shape,
             name: reply.name,
         };
         (reply.id, network)

@@ -173,6 +173,33 @@ pub struct Network {
     pub name: String,
     /// What orders networks of one name.
     pub age: Age,
+    /// How it was made.
+    pub shape: NetworkShape,
+}
+
+/// What is settled of a network when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkShape {
+    /// Who runs it.
+    pub driver: String,
+    /// Whether nothing outside can be reached from it.
+    pub internal: bool,
+    /// Whether it has addresses of IP version 6.
+    pub ipv6: bool,
+    /// What its driver was told besides.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for NetworkShape {
+    /// Returns how private networks are made.
+    fn default() -> Self {
+        Self {
+            driver: "bridge".to_owned(),
+            internal: false,
+            ipv6: false,
+            options: BTreeMap::new(),
+        }
+    }
 }
 
 /// What orders networks of one name, so that everybody agrees on the first: the time of creation, then the id.

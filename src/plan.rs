@@ -163,6 +163,8 @@ struct Draft<'a> {
     prune: bool,
     /// Which containers are replaced though nothing differs.
     requested: &'a Requested,
+    /// Whether the private network is made anew.
+    renewed: bool,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     unknown: Vec<Unknown>,
@@ -224,6 +226,7 @@ impl<'a> Draft<'a> {
             observed,
             prune,
             requested: &consent.replace,
+            renewed: false,
             steps: Vec::new(),
             blocked: Vec::new(),
             unknown: Vec::new(),
@@ -322,6 +325,7 @@ impl<'a> Draft<'a> {
             observed,
             prune: _,
             requested: _,
+            renewed: _,
             steps,
             blocked,
             unknown,

@@ -153,10 +153,7 @@ impl DockerEngine {
                         filters: Some(encode::ours()),
                     }))
                     .await?;
-                let network = |network: bollard::models::Network| {
-                    decode::network(network.id, network.name, network.labels, network.created)
-                };
-                Answer::Networks(found.into_iter().map(network).collect())
+                Answer::Networks(found.into_iter().map(decode::network).collect())
             }
             Call::ListImages => {
                 let options = ListImagesOptions {
@@ -182,7 +179,7 @@ impl DockerEngine {
                 let found = client
                     .inspect_network(network, None::<InspectNetworkOptions>)
                     .await?;
-                Answer::Network(decode::network(found.id, found.name, found.labels, found.created))
+                Answer::Network(decode::inspected_network(found))
             }
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),

@@ -4,9 +4,13 @@ use serde_json::{Value, json};
 
 use super::{Draft, Made, Maker, NewStep, resource};
 use crate::call::Call;
+use crate::key::Key;
 use crate::label::Kind;
-use crate::observed;
+use crate::observed::{self, NetworkShape};
 use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+
+/// The first version of the API, after `1.`, of engines that can be told options for every network.
+const DEFAULT_OPTIONS: u32 = 43;
 
 /// Plans the private network of the manifest.
 pub(super) fn private(draft: &mut Draft<'_>) {
@@ -14,7 +18,12 @@ pub(super) fn private(draft: &mut Draft<'_>) {
         return;
     };
     let maker = if let Some(keeper) = keeper(draft, &network.name) {
-        let maker = once(draft, keeper);
+        let because = misshapen(draft, keeper);
+        let maker = if because.is_empty() {
+            once(draft, keeper)
+        } else {
+            anew(draft, &network.key, keeper, because)
+        };
         if maker == Maker::Ready {
             draft.unchanged(ResourceKind::Network, &network.name);
         }
@@ -31,24 +40,112 @@ pub(super) fn private(draft: &mut Draft<'_>) {
         );
         Maker::Blocked
     } else {
-        let labels = draft
-            .desired
-            .owner
-            .labels(Kind::Network, &draft.desired.owner.manifest, &network.key);
-        Maker::Step(draft.push(NewStep {
-            resource: resource(ResourceKind::Network, &network.name),
-            action: Action::Create,
-            impact: Impact::None,
-            because: vec![Because::plain(Cause::Missing)],
-            needs: Vec::new(),
-            detail: None,
-            work: Work::Network {
-                name: network.name.clone(),
-                labels,
-            },
-        }))
+        creation(
+            draft,
+            (&network.name, &network.key),
+            vec![Because::plain(Cause::Missing)],
+            Vec::new(),
+        )
     };
     draft.made(Made::Network, maker);
+}
+
+fn creation(
+    draft: &mut Draft<'_>,
+    (name, key): (&str, &Key),
+    because: Vec<Because>,
+    needs: Vec<u32>,
+) -> Maker {
+    let owner = &draft.desired.owner;
+    let labels = owner.labels(Kind::Network, &owner.manifest, key);
+    Maker::Step(draft.push(NewStep {
+        resource: resource(ResourceKind::Network, name),
+        action: Action::Create,
+        impact: Impact::None,
+        because,
+        needs,
+        detail: None,
+        work: Work::Network {
+            name: name.to_owned(),
+            labels,
+        },
+    }))
+}
+
+/// Returns how a network of ours is otherwise than networks of ours are made: somebody made it anew.
+fn misshapen(draft: &Draft<'_>, network: &observed::Network) -> Vec<Because> {
+    let NetworkShape {
+        driver,
+        internal,
+        ipv6,
+        options,
+    } = &network.shape;
+    let wanted = NetworkShape::default();
+    let field = |name: &str, from: Value, to: Value| {
+        (from != to).then(|| Because::field(Cause::Drift, name, from, to))
+    };
+    let mut because: Vec<Because> = [
+        field("driver", json!(driver), json!(wanted.driver)),
+        field("internal", json!(internal), json!(wanted.internal)),
+        field("ipv6", json!(ipv6), json!(wanted.ipv6)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !has_own_options(&draft.observed.engine) {
+        let options = options.iter();
+        because.extend(options.map(|(name, value)| {
+            Because::field(
+                Cause::Drift,
+                &format!("options.{name}"),
+                json!(value),
+                Value::Null,
+            )
+        }));
+    }
+    because
+}
+
+/// Says whether an engine may have been told options for every network, which are nobody's difference.
+fn has_own_options(engine: &observed::EngineInfo) -> bool {
+    let minor = engine
+        .api_version
+        .strip_prefix("1.")
+        .and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_none_or(|minor| minor >= DEFAULT_OPTIONS)
+}
+
+/// Plans another network in the place of one that was made otherwise: whoever is in it leaves it, and is taken into the
+/// new one by a step of its own.
+fn anew(draft: &mut Draft<'_>, key: &Key, keeper: &observed::Network, because: Vec<Because>) -> Maker {
+    let observed = draft.observed;
+    let named = observed.networks.values().filter(|one| one.name == keeper.name);
+    let mut gone = Vec::new();
+    for network in named {
+        let users = attached(draft, network).map(|container| Call::DisconnectNetwork {
+            network: network.id.id().to_owned(),
+            container: container.id.id().to_owned(),
+        });
+        let mut calls: Vec<Call> = users.collect();
+        calls.push(Call::RemoveNetwork {
+            network: network.id.clone(),
+        });
+        gone.push(draft.push(NewStep {
+            resource: resource(ResourceKind::Network, &network.name),
+            action: Action::Remove,
+            impact: Impact::Live,
+            because: because.clone(),
+            needs: Vec::new(),
+            detail: Some("it is made anew, and containers are taken into it again".to_owned()),
+            work: Work::Guarded {
+                object: network.id.clone(),
+                kind: ResourceKind::Network,
+                calls,
+            },
+        }));
+    }
+    draft.renewed = true;
+    creation(draft, (&keeper.name, key), because, gone)
 }
 
 /// Returns the network of ours that has the name: of several the one that most containers are attached to, then the

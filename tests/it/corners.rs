@@ -2,6 +2,7 @@
 
 use aishell::call::Create;
 use aishell::engine::memory::{Cut, MemoryEngine};
+use aishell::observed::NetworkShape;
 use aishell::report::Outcome;
 use serde_json::{Value, json};
 
@@ -187,4 +188,67 @@ fn a_port_goes_from_one_container_to_another_in_one_pass() {
     );
     assert_eq!(steps(&plan), ["replace container web", "replace container api"]);
     assert_eq!(plan.steps[1].needs, [1]);
+}
+
+#[test]
+fn a_network_that_was_made_otherwise_is_made_anew_around_the_same_containers() {
+    let wish = wish().container("api", json!({})).container("web", json!({}));
+    let engine = made(&wish);
+    let network = wish.object("demo");
+    engine.stop(&wish.object("web")).expect("stopped");
+    let ids = |engine: &MemoryEngine| {
+        ["api", "web"].map(|name| {
+            let world = engine.world();
+            let one = world.container(&wish.object(name)).expect("a container");
+            one.reply.id.clone()
+        })
+    };
+    let before = ids(&engine);
+    let shape = NetworkShape {
+        driver: "macvlan".to_owned(),
+        ipv6: true,
+        options: [("mtu".to_owned(), "1400".to_owned())].into(),
+        ..NetworkShape::default()
+    };
+    engine.reshape(&network, &shape);
+    let plan = planned(&engine, &wish);
+    assert_eq!(
+        steps(&plan),
+        [
+            format!("remove network {network}"),
+            format!("create network {network}"),
+            "connect container api".to_owned(),
+            "connect container web".to_owned(),
+            "start container web".to_owned(),
+        ]
+    );
+    let fields: Vec<&str> = plan.steps[0]
+        .because
+        .iter()
+        .filter_map(|because| because.field.as_deref())
+        .collect();
+    assert_eq!(fields, ["driver", "ipv6", "options.mtu"]);
+    for at in 0..12 {
+        let engine = fork(&engine);
+        engine.cut(at, Cut::After);
+        passed(&engine, &wish);
+        engine.mend();
+        converged(&engine, &wish);
+        assert_eq!(ids(&engine), before);
+    }
+    converged(&engine, &wish);
+    assert_eq!(ids(&engine), before);
+
+    // Nobody is put out of it who works there.
+    engine.reshape(&network, &shape);
+    engine
+        .open_terminal(&wish.object("api"), &["sh"])
+        .expect("a shell");
+    let plan = planned(&engine, &wish);
+    assert_eq!(steps(&plan), Vec::<String>::new());
+    assert!(
+        plan.blocked
+            .iter()
+            .any(|blocked| blocked.detail.contains("terminal"))
+    );
 }

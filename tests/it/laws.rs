@@ -7,6 +7,7 @@ use aishell::call::{Call, Create};
 use aishell::engine::EngineError;
 use aishell::engine::memory::{Cut, Fate, Job, MemoryEngine, World};
 use aishell::label::{Kind, Labels, Mark, UID};
+use aishell::observed::NetworkShape;
 use aishell::plan::{Baseline, Consent, Requested, Widen};
 use aishell::progress::Progress;
 use aishell::report::Outcome;
@@ -40,6 +41,7 @@ enum Hand {
     Copy(usize),
     RemoveReceipt,
     RemoveNetwork,
+    OtherNetwork,
     SecondNetwork,
     Write(usize),
     MoveTag(usize),
@@ -72,6 +74,7 @@ fn hand() -> impl Strategy<Value = Hand> {
         Just(Hand::Repull),
         Just(Hand::RemoveReceipt),
         Just(Hand::RemoveNetwork),
+        Just(Hand::OtherNetwork),
         Just(Hand::SecondNetwork),
         Just(Hand::Reboot),
     ]
@@ -120,6 +123,14 @@ fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
             receipts.iter().try_for_each(|receipt| engine.rm(receipt))
         }
         Hand::RemoveNetwork => engine.rm_network(&network),
+        Hand::OtherNetwork => {
+            let shape = NetworkShape {
+                internal: true,
+                ..NetworkShape::default()
+            };
+            engine.reshape(&network, &shape);
+            Ok(())
+        }
         Hand::SecondNetwork => {
             let labels = engine
                 .world()

@@ -161,3 +161,96 @@ fn stopped_containers_whose_network_was_pruned_come_back() {
         assert_eq!(project.container(name)["State"]["Status"], "running", "{name}");
     }
 }
+
+#[test]
+fn a_network_that_was_made_anew_otherwise_gives_way_to_one_as_it_should_be() {
+    let project = project();
+    project.manifest("containers:\n  a: { }\n  b: { restart: \"no\" }\n");
+    project.converge();
+    let (a, b) = (project.container("a"), project.container("b"));
+    let name = project.object(&project.name);
+    let look = || raw::get(&format!("/networks/{name}"));
+    let labels = look()["Labels"].clone();
+    let driver = |options: Value| json!({ "Driver": "bridge", "Options": options });
+    for (changed, fields) in [
+        (json!({ "Internal": true }), &["internal"][..]),
+        (
+            json!({ "EnableIPv6": true, "IPAM": { "Config": [{ "Subnet": "fd00:a15e::/64" }] } }),
+            &["ipv6"],
+        ),
+        (
+            driver(json!({ "com.docker.network.bridge.enable_icc": "false" })),
+            &["options.com.docker.network.bridge.enable_icc"],
+        ),
+    ] {
+        let other = json!({ "Driver": "bridge" });
+        if fields[0].starts_with("options.") && !has_no_options_of_its_own() {
+            continue;
+        }
+        // By hand: out of the old one, and into another one of that name.
+        raw::post(
+            &format!("/containers/{}/stop?t=0", project.object("b")),
+            &Value::Null,
+        );
+        for name_of in ["a", "b"] {
+            let of = json!({ "Container": project.object(name_of), "Force": true });
+            raw::post(&format!("/networks/{name}/disconnect"), &of);
+        }
+        raw::delete(&format!("/networks/{name}"));
+        let mut made = other;
+        for (field, value) in changed.as_object().expect("a map") {
+            made[field] = value.clone();
+        }
+        made["Name"] = json!(name);
+        made["Labels"] = labels.clone();
+        raw::post("/networks/create", &made);
+        for name_of in ["a", "b"] {
+            let of = json!({
+                "Container": project.object(name_of),
+                "EndpointConfig": { "Aliases": [name_of] },
+            });
+            raw::post(&format!("/networks/{name}/connect"), &of);
+        }
+        let diff = project.diff();
+        let found: Vec<String> = changes(&diff.json)
+            .into_iter()
+            .filter(|line| line.starts_with("remove network"))
+            .collect();
+        assert_eq!(found.len(), fields.len(), "{diff:#?}");
+        for (line, field) in found.iter().zip(fields) {
+            let head = format!("remove network {name}: {field} ");
+            assert!(line.starts_with(&head) && line.ends_with("(drift)"), "{line}");
+        }
+        project.converge();
+        let now = look();
+        assert_eq!(
+            (&now["Internal"], &now["EnableIPv6"], &now["Driver"]),
+            (&json!(false), &json!(false), &json!("bridge")),
+            "{now:#}"
+        );
+        assert_eq!(
+            now["Containers"].as_object().expect("containers").len(),
+            2,
+            "{now:#}"
+        );
+        assert_eq!(identity(&project.container("a")), identity(&a));
+        assert_eq!(project.id("b"), b["Id"]);
+        assert_eq!(raw::networks(&project.label()).len(), 1);
+    }
+    let said = raw::said(
+        &project.object("a"),
+        &["sh", "-c", "getent hosts b || nslookup b"],
+    );
+    assert!(said.contains('b'), "{said}");
+}
+
+/// Says whether the engine is older than the first that can be told options for every network.
+fn has_no_options_of_its_own() -> bool {
+    let version = raw::get("/version");
+    let minor = version["ApiVersion"]
+        .as_str()
+        .and_then(|text| text.strip_prefix("1."));
+    minor
+        .and_then(|minor| minor.parse::<u32>().ok())
+        .is_some_and(|minor| minor < 43)
+}

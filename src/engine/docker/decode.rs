@@ -11,7 +11,7 @@ use bollard::models::{
 
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
-use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, RunState};
+use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, NetworkShape, RunState};
 use crate::spec::{
     Binding, ContainerSpec, Endpoint, HealthCheck, Mount, Resources, Restart, Secrets, Security, Stop,
 };
@@ -406,18 +406,35 @@ pub(super) fn volume(volume: Volume) -> VolumeReply {
     }
 }
 
-pub(super) fn network(
-    id: Option<String>,
-    name: Option<String>,
-    own: Option<HashMap<String, String>>,
-    created: Option<String>,
-) -> NetworkReply {
+/// Returns a network of a listing.
+pub(super) fn network(network: bollard::models::Network) -> NetworkReply {
     NetworkReply {
-        created: created.unwrap_or_default(),
-        id: id.unwrap_or_default(),
-        name: name.unwrap_or_default(),
-        labels: labels(own),
+        created: network.created.unwrap_or_default(),
+        id: network.id.unwrap_or_default(),
+        name: network.name.unwrap_or_default(),
+        labels: labels(network.labels),
+        shape: NetworkShape {
+            driver: network.driver.unwrap_or_default(),
+            internal: network.internal.unwrap_or_default(),
+            ipv6: network.enable_ipv6.unwrap_or_default(),
+            options: labels(network.options),
+        },
     }
+}
+
+/// Returns a network that was asked for.
+pub(super) fn inspected_network(found: bollard::models::NetworkInspect) -> NetworkReply {
+    network(bollard::models::Network {
+        created: found.created,
+        id: found.id,
+        name: found.name,
+        labels: found.labels,
+        driver: found.driver,
+        internal: found.internal,
+        enable_ipv6: found.enable_ipv6,
+        options: found.options,
+        ..bollard::models::Network::default()
+    })
 }
 
 fn labels(labels: Option<HashMap<String, String>>) -> Labels {

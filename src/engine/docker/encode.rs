@@ -11,6 +11,7 @@ use bollard::models::{
 
 use crate::call::{Commit, Create};
 use crate::label::{HARNESS_VOLUME, Labels, UID};
+use crate::observed::NetworkShape;
 use crate::spec::{
     ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
 };
@@ -359,7 +360,7 @@ pub(super) fn volume(name: &str, own: &Labels, uid: &str) -> VolumeCreateRequest
 pub(super) fn network(name: &str, own: &Labels, uid: &str) -> NetworkCreateRequest {
     NetworkCreateRequest {
         name: name.to_owned(),
-        driver: Some("bridge".to_owned()),
+        driver: Some(NetworkShape::default().driver),
         labels: Some(labels(own, uid)),
         ..NetworkCreateRequest::default()
     }

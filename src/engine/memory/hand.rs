@@ -4,7 +4,7 @@ use super::world::{Container, World};
 use super::{MemoryEngine, conflict, failed};
 use crate::call::{Commit, Content};
 use crate::engine::EngineError;
-use crate::observed::{Health, RunState};
+use crate::observed::{Health, NetworkShape, RunState};
 use crate::spec::{Endpoint, Resources, Restart};
 
 /// What the engine itself says to a call of somebody else.
@@ -74,6 +74,17 @@ impl MemoryEngine {
     /// `docker network rm`.
     pub fn rm_network(&self, network: &str) -> Said {
         self.hand(|world| world.remove_network(network))
+    }
+
+    /// The networks of a name were made otherwise.
+    pub fn reshape(&self, network: &str, shape: &NetworkShape) {
+        self.by_hand(|world| {
+            let named = world
+                .networks
+                .values_mut()
+                .filter(|one| one.reply.name == network);
+            named.for_each(|one| one.reply.shape = shape.clone());
+        });
     }
 
     /// `docker volume rm`.

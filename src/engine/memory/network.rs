@@ -7,6 +7,7 @@ use super::{conflict, failed, not_found, refused};
 use crate::call::NetworkReply;
 use crate::engine::EngineError;
 use crate::label::Labels;
+use crate::observed::NetworkShape;
 use crate::spec::Endpoint;
 
 const PRIVATE: &str =
@@ -28,6 +29,7 @@ impl World {
             name: name.to_owned(),
             labels,
             created: self.now(),
+            shape: NetworkShape::default(),
         };
         self.network_names.add(name, &id);
         self.networks.insert(id.clone(), Network { reply, builtin });

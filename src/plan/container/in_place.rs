@@ -66,20 +66,22 @@ pub(super) fn in_place(
         let Some(id) = outdated(draft, live, network) else {
             continue;
         };
-        // By its name: the one it was attached to is gone.
-        let calls = vec![
-            Call::DisconnectNetwork {
+        let mut calls = vec![Call::ConnectNetwork {
+            network: network.clone(),
+            container: live.id.id().to_owned(),
+            endpoint: endpoint.clone(),
+        }];
+        if !draft.renewed {
+            // By its name: the one it was attached to is gone.
+            let leave = Call::DisconnectNetwork {
                 network: network.clone(),
                 container: live.id.id().to_owned(),
-            },
-            Call::ConnectNetwork {
-                network: network.clone(),
-                container: live.id.id().to_owned(),
-                endpoint: endpoint.clone(),
-            },
-        ];
+            };
+            calls.insert(0, leave);
+        }
         let field = format!("network.{network}");
-        let to = super::super::network::keeper(draft, network).map(|network| network.id.id().to_owned());
+        let keeper = super::super::network::keeper(draft, network).filter(|_| !draft.renewed);
+        let to = keeper.map(|network| network.id.id().to_owned());
         steps.push(draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action: Action::Connect,
@@ -129,8 +131,8 @@ pub(super) fn in_place(
 fn outdated(draft: &Draft<'_>, live: &observed::Container, network: &str) -> Option<String> {
     let private = draft.desired.network.as_ref()?;
     let id = live.network_ids.get(network)?;
-    let gone = private.name == network && !draft.observed.networks.contains_key(id);
-    gone.then(|| id.clone())
+    let gone = draft.renewed || !draft.observed.networks.contains_key(id);
+    (gone && private.name == network).then(|| id.clone())
 }
 
 /// Plans what makes a container run that does not.
