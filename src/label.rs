@@ -148,7 +148,7 @@ impl Owner {
 
     /// Returns the engine's name of a sandbox, network or volume of this project.
     pub fn object(&self, name: &str) -> String {
-        format!("aishell-{}-{name}", self.project8())
+        object(&self.project, name)
     }
 
     /// Returns the engine's name of the volume that says that a container is stopped by hand.
@@ -170,6 +170,11 @@ impl Owner {
         labels.insert(FILE.to_owned(), self.file.clone());
         labels
     }
+}
+
+/// Returns the engine's name of an object of a project.
+fn object(project: &str, name: &str) -> String {
+    format!("aishell-{}-{name}", &digest(project.as_bytes())[..8])
 }
 
 /// Returns the labels that every object carries, shared ones included. [`UID`] is added when it is created.
@@ -208,6 +213,11 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// Returns the name that the engine knows an owned object by, unless somebody gave it another one.
+    pub fn engine_name(&self) -> Option<String> {
+        Some(object(self.project.as_ref()?, &self.name))
+    }
+
     /// Reads labels; incomplete or unreadable ones are nobody's.
     pub fn read(labels: &Labels) -> Option<Self> {
         let text = |label: &str| labels.get(label).filter(|value| !value.is_empty()).cloned();

@@ -325,6 +325,14 @@ impl RunState {
     }
 }
 
+impl Container {
+    /// Says whether it is called as aishell calls it, or as a replacement leaves it.
+    pub fn has_own_name(&self) -> bool {
+        let own = self.mark.engine_name();
+        own.is_some_and(|own| self.name == own || self.name.starts_with(&format!("{own}.")))
+    }
+}
+
 impl Observed {
     /// Takes in the containers of the owner, and tells those that did not work from the others.
     pub fn settle(&mut self, owner: &Owner, containers: Vec<Container>) {

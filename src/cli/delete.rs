@@ -20,10 +20,11 @@ use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::label::Owner;
 use crate::observe::observe;
+use crate::observed::Observed;
 use crate::plan::{Consent, deletion};
 use crate::reconcile::{Intent as _, inquire};
 use crate::report::{Condition, ConditionKind, Outcome, Report};
-use crate::step::Plan;
+use crate::step::{Plan, Step, Work};
 use crate::units::Duration;
 
 /// Remove the containers and the network of the manifest
@@ -92,7 +93,7 @@ impl Delete {
         };
         let _claim = turn.take(owner).await?;
         let (wish, stop) = Stop::new();
-        let work = Box::pin(remove(&engine, owner, plan, &watcher, &stop));
+        let work = Box::pin(remove((&engine, owner), plan, &watcher, &stop));
         let again = invocation.again("delete", self.manifest.as_deref());
         let (report, signal) = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
             Ended::Whole(report, signal) => (report, signal),
@@ -130,8 +131,7 @@ fn nothing(invocation: &Invocation, watcher: &Watcher, plan: Plan) {
 
 /// Carries out a deletion, and looks at what is left.
 async fn remove(
-    engine: &impl Engine,
-    owner: &Owner,
+    (engine, owner): (&impl Engine, &Owner),
     plan: Plan,
     watcher: &Arc<Watcher>,
     stop: &Stop,
@@ -144,9 +144,20 @@ async fn remove(
         ..Consent::default()
     };
     let left: Result<_, EngineError> = observe(engine, owner, &BTreeSet::new()).await;
-    let gone = left.is_ok_and(|left| deletion(&left, &plan.manifest, &consent).steps.is_empty())
-        && steps.iter().all(|done| done.outcome == Outcome::Done);
+    let gone = left.is_ok_and(|left| {
+        let plan = deletion(&left, &plan.manifest, &consent);
+        plan.steps.iter().all(|step| is_of_a_copy(step, &left))
+    }) && steps.iter().all(|done| done.outcome == Outcome::Done);
     report(plan, steps, gone, stop.is_wished())
+}
+
+/// Says whether a step is about a container that only has the labels of one that is gone: it is nobody's now.
+fn is_of_a_copy(step: &Step, left: &Observed) -> bool {
+    let Work::Guarded { object, .. } = &step.work else {
+        return false;
+    };
+    let mut containers = left.containers.values();
+    containers.any(|one| one.id == *object && !one.has_own_name())
 }
 
 fn report(plan: Plan, steps: Vec<crate::report::Done>, gone: bool, interrupted: bool) -> Report {

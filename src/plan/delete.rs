@@ -22,7 +22,12 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
         notes: Vec::new(),
     };
     let mut containers = Vec::new();
+    let copies = super::container::copies(observed);
     for container in observed.containers.values().chain(observed.failed.values()) {
+        if copies.contains(container.id.id()) {
+            plan.notes.push(super::container::copied(container));
+            continue;
+        }
         let work = Work::Guarded {
             object: container.id.clone(),
             kind: ResourceKind::Container,

@@ -17,9 +17,14 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
         return kept(draft);
     }
     let observed = draft.observed;
+    let copies = super::container::copies(observed);
     for container in observed.containers.values().chain(observed.failed.values()) {
         let wanted = draft.desired.containers.contains_key(&container.mark.name);
         if wanted || container.mark.kind != Kind::Container {
+            continue;
+        }
+        if copies.contains(container.id.id()) {
+            draft.notes.push(super::container::copied(container));
             continue;
         }
         let id = draft.push(NewStep {

@@ -2,11 +2,16 @@
 
 use aishell::call::Create;
 use aishell::engine::memory::{Cut, MemoryEngine};
+use aishell::label::UID;
 use aishell::observed::NetworkShape;
+use aishell::plan::{Consent, deletion};
 use aishell::report::Outcome;
+use aishell::spec::ContainerSpec;
 use serde_json::{Value, json};
 
-use crate::world::{SIDECAR, Wish, converged, fork, left_to_do, passed, planned, steps, told, wish, world};
+use crate::world::{
+    SIDECAR, Wish, converged, fork, left_to_do, looked, passed, planned, steps, told, wish, world,
+};
 
 /// Returns the fields of a container that needs nothing but its image.
 fn plain() -> Value {
@@ -251,4 +256,43 @@ fn a_network_that_was_made_otherwise_is_made_anew_around_the_same_containers() {
             .iter()
             .any(|blocked| blocked.detail.contains("terminal"))
     );
+}
+
+#[test]
+fn whoever_only_has_the_labels_of_a_container_is_removed_with_none() {
+    let wish = wish().container("api", plain()).container("web", plain());
+    let engine = made(&wish);
+    engine.by_hand(|world| {
+        let original = world
+            .container(&wish.object("api"))
+            .expect("a container")
+            .reply
+            .clone();
+        let mut labels = original.labels;
+        labels.insert(UID.to_owned(), "0123456789abcdef".to_owned());
+        let copy = Create {
+            name: "copy".to_owned(),
+            labels,
+            spec: ContainerSpec {
+                image: SIDECAR.to_owned(),
+                ..ContainerSpec::default()
+            },
+        };
+        *world = std::mem::take(world).with_container(&copy);
+    });
+    let there = |engine: &MemoryEngine| engine.world().container("copy").is_some();
+    let look = looked(&engine, &wish);
+    let deletion = deletion(&look.observed, &look.plan.manifest, &Consent::default());
+    let names = ["remove container api", "remove container web"].map(str::to_owned);
+    assert_eq!(steps(&deletion)[..2], names);
+    assert!(
+        deletion.notes.iter().any(|note| note.contains("left alone")),
+        "{:?}",
+        deletion.notes
+    );
+
+    let without = wish.clone().without("api");
+    assert_eq!(steps(&planned(&engine, &without)), ["remove container api"]);
+    passed(&engine, &without).expect("a report");
+    assert!(there(&engine));
 }

@@ -184,6 +184,7 @@ fn a_network_that_was_made_anew_otherwise_gives_way_to_one_as_it_should_be() {
         ),
     ] {
         let other = json!({ "Driver": "bridge" });
+        // Elsewhere the engine itself may have added some, and nobody can tell.
         if fields[0].starts_with("options.") && !has_no_options_of_its_own() {
             continue;
         }
@@ -237,11 +238,6 @@ fn a_network_that_was_made_anew_otherwise_gives_way_to_one_as_it_should_be() {
         assert_eq!(project.id("b"), b["Id"]);
         assert_eq!(raw::networks(&project.label()).len(), 1);
     }
-    let said = raw::said(
-        &project.object("a"),
-        &["sh", "-c", "getent hosts b || nslookup b"],
-    );
-    assert!(said.contains('b'), "{said}");
 }
 
 /// Says whether the engine is older than the first that can be told options for every network.

@@ -27,6 +27,7 @@ mod fields;
 mod harness;
 mod held;
 mod identity;
+mod input;
 mod lock;
 mod logs;
 mod matrix;

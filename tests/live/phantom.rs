@@ -56,7 +56,7 @@ const FIELDS: &[&[&str]] = &[
         "resources: { cpus: 0.5, pids: unlimited }",
         "resources: { cpus: 1.25, pids: 64 }",
         "resources: { shm: 1MiB }",
-        "resources: { ulimits: { nofile: 1000, nproc: { soft: 10, hard: 20 }, core: 0 } }",
+        "resources: { ulimits: { nofile: 1000, nproc: { soft: 2000, hard: 4000 }, core: 0 } }",
     ],
     &[
         "mounts: [{ tmpfs: /scratch }]",
