@@ -37,7 +37,7 @@ pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent)
         let alone = observed
             .containers
             .values()
-            .filter(|other| other.mark.name == container.mark.name)
+            .filter(|other| other.mark.name == container.mark.name && !copies.contains(other.id.id()))
             .count()
             == 1;
         let failed = observed.failed.get(&container.mark.name);
