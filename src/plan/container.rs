@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Draft, Made, Needs, NewStep, hold, resource};
@@ -11,15 +10,18 @@ use crate::desired::{Container, ImageChoice};
 use crate::key::canonical;
 use crate::label::{self, Kind};
 use crate::manifest::container::OnDrift;
-use crate::observed::{self, Observed, RunState};
+use crate::observed::{self, RunState};
 use crate::spec::{Binding, Class, ContainerSpec};
 use crate::step::{Action, Because, Blocked, BlockedReason, Cause, CreateWork, Impact, ResourceKind, Work};
 
+mod claim;
 mod compare;
 mod failed;
 mod in_place;
 mod room;
 
+use claim::candidates;
+pub(super) use claim::{copied, copies};
 pub use compare::inherit;
 use compare::{differences, explain, image_change, is_replaced, obstacle};
 use failed::{forget, last_try};
@@ -266,57 +268,6 @@ fn dependencies(container: &Container) -> Vec<Made> {
         made.push(Made::Network);
     }
     made
-}
-
-/// Picks the container that is the resource now, and what interrupted replacements left beside it.
-fn candidates<'o>(
-    draft: &Draft<'o>,
-    name: &str,
-    engine_name: &str,
-) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found = draft.live.get(name).cloned().unwrap_or_default();
-    found.sort_by_cached_key(|container| claim(container, engine_name));
-    let mut found = found.into_iter();
-    (found.next(), found.collect())
-}
-
-/// Returns what orders the containers that claim to be one resource: the first of them is.
-fn claim(container: &observed::Container, engine_name: &str) -> (u8, Option<Timestamp>) {
-    let rank = match container.name.strip_prefix(engine_name) {
-        Some("") => 0,
-        // The old one was a working container; the new one has proved nothing yet.
-        Some(PREVIOUS) => 1,
-        Some(NEXT) => 3,
-        _ => 2,
-    };
-    (rank, container.created.parse().ok())
-}
-
-/// Returns the engine's ids of the containers that only have the labels of others: whoever made them copied the labels,
-/// and they are left alone.
-pub(super) fn copies(observed: &Observed) -> BTreeSet<&str> {
-    let mut claims: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-    for container in observed.containers.values() {
-        let engine_name = container.mark.engine_name().unwrap_or_default();
-        let (rank, created) = claim(container, &engine_name);
-        let claim = (rank, created, container.id.id());
-        claims.entry(&container.mark.name).or_default().push(claim);
-    }
-    let mut copies = BTreeSet::new();
-    for mut claims in claims.into_values() {
-        claims.sort();
-        let others = claims.into_iter().skip(1).filter(|(rank, ..)| *rank == 2);
-        copies.extend(others.map(|(_, _, id)| id));
-    }
-    copies
-}
-
-/// Returns what is said of a container that only has the labels of another one.
-pub(super) fn copied(copy: &observed::Container) -> String {
-    format!(
-        "container {} has the labels of container {} and another name; it is left alone",
-        copy.name, copy.mark.name
-    )
 }
 
 fn remove_leftover(
