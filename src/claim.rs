@@ -132,6 +132,11 @@ impl Claims {
         Self { directory }
     }
 
+    /// Returns the directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Takes a claim, waiting for at most `patience` while somebody else holds it.
     ///
     /// # Errors

@@ -160,9 +160,16 @@ enum Command {
 /// Runs a command line, program name first, and returns how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // Not a command of a person's.
+    // Not commands of a person's.
     if arguments.get(1).is_some_and(|word| word == session::guard::WORD) {
         session::guard::stand_by();
+        return Exit::Done;
+    }
+    if arguments
+        .get(1)
+        .is_some_and(|word| word == session::detached::holder::WORD)
+    {
+        session::detached::holder::hold();
         return Exit::Done;
     }
     let Arguments { global, command } = match Arguments::try_parse_from(arguments) {

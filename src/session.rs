@@ -20,6 +20,7 @@ use crate::observed::RunState;
 use crate::progress::Progress;
 
 pub mod consent;
+pub mod detached;
 pub mod environment;
 mod git;
 pub mod guard;
@@ -41,8 +42,10 @@ const UNREAD: u8 = 128 + 13;
 const SHORT: Duration = Duration::from_millis(200);
 /// How long the engine may take to learn that a command has ended whose terminal is closed.
 const LATE: Duration = Duration::from_secs(2);
+/// How long the engine may take to learn that a container has ended whose commands are gone.
+const SETTLED: Duration = Duration::from_secs(1);
 /// The shortest and the longest time between two questions whether a command has ended.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// Why a session did not come about, or did not last.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +91,39 @@ pub enum SessionError {
         #[source]
         cause: io::Error,
     },
+    /// The process that held the session is gone.
+    #[error("whatever held the session is gone")]
+    Unheld,
+    /// A session that is held elsewhere did not come about, or did not last.
+    #[error("{message}")]
+    Held {
+        /// The code to end with.
+        code: u8,
+        /// Why.
+        message: String,
+    },
     /// There are no random numbers, or no signals.
     #[error("the system refuses what a session needs")]
     System(#[source] io::Error),
+}
+
+impl SessionError {
+    /// Returns the code that a command would end with in its place.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::NotExecutable { .. } => 126,
+            Self::NotFound { .. } => 127,
+            Self::ContainerEnded => 137,
+            Self::Held { code, .. } => *code,
+            Self::Engine(_)
+            | Self::NoDirectory { .. }
+            | Self::Lost
+            | Self::Terminal(_)
+            | Self::Streams { .. }
+            | Self::Unheld
+            | Self::System(_) => 125,
+        }
+    }
 }
 
 /// A session that is to be opened.
@@ -388,19 +421,26 @@ async fn conclude<E: Engine + Sessions>(
         return code;
     }
     // Whatever cut both has ended the command too, and its code says nothing of it.
+    let ended = tokio::time::timeout(SETTLED, container_ends(line)).await;
+    Err(match ended {
+        Ok(true) => SessionError::ContainerEnded,
+        Ok(false) | Err(_) => SessionError::Lost,
+    })
+}
+
+/// Waits until the engine says that the container has ended; `false` when it cannot be asked.
+async fn container_ends<E: Engine>(line: &Line<'_, E>) -> bool {
     let call = Call::InspectContainer {
         container: line.container.to_owned(),
     };
-    let runs = match line.engine.call(&call, &Progress::default()).await {
-        Ok(Answer::Container(reply)) => reply.state == RunState::Running,
-        Ok(_) | Err(EngineError::NotFound { .. }) => false,
-        Err(_) => true,
-    };
-    Err(if runs {
-        SessionError::Lost
-    } else {
-        SessionError::ContainerEnded
-    })
+    loop {
+        match line.engine.call(&call, &Progress::default()).await {
+            Ok(Answer::Container(reply)) if reply.state == RunState::Running => {}
+            Ok(_) | Err(EngineError::NotFound { .. }) => return true,
+            Err(_) => return false,
+        }
+        tokio::time::sleep(ASK_AGAIN.1).await;
+    }
 }
 
 async fn release(lifeline: Option<Lifeline>) {

@@ -359,33 +359,32 @@ impl From<PinError> for Failure {
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let problem = Problem::new(chain(&error));
-        let (exit, problem) = match error {
-            SessionError::Engine(error) => return Self::from(error),
-            SessionError::NotFound { .. } => (
-                Exit::Own(127),
-                problem.hint(
-                    "programs are looked for on the PATH of the container; a shell's own words need `sh -c`",
-                ),
-            ),
-            SessionError::NotExecutable { .. } => (Exit::Own(126), problem),
-            SessionError::NoDirectory { .. } => (
-                Exit::NotRun,
-                problem.hint("say where it is to run with --workdir"),
-            ),
-            SessionError::Lost => (
-                Exit::NotRun,
-                problem.hint("what ran in it is ended where it can be; `aishell ps` shows how things stand"),
-            ),
-            SessionError::ContainerEnded => (
-                Exit::Own(137),
-                problem.hint("`aishell status` shows how it stands"),
-            ),
-            SessionError::Terminal(_) | SessionError::Streams { .. } | SessionError::System(_) => {
-                (Exit::NotRun, problem)
+        let hint = match &error {
+            SessionError::NotFound { .. } => {
+                Some("programs are looked for on the PATH of the container; a shell's own words need `sh -c`")
             }
+            SessionError::NoDirectory { .. } => Some("say where it is to run with --workdir"),
+            SessionError::Lost | SessionError::Unheld => {
+                Some("what ran in it is ended where it can be; `aishell ps` shows how things stand")
+            }
+            SessionError::ContainerEnded => Some("`aishell status` shows how it stands"),
+            SessionError::Engine(_)
+            | SessionError::NotExecutable { .. }
+            | SessionError::Held { .. }
+            | SessionError::Terminal(_)
+            | SessionError::Streams { .. }
+            | SessionError::System(_) => None,
         };
-        Self::new(exit, problem)
+        let exit = match error.code() {
+            125 => Exit::NotRun,
+            code => Exit::Own(code),
+        };
+        let mut problem = Problem::new(chain(&error));
+        problem.hint = hint.map(str::to_owned);
+        match error {
+            SessionError::Engine(error) => Self::from(error),
+            _ => Self::new(exit, problem),
+        }
     }
 }
 

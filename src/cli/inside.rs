@@ -136,6 +136,19 @@ impl Inside {
     /// # Errors
     /// Nothing ran, or nobody knows how it ended.
     pub async fn open(self, invocation: &Invocation, wish: Wish) -> Result<Exit, Failure> {
+        let opening = Opening {
+            command: self.command(invocation, wish).await?,
+            container: self.container.id.clone(),
+        };
+        let code = Box::pin(run(&self.engine, opening)).await?;
+        Ok(Exit::Own(code))
+    }
+
+    /// Returns the command of a session, with everything it is given.
+    ///
+    /// # Errors
+    /// Secrets cannot be had, or nobody has consented to them.
+    pub async fn command(&self, invocation: &Invocation, wish: Wish) -> Result<Command, Failure> {
         let spec = &self.container.spec;
         let term = if wish.terminal {
             Some(self.term(variables::term(&invocation.host)).await)
@@ -163,7 +176,7 @@ impl Inside {
             None if self.engine.is_local() => place::seen(&invocation.host.directory, &spec.mounts),
             None => None,
         };
-        let command = Command {
+        Ok(Command {
             words: wish.words,
             env,
             secrets,
@@ -171,13 +184,7 @@ impl Inside {
             workdir,
             terminal: wish.terminal,
             input: wish.input,
-        };
-        let opening = Opening {
-            container: self.container.id.clone(),
-            command,
-        };
-        let code = Box::pin(run(&self.engine, opening)).await?;
-        Ok(Exit::Own(code))
+        })
     }
 
     /// Returns the name of a terminal that the container knows.

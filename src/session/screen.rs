@@ -93,6 +93,32 @@ impl Screen {
         text.into_bytes()
     }
 
+    /// Returns what makes a plain terminal what a program has made of it, as far as that does not draw it again itself.
+    pub fn redo(&self) -> Vec<u8> {
+        let mut text = String::new();
+        for mode in &self.modes {
+            let letter = if ON.contains(mode) { 'l' } else { 'h' };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\x1b[?{mode}{letter}");
+        }
+        for _ in 0..self.keys.min(8) {
+            text.push_str("\x1b[>1u");
+        }
+        for made in &self.made {
+            text.push_str(match made {
+                Made::Keypad => "\x1b=",
+                Made::OtherKeys => "\x1b[>4;2m",
+                Made::Colors | Made::Cursor | Made::Region | Made::Lines => "",
+            });
+        }
+        text.into_bytes()
+    }
+
+    /// Says whether a program has the screen for itself.
+    pub fn is_full(&self) -> bool {
+        [47, 1047, 1049].iter().any(|mode| self.modes.contains(mode))
+    }
+
     fn byte(&mut self, byte: u8) -> bool {
         let at = std::mem::take(&mut self.at);
         let (next, changed) = match (at, byte) {
@@ -217,6 +243,15 @@ mod tests {
             ("\x1b[?1049h\x1b[?1000h\x1bc", ""),
         ] {
             assert_eq!(undone(shown), expected, "{shown:?}");
+            let mut screen = Screen::default();
+            screen.show(shown.as_bytes());
+            let mut again = Screen::default();
+            again.show(&screen.redo());
+            assert_eq!(
+                (again.modes, again.keys),
+                (screen.modes, screen.keys),
+                "{shown:?}"
+            );
         }
     }
 

@@ -515,3 +515,109 @@ fn without_a_shell_there_is_no_lifeline_and_a_command_runs_all_the_same() {
     drop(without);
     raw::delete(&format!("/images/{tag}?force=1"));
 }
+
+/// Returns the process that holds a session for a project, which has a runtime directory of its own.
+fn holder(runtime: &std::path::Path) -> rustix::process::Pid {
+    let marker = format!("XDG_RUNTIME_DIR={}\0", runtime.display());
+    let processes = std::fs::read_dir("/proc").expect("processes");
+    let mut found = processes.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let number: i32 = path.file_name()?.to_str()?.parse().ok()?;
+        let words = std::fs::read(path.join("cmdline")).ok()?;
+        let environment = std::fs::read(path.join("environ")).ok()?;
+        let ours =
+            words.ends_with(b"\0session-holder\0") && String::from_utf8_lossy(&environment).contains(&marker);
+        ours.then(|| rustix::process::Pid::from_raw(number)).flatten()
+    });
+    found.next().expect("a holder")
+}
+
+#[test]
+fn a_session_can_be_left_and_returned_to_and_taken_over() {
+    let mut project = debian();
+    let runtime = tempfile::tempdir().expect("a directory");
+    project.variable("XDG_RUNTIME_DIR", &runtime.path().display().to_string());
+    let mut first = project.in_terminal(&["attach", "--detachable", "a"]);
+    first.is_taken();
+    first.press("PS1=; X=kept; echo \"at work\" | tr a-z A-Z\r");
+    first.shows("AT WORK");
+    // Keys that only begin like those to leave are the session's.
+    first.press("\x10\r");
+    first.shows("AT WORK");
+    first.press("\x10\x11");
+    first.shows("the session goes on; return with `aishell attach --resume=");
+    assert_eq!(first.ends(), 0);
+    assert!(first.is_as_before());
+
+    let mut second = project.in_terminal(&["attach", "--resume", "a"]);
+    second.shows("AT WORK");
+    second.resize(30, 90);
+    second.press("until [ \"$(stty size)\" = '30 90' ]; do :; done; echo is $X.\r");
+    second.shows("is kept.");
+    let mut third = project.in_terminal(&["attach", "--resume", "a"]);
+    second.shows("somebody else has sat down at the session");
+    assert_eq!(second.ends(), 0);
+    assert!(second.is_as_before());
+    third.shows("is kept.");
+
+    // Who is killed only leaves.
+    third.send(Signal::KILL);
+    assert_eq!(third.ends(), 137);
+    third.is_given_back();
+    let mut last = project.in_terminal(&["attach", "--resume", "a"]);
+    last.shows("is kept.");
+    last.press("exit 9\r");
+    assert_eq!(last.ends(), 9);
+    assert!(last.is_as_before());
+    nobody_is_left(&project);
+    let mut late = project.in_terminal(&["attach", "--resume", "a"]);
+    late.shows("nobody has left a session of container `a`");
+    assert_eq!(late.ends(), 2);
+}
+
+#[test]
+fn a_session_ends_with_whatever_holds_it_and_with_its_container() {
+    let mut project = debian();
+    let runtime = tempfile::tempdir().expect("a directory");
+    project.variable("XDG_RUNTIME_DIR", &runtime.path().display().to_string());
+    let sockets = runtime.path().join("aishell/sessions");
+    let left = || std::fs::read_dir(&sockets).expect("a directory").count();
+    let work = [
+        "attach",
+        "--detachable",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo re\"ady\"; exec sleep 1000",
+    ];
+
+    let mut terminal = project.in_terminal(&work);
+    terminal.shows("ready");
+    rustix::process::kill_process(holder(runtime.path()), Signal::KILL).expect("a holder");
+    assert_eq!(terminal.ends(), 125);
+    terminal.shows("whatever held the session is gone");
+    terminal.is_given_back();
+    nobody_is_left(&project);
+    // What it left is swept by whoever looks.
+    assert_eq!(left(), 1);
+    let mut late = project.in_terminal(&["attach", "--resume", "a"]);
+    assert_eq!(late.ends(), 2);
+    assert_eq!(left(), 0);
+
+    let mut terminal = project.in_terminal(&work);
+    terminal.shows("ready");
+    raw::post(&format!("/containers/{}/kill", project.object("a")), &Value::Null);
+    assert_eq!(terminal.ends(), 137);
+    terminal.is_given_back();
+    raw::until("the socket is gone", || (left() == 0).then_some(()));
+
+    let mut terminal = project.in_terminal(&["attach", "--detachable", "a"]);
+    assert_eq!(terminal.ends(), 125);
+    project.converge();
+    let mut terminal = project.in_terminal(&["attach", "--detachable", "a", "--", "nope"]);
+    assert_eq!(terminal.ends(), 127);
+    terminal.shows("there is no program `nope`");
+    let run = project.plain(&["attach", "--resume", "a"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+}
