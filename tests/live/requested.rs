@@ -42,8 +42,8 @@ fn nobodys_name_is_wrong_usage() {
     project.manifest("containers:\n  builder: { }\n  web: { }\n");
     for (name, hint) in [
         ("bulider", "did you mean `builder`?"),
-        ("nobody-at-all", "it has: builder, web"),
-        ("", "it has: builder, web"),
+        ("nobody-at-all", "there are: builder, web"),
+        ("", "there are: builder, web"),
     ] {
         for verb in ["diff", "apply"] {
             let run = project.run(&[verb, "--replace", name]);
