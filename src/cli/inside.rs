@@ -254,17 +254,21 @@ fn idle(name: &str, state: RunState) -> Failure {
     let (how, hint) = match state {
         RunState::Exited { code } => (
             format!("has ended with code {code}"),
-            "`aishell apply` starts it; `docker logs` shows what it said",
+            format!("`aishell start {name}` starts it; `aishell logs {name}` shows what it said"),
         ),
-        RunState::Paused => ("is paused".to_owned(), "`aishell apply` lets it go on"),
+        RunState::Paused => ("is paused".to_owned(), "`aishell apply` lets it go on".to_owned()),
         RunState::Restarting => (
             "ends again and again".to_owned(),
-            "`aishell status` shows why; it can be entered once it runs",
+            "`aishell status` shows why; it can be entered once it runs".to_owned(),
         ),
-        RunState::Created => ("was never started".to_owned(), "start it with `aishell apply`"),
-        RunState::Removing | RunState::Dead | RunState::Running => {
-            (format!("is {}", state.display()), "`aishell apply` makes it anew")
-        }
+        RunState::Created => (
+            "was never started".to_owned(),
+            format!("start it with `aishell start {name}`"),
+        ),
+        RunState::Removing | RunState::Dead | RunState::Running => (
+            format!("is {}", state.display()),
+            "`aishell apply` makes it anew".to_owned(),
+        ),
     };
     let problem = Problem::new(format!("container `{name}` {how}"));
     Failure::new(Exit::NotRun, problem.hint(hint))

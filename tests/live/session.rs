@@ -154,7 +154,7 @@ fn what_cannot_be_run_says_why() {
     let run = project.plain(&["exec", "a", "--", "cat"]);
     assert_eq!(run.code, Some(125), "{run:#?}");
     assert!(
-        run.stderr.contains("has ended with code 137") && run.stderr.contains("aishell apply"),
+        run.stderr.contains("has ended with code 137") && run.stderr.contains("aishell start a"),
         "{run:#?}"
     );
     raw::delete(&format!("/containers/{}?force=1", project.object("a")));
