@@ -20,6 +20,7 @@ use self::viewpoint::Viewpoint;
 use crate::host::Host;
 use crate::session;
 
+mod adhoc;
 mod apply;
 mod attach;
 mod completions;
@@ -28,6 +29,7 @@ mod diff;
 mod exec;
 pub mod exit;
 pub mod failure;
+mod harness;
 mod init;
 mod inside;
 mod invocation;
@@ -40,6 +42,7 @@ mod progress;
 mod ps;
 mod render;
 mod restart;
+mod run;
 mod schema;
 mod signal;
 mod start;
@@ -149,12 +152,15 @@ enum Command {
     Stop(stop::Stop),
     Start(start::Start),
     Restart(restart::Restart),
+    Run(run::Run),
     Exec(exec::Exec),
     Attach(attach::Attach),
     #[command(visible_alias = "down")]
     Delete(delete::Delete),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    #[command(external_subcommand)]
+    Harness(Vec<OsString>),
 }
 
 /// Runs a command line, program name first, and returns how it ended.
@@ -223,10 +229,12 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Stop(stop) => wait(stop.run(invocation))?,
         Command::Start(start) => wait(start.run(invocation))?,
         Command::Restart(restart) => wait(restart.run(invocation))?,
+        Command::Run(run) => wait(run.run(invocation))?,
         Command::Exec(exec) => wait(exec.run(invocation))?,
         Command::Attach(attach) => wait(attach.run(invocation))?,
         Command::Delete(delete) => wait(delete.run(invocation))?,
         Command::Schema(schema) => Ok(schema.run(invocation)),
+        Command::Harness(words) => wait(harness::run(invocation, words))?,
         Command::Completions(completions) => Ok(completions.run(invocation)),
     }
 }

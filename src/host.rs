@@ -119,6 +119,15 @@ impl Host {
             .filter(|value| !value.is_empty())
     }
 
+    /// Returns the directory for what aishell has to remember of this user.
+    pub fn state(&self) -> PathBuf {
+        let state = self.variable("XDG_STATE_HOME").map(PathBuf::from);
+        let state = state.filter(|directory| directory.is_absolute());
+        state
+            .unwrap_or_else(|| self.home.join(".local/state"))
+            .join("aishell")
+    }
+
     /// Returns the account with a user id.
     pub fn account(&self, uid: u32) -> Option<&Account> {
         self.accounts.iter().find(|account| account.uid == uid)

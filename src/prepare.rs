@@ -76,6 +76,16 @@ impl Prepared {
     /// # Errors
     /// Every problem at once.
     pub fn of(loaded: Loaded, host: &Host) -> Result<Self, PrepareError> {
+        let standard_input = loaded.source.path() == Path::new(STANDARD_INPUT);
+        let lock = (!standard_input).then(|| lock::beside(loaded.source.path()));
+        Self::with_lock(loaded, host, lock)
+    }
+
+    /// Gathers what this host says about a manifest that is loaded, and has its lock at a place of its own.
+    ///
+    /// # Errors
+    /// As [`Prepared::of`].
+    pub fn with_lock(loaded: Loaded, host: &Host, lock: Option<PathBuf>) -> Result<Self, PrepareError> {
         let facts = match gather(&loaded, host) {
             Ok(facts) => facts,
             Err(problems) => {
@@ -103,8 +113,7 @@ impl Prepared {
             path,
             key: String::new(),
         };
-        let standard_input = loaded.source.path() == Path::new(STANDARD_INPUT);
-        let lock = LockFile::read((!standard_input).then(|| lock::beside(loaded.source.path())))?;
+        let lock = LockFile::read(lock)?;
         Ok(Self {
             references: references(&loaded.manifest, lock.lock()),
             wishes: wishes(&loaded.manifest, &facts),

@@ -1,5 +1,6 @@
 //! The way into a container: which one is meant, whether it runs, and with what a session begins.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::exit::Exit;
@@ -11,11 +12,12 @@ use crate::desired;
 use crate::engine::docker::DockerEngine;
 use crate::engine::sessions::Command;
 use crate::engine::{Engine as _, EngineError};
+use crate::host::Host;
 use crate::label::{Kind, Labels, Mark};
 use crate::manifest::place::{Problem, Texts};
 use crate::name::ContainerName;
-use crate::observe::ask;
-use crate::observed::{Observed, RunState};
+use crate::observe::{ask, observe};
+use crate::observed::{Hold, Observed, RunState};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::reconcile::Intent as _;
@@ -105,22 +107,39 @@ impl Inside {
     pub async fn find(invocation: &Invocation, name: &str) -> Result<Self, Failure> {
         let prepared = invocation.prepare(None)?;
         let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
+        Self::of(&invocation.host, &prepared, engine, name).await
+    }
+
+    /// Finds a container by the name that a manifest gives it.
+    ///
+    /// # Errors
+    /// As [`Inside::find`].
+    pub async fn of(
+        host: &Host,
+        prepared: &Prepared,
+        engine: DockerEngine,
+        name: &str,
+    ) -> Result<Self, Failure> {
         let manifest = &prepared.loaded.manifest;
         if name.parse::<ContainerName>().is_err() {
             // It cannot be the name of anything, so nothing is asked by it.
             known(manifest, name)?;
         }
-        let found = look(&engine, &prepared, name).await?;
+        let found = look(&engine, prepared, name).await?;
         match found {
             Some(container) if container.state == RunState::Running => Ok(Self {
-                given: Given::so_far(&invocation.host, prepared.owner(), name, Some(&container.labels)),
+                given: Given::so_far(host, prepared.owner(), name, Some(&container.labels)),
                 // What a session is given does not depend on what the engine has.
                 wanted: prepared.resolve(&Observed::default()).containers.remove(name),
                 texts: prepared.loaded.source.texts().clone(),
                 engine,
                 container,
             }),
-            Some(container) => Err(idle(name, container.state)),
+            Some(container) => {
+                let observed = Box::pin(observe(&engine, prepared.owner(), &BTreeSet::new())).await?;
+                let hold = observed.hold(prepared.owner(), name).cloned();
+                Err(hold.map_or_else(|| idle(name, container.state), |hold| held(name, &hold)))
+            }
             None => {
                 // What the manifest does not want any more can be entered while it runs.
                 known(manifest, name)?;
@@ -135,7 +154,7 @@ impl Inside {
     ///
     /// # Errors
     /// Nothing ran, or nobody knows how it ended.
-    pub async fn open(self, invocation: &Invocation, wish: Wish) -> Result<Exit, Failure> {
+    pub async fn open(&self, invocation: &Invocation, wish: Wish) -> Result<Exit, Failure> {
         let opening = Opening {
             command: self.command(invocation, wish).await?,
             container: self.container.id.clone(),
@@ -248,6 +267,14 @@ async fn look(
     Err(EngineError::Conflict {
         message: format!("the container {container} is not one that aishell made for this manifest"),
     })
+}
+
+fn held(name: &str, hold: &Hold) -> Failure {
+    let problem = Problem::new(format!("container `{name}` is held: {hold}"));
+    Failure::new(
+        Exit::NotRun,
+        problem.hint(format!("`aishell start {name}` starts it")),
+    )
 }
 
 fn idle(name: &str, state: RunState) -> Failure {

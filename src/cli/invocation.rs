@@ -62,6 +62,20 @@ impl Invocation {
         Ok(Prepared::of(self.load(argument)?, &self.host)?)
     }
 
+    /// Says whether there is no manifest here, and none is named.
+    pub fn has_no_manifest(&self) -> bool {
+        self.global.file.is_none() && matches!(load::find(&self.host), Err(LoadError::NotFound { .. }))
+    }
+
+    /// Makes a manifest of text that is in no file, with a lock that is.
+    ///
+    /// # Errors
+    /// As [`Prepared::with_lock`].
+    pub fn prepare_text(&self, text: &str, lock: PathBuf) -> Result<Prepared, Failure> {
+        let loaded = load::parse(text, Path::new(STANDARD_INPUT), &self.host)?;
+        Ok(Prepared::with_lock(loaded, &self.host, Some(lock))?)
+    }
+
     /// Finds the engine that is meant: as the options say, else the manifest, else as Docker would choose.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ pub struct Watcher {
     directory: PathBuf,
     base: PathBuf,
     shown: Shown,
+    /// Whether standard output is somebody else's.
+    aside: bool,
     state: Mutex<State>,
 }
 
@@ -110,7 +112,16 @@ impl Watcher {
             directory: invocation.host.directory.clone(),
             base: base.to_path_buf(),
             shown,
+            aside: false,
             state: Mutex::default(),
+        }
+    }
+
+    /// Makes a watcher that writes nothing to standard output: that belongs to what is run.
+    pub fn aside(invocation: &Invocation, base: &Path) -> Self {
+        Self {
+            aside: true,
+            ..Self::new(invocation, base)
         }
     }
 
@@ -128,7 +139,7 @@ impl Watcher {
     /// Writes the line that says what is talked about, once.
     pub fn header(&self, manifest: &ManifestInfo, engine: &EngineInfo) {
         let mut state = self.state();
-        if !state.header && self.writes_lines() && !self.output.is_quiet() {
+        if !state.header && !self.aside && self.writes_lines() && !self.output.is_quiet() {
             self.answer(&self.style().header(manifest, engine));
         }
         state.header = true;
@@ -188,6 +199,12 @@ impl Watcher {
 
     /// Writes a part of the answer, above the bars if there are any.
     pub fn answer(&self, text: &str) {
+        if self.aside {
+            if !self.output.is_quiet() {
+                self.talk(text);
+            }
+            return;
+        }
         match &self.shown {
             Shown::Bars(bars) => bars.suspend(|| self.output.answer(text)),
             Shown::Plain | Shown::Json | Shown::Nothing => self.output.answer(text),

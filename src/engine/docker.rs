@@ -35,12 +35,14 @@ mod decode;
 mod encode;
 mod error;
 mod events;
+mod kept;
 mod log;
 mod negotiate;
 mod session;
 mod stream;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
+pub use kept::Kept;
 pub use stream::{Excerpt, Written};
 
 /// What is asked of every process.

@@ -98,11 +98,7 @@ fn read(host: &Host, owner: &Owner) -> BTreeMap<String, BTreeSet<Grant>> {
 }
 
 fn file(host: &Host, owner: &Owner) -> PathBuf {
-    let state = host.variable("XDG_STATE_HOME").map(PathBuf::from);
-    let state = state
-        .filter(|path| path.is_absolute())
-        .unwrap_or_else(|| host.home.join(".local/state"));
     let of = format!("{}\0{}", owner.project, owner.manifest);
     let digits = &digest(of.as_bytes())[..16];
-    state.join("aishell/given").join(format!("{digits}.json"))
+    host.state().join("given").join(format!("{digits}.json"))
 }

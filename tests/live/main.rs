@@ -37,6 +37,7 @@ mod reading;
 mod ready;
 mod replace;
 mod requested;
+mod run;
 mod secrets;
 mod session;
 mod strangers;
