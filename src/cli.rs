@@ -57,6 +57,9 @@ mod watch;
 ///
 /// A manifest declares a foundation image, agent tools and named containers. `diff` shows what differs from it,
 /// `apply` makes it so, `watch` keeps it so.
+///
+/// `aishell claude`, `aishell codex` and so on open a harness: in the container of the manifest that has it, or, where
+/// there is no manifest, in one of its own that is removed at the end.
 #[derive(Debug, Parser)]
 #[command(
     name = "aishell",

@@ -28,6 +28,7 @@ const NATURES: &[(&str, Nature)] = &[
     ("logs", LooksElsewhere),
     ("ps", Looks(&[])),
     ("restart", Writes),
+    ("run", Writes),
     ("schema", Looks(&[])),
     ("start", Writes),
     ("status", Looks(&[])),

@@ -22,6 +22,7 @@ fn help_lists_commands_and_options() {
       stop         Stop containers, and keep them stopped
       start        Start containers, and let them be healed again
       restart      Stop containers and start them again, as they are
+      run          Open the harness of a container in this terminal
       exec         Run one command in a running container, and end with its code
       attach       Open a shell, or a command, in a running container
       delete       Remove the containers and the network of the manifest [alias: down]
@@ -136,13 +137,8 @@ fn without_a_command_help_is_a_complaint() {
 #[test]
 fn a_mistyped_command_gets_a_suggestion() {
     insta::assert_snapshot!(aishell("aply").complains(2), @r"
-    error: unrecognized subcommand 'aply'
-
-      tip: a similar subcommand exists: 'apply'
-
-    Usage: aishell [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    error: there is no command `aply`
+    hint: did you mean `apply`?
     ");
 }
 
