@@ -178,7 +178,10 @@ fn without_a_manifest_a_harness_has_a_container_of_its_own_that_goes_with_it() {
             &format!("openspec-{}", signal.as_raw()),
             "view",
         ]);
-        raw::until("the container is there", || made_for(&project).pop());
+        raw::until("the container runs", || {
+            let made = made_for(&project).pop()?;
+            (raw::container(&made)?["State"]["Running"] == true).then_some(())
+        });
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
