@@ -32,7 +32,7 @@ mod workplace;
 mod workshop;
 
 pub use populate::{RECEIPT_PATH, Receipt};
-pub use probe::{MARKER, Probe, activity};
+pub use probe::{MARKER, Probe, activity, terminals};
 
 /// What a protocol wants to happen next.
 #[derive(Clone, Debug, PartialEq, Eq)]

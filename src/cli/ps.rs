@@ -13,10 +13,12 @@ use super::json;
 use super::output::Tone;
 use super::render::table::{Cell, table};
 use super::render::value;
+use crate::engine::docker::DockerEngine;
 use crate::label::{FAILED, Mark};
 use crate::manifest::EngineAddress;
 use crate::observe::{everyone, observe};
 use crate::observed::{Container, EngineInfo, Health, Hold, RunState};
+use crate::protocol::terminals;
 use crate::reconcile::Intent as _;
 use crate::report::ContainerStatus;
 use crate::status::containers;
@@ -41,17 +43,22 @@ impl Ps {
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked.
     pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
-        let (engine, mut listed) = if self.all_projects {
+        let (engine, info, mut listed) = if self.all_projects {
             Box::pin(all(invocation)).await?
         } else {
             Box::pin(project(invocation)).await?
         };
+        let running = listed.iter().map(|one| &one.container);
+        let running = running.filter(|container| container.state == RunState::Running);
+        let running = running.map(|container| container.id.id().to_owned()).collect();
+        let mut sessions = terminals(&engine, running).await?;
+        for one in &mut listed {
+            one.status.sessions = sessions.remove(one.container.id.id());
+        }
         listed.sort_by(|one, other| order(&one.container).cmp(&order(&other.container)));
         if invocation.is_json() {
             let items = listed.iter().map(document).collect();
-            invocation
-                .output
-                .document(&json::ContainerList::of(&engine, items));
+            invocation.output.document(&json::ContainerList::of(&info, items));
         } else {
             invocation
                 .output
@@ -61,7 +68,9 @@ impl Ps {
     }
 
     fn text(&self, listed: &[Listed], home: &Path) -> String {
-        let mut header = vec!["NAME", "STATE", "READY", "HARNESS", "IMAGE", "CREATED"];
+        let mut header = vec![
+            "NAME", "STATE", "READY", "HARNESS", "SESSIONS", "IMAGE", "CREATED",
+        ];
         if self.all_projects {
             header.splice(0..0, ["PROJECT", "MANIFEST"]);
         }
@@ -87,6 +96,9 @@ impl Ps {
                     Cell::new("no", Tone::Bad)
                 });
                 row.push(Cell::plain(status.harness.as_deref().unwrap_or_default()));
+                row.push(Cell::plain(
+                    status.sessions.map(|count| count.to_string()).unwrap_or_default(),
+                ));
                 row.push(Cell::plain(&status.image));
                 row.push(Cell::plain(value::ago(&container.created, now)));
                 row
@@ -125,7 +137,7 @@ fn at_home(path: &str, home: &Path) -> String {
     }
 }
 
-async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+async fn project(invocation: &Invocation) -> Result<(DockerEngine, EngineInfo, Vec<Listed>), Failure> {
     let prepared = invocation.prepare(None)?;
     let engine = invocation.engine(&prepared.loaded.manifest.engine.address)?;
     let observed = Box::pin(observe(&engine, prepared.owner(), prepared.references())).await?;
@@ -155,10 +167,10 @@ async fn project(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), F
             container,
         }
     });
-    Ok((observed.engine, listed.collect()))
+    Ok((engine, observed.engine, listed.collect()))
 }
 
-async fn all(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failure> {
+async fn all(invocation: &Invocation) -> Result<(DockerEngine, EngineInfo, Vec<Listed>), Failure> {
     let engine = invocation.engine(&EngineAddress::Current)?;
     let (info, containers, holds) = Box::pin(everyone(&engine)).await?;
     let listed = containers.into_iter().map(|container| {
@@ -172,7 +184,7 @@ async fn all(invocation: &Invocation) -> Result<(EngineInfo, Vec<Listed>), Failu
             container,
         }
     });
-    Ok((info, listed.collect()))
+    Ok((engine, info, listed.collect()))
 }
 
 /// Returns how a container stands of which only the engine knows.

@@ -277,6 +277,44 @@ pub async fn activity(
         .await
 }
 
+/// Counts the sessions with a terminal in containers, by the engine's id; those that cannot say are left out.
+///
+/// # Errors
+/// The engine cannot be asked.
+pub async fn terminals(
+    engine: &impl Engine,
+    containers: Vec<String>,
+) -> Result<BTreeMap<String, u32>, EngineError> {
+    let counts: Vec<Option<(String, u32)>> = stream::iter(containers)
+        .map(|container| async move {
+            let asked = |call| async move {
+                match engine.call(&call, &Progress::default()).await {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(error @ EngineError::Unreachable { .. }) => Err(error),
+                    Err(_) => Ok(None),
+                }
+            };
+            let inspect = Call::InspectContainer {
+                container: container.clone(),
+            };
+            let Some(Answer::Container(reply)) = asked(inspect).await? else {
+                return Ok(None);
+            };
+            let list = Call::ListProcesses {
+                container: container.clone(),
+            };
+            let Some(Answer::Processes(processes)) = asked(list).await? else {
+                return Ok(None);
+            };
+            let count = sessions(&processes, reply.process);
+            Ok(Some((container, u32::try_from(count).unwrap_or(u32::MAX))))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(counts.into_iter().flatten().collect())
+}
+
 async fn ask(engine: &impl Engine, subject: Interrupted) -> Result<Activity, EngineError> {
     let mut probe = Probe::new(subject);
     loop {

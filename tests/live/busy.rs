@@ -50,10 +50,14 @@ fn a_shell_in_a_terminal_is_not_interrupted() {
     with(&project, "fast");
     project.converge();
     let shell = raw::detached(&project.object("a"), &WORK, true);
+    let ps = project.run(&["ps"]);
+    assert_eq!(ps.json["items"][0]["sessions"], 1, "{ps:#?}");
     waits_for(&project, "1 terminal session", |id| {
         raw::said(id, &["touch", "/tmp/end"]);
         raw::ended(&shell);
     });
+    let ps = project.run(&["ps"]);
+    assert_eq!(ps.json["items"][0]["sessions"], 0, "{ps:#?}");
 }
 
 /// As inside tmux or screen: a terminal that is made inside, by a process that belongs to nobody outside.
