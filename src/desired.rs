@@ -17,7 +17,7 @@ use crate::spec::{Binding, ContainerSpec};
 pub mod resolve;
 mod session;
 
-pub use session::{Origin, Session};
+pub use session::{AGENTS, Origin, Session};
 
 /// What one manifest wants, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,6 +49,8 @@ pub struct Facts {
     pub outside: BTreeSet<String>,
     /// The directory that the project shares with its repository, if it is a worktree of one elsewhere.
     pub common: Option<String>,
+    /// Where the sockets of ssh agents are put while a session is open.
+    pub agents: String,
     /// The directory that a sandbox of this manifest works on unless the manifest says otherwise, links resolved.
     pub ground: String,
     /// Directories that say what sandboxes may do and that these must not write to, absolute; no links.
@@ -140,6 +142,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             .filter(|common| sensitive(common, &host.home).is_none())
             .and_then(|common| Some(common.to_str()?.to_owned())),
         outside: outside(loaded, &ground),
+        agents: host.state().join("agent").display().to_string(),
         ground: ground.display().to_string(),
         guarded: guarded(&project, source.directory()),
         account: account(host, &project),
@@ -168,6 +171,11 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
 }
 
 impl Facts {
+    /// Returns where the sockets of ssh agents are put while a session is open in a container.
+    pub fn agents_of(&self, container: &str) -> String {
+        format!("{}/{}-{container}", self.agents, self.owner.project8())
+    }
+
     /// Returns where a value comes from; `None` for one that is no secret.
     pub fn source(&self, value: &EnvValue) -> Option<Source> {
         match value {

@@ -213,6 +213,19 @@ impl Prepared {
             uid: self.facts.account.uid,
             gid: self.facts.account.gid,
         };
+        for (name, _) in self
+            .loaded
+            .manifest
+            .containers
+            .iter()
+            .filter(|(_, one)| one.ssh_agent)
+        {
+            let agents = PathBuf::from(self.facts.agents_of(name.as_str()));
+            if let Some(parent) = agents.parent() {
+                Maker::ours(parent)?;
+            }
+            maker.directory(&agents, true)?;
+        }
         let mounts = self.loaded.manifest.containers.values();
         for mount in mounts.flat_map(|container| &container.mounts) {
             let manifest::mount::Mount::Bind { source, create, .. } = mount else {

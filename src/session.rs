@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError};
 use crate::observed::RunState;
 use crate::progress::Progress;
 
+pub mod agent;
 pub mod consent;
 pub mod detached;
 pub mod environment;
@@ -489,7 +490,7 @@ async fn code<E: Engine>(
 }
 
 /// Returns what tells the processes of a session from all others.
-fn identifier() -> io::Result<String> {
+pub(crate) fn identifier() -> io::Result<String> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))

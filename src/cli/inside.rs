@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
 use super::named::known;
 use crate::call::{Answer, Call, ContainerReply};
-use crate::desired;
+use crate::desired::{self, AGENTS};
 use crate::engine::docker::DockerEngine;
 use crate::engine::sessions::Command;
 use crate::engine::{Engine as _, EngineError};
@@ -21,10 +22,15 @@ use crate::observed::{Hold, Observed, RunState};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::reconcile::Intent as _;
+use crate::session::agent::Agent;
 use crate::session::consent::Given;
 use crate::session::environment::{self, Environment};
 use crate::session::variables::{self, COMMON, Term};
-use crate::session::{Opening, place, run};
+use crate::session::{Opening, identifier, place, run};
+use crate::spec::Mount;
+
+/// The variable that says where the ssh agent is.
+const AUTHENTICATION: &str = "SSH_AUTH_SOCK";
 
 /// A container that a session can be opened in.
 pub struct Inside {
@@ -155,12 +161,41 @@ impl Inside {
     /// # Errors
     /// Nothing ran, or nobody knows how it ended.
     pub async fn open(&self, invocation: &Invocation, wish: Wish) -> Result<Exit, Failure> {
+        let mut command = self.command(invocation, wish).await?;
+        let agent = self.agent(invocation);
+        let given = command.env.iter().any(|(name, _)| name == AUTHENTICATION);
+        if let Some(agent) = agent.as_ref().filter(|_| !given) {
+            command
+                .env
+                .push((AUTHENTICATION.to_owned(), agent.inside.clone()));
+        }
         let opening = Opening {
-            command: self.command(invocation, wish).await?,
+            command,
             container: self.container.id.clone(),
         };
         let code = Box::pin(run(&self.engine, opening)).await?;
         Ok(Exit::Own(code))
+    }
+
+    /// Hands the ssh agent on, if the manifest says so and the container has a place for it.
+    fn agent(&self, invocation: &Invocation) -> Option<Agent> {
+        let agents = self.wanted.as_ref()?.session.agents.as_ref()?;
+        let mount = Mount::Bind {
+            source: agents.clone(),
+            read_only: true,
+        };
+        if self.container.spec.mounts.get(AGENTS) != Some(&mount) {
+            return None;
+        }
+        let id = identifier().ok()?;
+        match Agent::hand_on(&invocation.host, Path::new(agents), &id) {
+            Ok(agent) => agent,
+            Err(error) => {
+                let text = format!("note: the ssh agent cannot be handed on: {error}\n");
+                invocation.output.talk(&text);
+                None
+            }
+        }
     }
 
     /// Returns the command of a session, with everything it is given.

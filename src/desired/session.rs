@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::manifest::place::Place;
 use crate::secret::Source;
 
+/// Where containers have the sockets of ssh agents.
+pub const AGENTS: &str = "/run/ssh-agent";
+
 /// What sessions in a container have besides its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
@@ -26,6 +29,8 @@ pub struct Session {
     pub project: Option<String>,
     /// The directory that it shares with its repository, if it is a worktree of one elsewhere.
     pub common: Option<String>,
+    /// Where on this host the socket of the ssh agent is put, if sessions may use one.
+    pub agents: Option<String>,
 }
 
 /// Where a secret comes from, and who says so.

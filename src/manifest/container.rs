@@ -81,6 +81,8 @@ pub struct Container {
     pub security: Security,
     /// Containers that are ready before it starts.
     pub depends_on: Vec<ContainerName>,
+    /// Whether its sessions may use the ssh agent of whoever opens them; default: false.
+    pub ssh_agent: bool,
     /// Additional groups of its user, by name or number.
     #[schemars(with = "Vec<Scalar>")]
     pub groups: Vec<String>,

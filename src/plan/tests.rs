@@ -60,6 +60,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
     };
     let loaded = parse(&text, Path::new("/srv/demo/aishell.yaml"), &host).expect("a valid manifest");
     let facts = Facts {
+        agents: String::new(),
         exposed: BTreeMap::new(),
         common: None,
         profiles: BTreeMap::new(),

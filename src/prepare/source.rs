@@ -33,6 +33,15 @@ pub struct Maker {
 }
 
 impl Maker {
+    /// Makes a directory, and those it is in, that whoever runs aishell alone can enter.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn ours(path: &Path) -> Result<(), SourceError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path);
+        made.map_err(|cause| failed(path, cause))
+    }
+
     /// Makes a directory with whatever parents it lacks; one that exists is left as it is. A private one can be read by
     /// its owner alone.
     ///

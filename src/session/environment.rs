@@ -96,6 +96,7 @@ pub async fn gather(
         proxies,
         project,
         common,
+        agents: _,
     } = &container.session;
     let project = project.as_deref();
     let mut environment = Environment::default();

@@ -370,3 +370,52 @@ fn what_a_sandbox_adds_to_the_manifest_is_neither_run_nor_given() {
     assert_ne!(run.code, Some(0), "{run:#?}");
     assert!(run.stderr.contains("secret X from /etc/hostname"), "{run:#?}");
 }
+
+#[test]
+fn sessions_use_the_ssh_agent_of_whoever_opens_them_and_nobody_else_does() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    let mut project = Project::on(crate::support::BASE.to_owned());
+    let home = tempfile::tempdir().expect("a directory");
+    let socket = home.path().join("agent.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let agent = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("somebody");
+        let mut asked = [0; 5];
+        stream.read_exact(&mut asked).expect("a question");
+        stream.write_all(b"keys\n").expect("an answer");
+        asked
+    });
+    project.variable("XDG_STATE_HOME", &home.path().display().to_string());
+    project.manifest("containers:\n  a: { sshAgent: true }\n  b: {}\n");
+    project.converge();
+    let ask = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die $!; \
+               print $s \"list\\n\"; $s->flush; print scalar <$s>;";
+    let without = project.plain(&["exec", "a", "--", "sh", "-c", "echo ${SSH_AUTH_SOCK-none}"]);
+    assert_eq!(without.stdout, "none\n", "there is no agent here: {without:#?}");
+    project.variable("SSH_AUTH_SOCK", &socket.display().to_string());
+    let other = project.plain(&["exec", "b", "--", "sh", "-c", "echo ${SSH_AUTH_SOCK-none}"]);
+    assert_eq!(other.stdout, "none\n", "its manifest says nothing: {other:#?}");
+    let asked = project.plain(&["exec", "a", "--", "perl", "-e", ask]);
+    assert_eq!(
+        (asked.code, asked.stdout.as_str()),
+        (Some(0), "keys\n"),
+        "{asked:#?}"
+    );
+    assert_eq!(&agent.join().expect("an agent"), b"list\n");
+    let left = project.plain(&[
+        "exec",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "ls /run/ssh-agent; touch /run/ssh-agent/x || echo no",
+    ]);
+    assert_eq!(
+        left.stdout.lines().count(),
+        2,
+        "its own socket, and nothing can be put there: {left:#?}"
+    );
+    let diff = project.diff();
+    assert_eq!(diff.code, Some(0), "{diff:#?}");
+}

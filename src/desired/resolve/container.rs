@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::desired::AGENTS;
+
 use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, start, uses_tools};
 use crate::desired::{Container, HarnessSet, Identity, ImageChoice, Pin, Stage, Volume};
 use crate::facts::{Account, Facts};
@@ -268,6 +270,14 @@ impl Resolver<'_> {
                     read_only: true,
                 },
             );
+        }
+        if written.ssh_agent {
+            // Connecting is no writing, and nothing inside is to put a socket of its own there.
+            let agents = Mount::Bind {
+                source: self.facts.agents_of(name.as_str()),
+                read_only: true,
+            };
+            mounts.insert(AGENTS.to_owned(), agents);
         }
         let home = account.map(|account| account.home.as_str());
         for mount in &written.mounts {

@@ -50,6 +50,7 @@ impl Resolver<'_> {
             secrets: secrets.collect(),
             proxies: self.facts.proxies.clone(),
             common: self.facts.common.clone(),
+            agents: written.ssh_agent.then(|| self.facts.agents_of(name.as_str())),
             project: (written.workspace == Workspace::Project).then(|| self.facts.owner.project.clone()),
         }
     }
