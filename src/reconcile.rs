@@ -213,21 +213,26 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     (listener, stop): (&Arc<L>, &Stop),
 ) -> Report {
     let mut done: Vec<Done> = Vec::new();
+    let mut more = true;
     for _ in 0..ROUNDS {
-        let round = untried(&plan, &done);
+        let mut round = untried(&plan, &done);
+        if !more {
+            if done.iter().any(|done| done.outcome != Outcome::Done) {
+                break;
+            }
+            // What a killed one had begun has come to its end meanwhile; what was done here is not done twice.
+            round = keep(&round, |step| is_new(step, &done));
+        }
         if round.steps.is_empty() || stop.is_wished() {
             break;
         }
         listener.planned(&round);
         let outcomes = apply(&round, engine, listener, stop).await;
         append(&mut done, outcomes);
-        let more = !plan.unknown.is_empty();
+        more = !plan.unknown.is_empty();
         match look(engine, subject).await {
             Ok(look) => plan = look.plan,
             Err(error) => return report(plan, done, stop, Some(&error)),
-        }
-        if !more {
-            break;
         }
     }
     report(plan, done, stop, None)
@@ -242,6 +247,13 @@ pub(crate) fn untried(plan: &Plan, done: &[Done]) -> Plan {
                 && done.step.action == step.action
         })
     })
+}
+
+/// Says whether nothing like a step was tried in this pass.
+fn is_new(step: &Step, done: &[Done]) -> bool {
+    !done
+        .iter()
+        .any(|done| done.step.resource == step.resource && done.step.action == step.action)
 }
 
 /// Returns a plan with the steps that are wanted, and without what needs one that is not.
