@@ -170,6 +170,7 @@ fn is_ending(call: &Call) -> bool {
         call,
         Call::RemoveContainer { .. }
             | Call::StopContainer { .. }
+            | Call::DisconnectNetwork { .. }
             | Call::RemoveNetwork { .. }
             | Call::RemoveVolume { .. }
             | Call::RemoveImage { .. }
