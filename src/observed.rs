@@ -363,6 +363,13 @@ impl Observed {
         self.volumes.get(volume)?.harnesses.clone()
     }
 
+    /// Returns the container that is a resource now: the one of its engine name, else one that was renamed.
+    pub fn resource(&self, engine_name: &str, name: &str) -> Option<&Container> {
+        let ours = |live: &&Container| live.mark.name == name;
+        let named = self.containers.get(engine_name).filter(ours);
+        named.or_else(|| self.containers.values().find(ours))
+    }
+
     /// Returns that somebody stopped a container by hand, if somebody did.
     pub fn hold(&self, owner: &Owner, container: &str) -> Option<&Hold> {
         self.volumes.get(&owner.hold(container))?.hold.as_ref()

@@ -17,7 +17,11 @@ pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
             .flatten()
             .map(|container| {
                 let hold = observed.hold(&desired.owner, &resource.name);
-                (container, live(observed, &resource.name, container), hold)
+                (
+                    container,
+                    observed.resource(&container.engine_name, &resource.name),
+                    hold,
+                )
             });
         let mut conditions = vec![converged(plan, &resource)];
         conditions.extend(blocked(plan, &resource));
@@ -86,14 +90,6 @@ fn all_resources(desired: &Desired, plan: &Plan) -> BTreeSet<Resource> {
         name: name.clone(),
     }));
     all
-}
-
-fn live<'o>(observed: &'o Observed, name: &str, container: &Container) -> Option<&'o observed::Container> {
-    observed
-        .containers
-        .get(&container.engine_name)
-        .filter(|live| live.mark.name == name)
-        .or_else(|| observed.containers.values().find(|live| live.mark.name == name))
 }
 
 fn converged(plan: &Plan, resource: &Resource) -> Condition {
@@ -249,7 +245,7 @@ pub fn containers(desired: &Desired, observed: &Observed) -> BTreeMap<String, Co
         .containers
         .iter()
         .filter_map(|(name, container)| {
-            let live = live(observed, name, container)?;
+            let live = observed.resource(&container.engine_name, name)?;
             let hold = observed.hold(&desired.owner, name);
             Some((name.clone(), details(container, Some(live), hold)))
         })

@@ -401,6 +401,19 @@ impl Because {
 }
 
 impl Plan {
+    /// Returns a plan in which nothing is done.
+    pub fn empty(manifest: &ManifestInfo, engine: &EngineInfo) -> Self {
+        Self {
+            manifest: manifest.clone(),
+            engine: engine.clone(),
+            steps: Vec::new(),
+            blocked: Vec::new(),
+            unknown: Vec::new(),
+            unchanged: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// Says whether there is nothing to do and nothing in the way.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty() && self.unknown.is_empty()

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::apply::exit;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::inside::Inside;
+use super::inside::{self, Inside};
 use super::invocation::Invocation;
 use super::progress::Watcher;
 use super::run::Options;
@@ -26,17 +26,18 @@ use crate::catalogue;
 use crate::claim::{Claims, Turn};
 use crate::engine::Engine as _;
 use crate::engine::docker::{DockerEngine, Kept};
-use crate::key::digest;
-use crate::label::{self, Kind, Mark, OwnedId, Owner};
+use crate::label::{self, Mark, OwnedId, Owner};
 use crate::manifest::place::Problem;
 use crate::name::ContainerName;
 use crate::observe::ask;
+use crate::observed::RunState;
 use crate::pin::{Pinning, Pins, pin};
 use crate::plan::{Consent, Widen};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::reconcile::{Intent as _, Look, Subject, append, look, report};
 use crate::report::{Outcome, Report};
+use crate::session::{SessionError, identifier};
 use crate::step::{CreateWork, Resource, ResourceKind, Work};
 
 /// What the manifest is called that nobody wrote.
@@ -59,17 +60,16 @@ pub async fn open(
     arguments: Vec<OsString>,
 ) -> Result<Exit, Failure> {
     let host = &invocation.host;
-    let name = match name {
-        Some(name) => name
-            .parse::<ContainerName>()
-            .map_err(|error| Failure::usage(error.to_string(), "give another --name"))?,
-        None => format!("{harness}-{}", word())
-            .parse::<ContainerName>()
-            .map_err(|error| Failure::usage(error.to_string(), "give a --name"))?,
+    let called = match name {
+        Some(name) => name,
+        None => format!("{harness}-{}", &identifier().map_err(SessionError::System)?[..8]),
     };
+    let name = called
+        .parse::<ContainerName>()
+        .map_err(|error| Failure::usage(error.to_string(), "give another --name"))?;
     let text = manifest(harness, name.as_str(), host.certificate_bundle().is_some());
     let lock = remembered(invocation, harness)?;
-    let prepared = invocation.prepare_text(&text, lock.clone())?;
+    let prepared = invocation.prepare_text(&text, lock.clone()).map_err(unwritten)?;
     let wish = options.wish(invocation, &prepared, name.as_str(), arguments)?;
     let engine = invocation.engine_of(&prepared)?;
     prepared.make_sources(&Widen::Allowed)?;
@@ -131,6 +131,16 @@ pub async fn open(
     ended
 }
 
+/// Says what is wrong without the lines of a manifest that nobody has seen.
+fn unwritten(mut failure: Failure) -> Failure {
+    for problem in &mut failure.problems {
+        problem.place = None;
+        problem.hint =
+            Some("change to the directory of a project, or write a manifest: `aishell init`".to_owned());
+    }
+    failure
+}
+
 /// Returns the manifest that a person would have written.
 fn manifest(harness: &str, name: &str, certificates: bool) -> String {
     let certificates = if certificates { "host" } else { "none" };
@@ -143,13 +153,6 @@ fn manifest(harness: &str, name: &str, certificates: bool) -> String {
          harnesses: {{ {harness}: latest }}\ncontainers:\n  {name}:\n    harness: {harness}\n    \
          command: [cat]\n    home: tmpfs\n    network: [bridge]\n    restart: no\n    mounts: [{config}]\n"
     )
-}
-
-/// Returns a word that two sessions at once do not share.
-fn word() -> String {
-    let mut seed = std::process::id().to_ne_bytes().to_vec();
-    seed.extend(jiff::Timestamp::now().as_nanosecond().to_ne_bytes());
-    digest(&seed)[..8].to_owned()
 }
 
 /// Returns where it is remembered what a harness was at last.
@@ -261,16 +264,24 @@ async fn sweep(engine: &DockerEngine, owner: &Owner) -> Result<(), Failure> {
         crate::call::Answer::Containers(all) => Some(all),
         _ => None,
     };
-    let all = ask(engine, Call::ListContainers, listed).await?;
-    for one in all {
-        let Some(mark) = Mark::read(&one.labels) else {
+    for one in ask(engine, Call::ListContainers, listed).await? {
+        let has = |label: &str, value: &str| one.labels.get(label).is_some_and(|own| own == value);
+        if one.running || !has(label::HOLDER, HOLDER) || !has(label::HOST, &owner.host) {
+            continue;
+        }
+        // Whatever was made from a commit of such a container has its labels, and is somebody's.
+        let Some(name) = one.labels.get(label::NAME) else {
             continue;
         };
-        let has = |label: &str, value: &str| one.labels.get(label).is_some_and(|own| own == value);
-        let left = has(label::HOLDER, HOLDER) && has(label::HOST, &owner.host) && owner.owns(&mark);
-        if left && mark.kind == Kind::Container && !one.running {
+        let Ok(Some(left)) = inside::look(engine, owner, name).await else {
+            continue;
+        };
+        if left.state == RunState::Created
+            && left.id == one.id
+            && let Some(mark) = Mark::read(&left.labels)
+        {
             let call = Call::RemoveContainer {
-                container: OwnedId::new(&one.id, &mark),
+                container: OwnedId::new(&left.id, &mark),
                 volumes: true,
             };
             let _ = engine.call(&call, &Progress::default()).await;

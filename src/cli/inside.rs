@@ -14,7 +14,7 @@ use crate::engine::docker::DockerEngine;
 use crate::engine::sessions::Command;
 use crate::engine::{Engine as _, EngineError};
 use crate::host::Host;
-use crate::label::{Kind, Labels, Mark};
+use crate::label::{Kind, Labels, Mark, Owner};
 use crate::manifest::place::{Problem, Texts};
 use crate::name::ContainerName;
 use crate::observe::{ask, observe};
@@ -131,7 +131,7 @@ impl Inside {
             // It cannot be the name of anything, so nothing is asked by it.
             known(manifest, name)?;
         }
-        let found = look(&engine, prepared, name).await?;
+        let found = look(&engine, prepared.owner(), name).await?;
         match found {
             Some(container) if container.state == RunState::Running => Ok(Self {
                 given: Given::so_far(host, prepared.owner(), name, Some(&container.labels)),
@@ -261,13 +261,15 @@ impl Inside {
     }
 }
 
-/// Looks for a container of ours by its name.
-async fn look(
+/// Looks for a container of an owner by its name.
+///
+/// # Errors
+/// The engine cannot be asked, or the container of that name is somebody else's.
+pub async fn look(
     engine: &DockerEngine,
-    prepared: &Prepared,
+    owner: &Owner,
     name: &str,
 ) -> Result<Option<ContainerReply>, EngineError> {
-    let owner = &prepared.facts.owner;
     let container = owner.object(name);
     let call = Call::InspectContainer {
         container: container.clone(),

@@ -63,7 +63,8 @@ impl Logs {
                 let wanted = prepared.loaded.manifest.containers.keys();
                 let known: BTreeSet<&str> = wanted.map(ContainerName::as_str).chain(live).collect();
                 among(known.iter().copied(), name)?;
-                let found = container(&observed, &prepared.owner().object(name), name);
+                let found = observed.resource(&prepared.owner().object(name), name);
+                let found = found.map(|live| live.id.id().to_owned());
                 found.ok_or_else(|| {
                     let problem = Problem::new(format!("container `{name}` is not there yet"));
                     Failure::new(Exit::Failed, problem.hint("make it with `aishell apply`"))
@@ -100,14 +101,6 @@ impl Logs {
         }
         Ok(Exit::Done)
     }
-}
-
-/// Returns the id of the container that is the resource of a name now.
-fn container(observed: &Observed, engine_name: &str, name: &str) -> Option<String> {
-    let ours = observed.containers.values().filter(|live| live.mark.name == name);
-    let mut ours: Vec<_> = ours.collect();
-    ours.sort_by_key(|live| live.name != engine_name);
-    Some(ours.first()?.id.id().to_owned())
 }
 
 /// Returns the id of the job of the manifest that is at work, or else of one that failed.

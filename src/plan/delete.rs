@@ -12,15 +12,7 @@ use crate::step::{Action, Because, Cause, Impact, ManifestInfo, Plan, Resource, 
 /// # Guarantees
 /// Images and harness volumes stay: others may use them. Nothing that is not provably ours is removed.
 pub fn deletion(observed: &Observed, manifest: &ManifestInfo, consent: &Consent) -> Plan {
-    let mut plan = Plan {
-        manifest: manifest.clone(),
-        engine: observed.engine.clone(),
-        steps: Vec::new(),
-        blocked: Vec::new(),
-        unknown: Vec::new(),
-        unchanged: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut plan = Plan::empty(manifest, &observed.engine);
     let mut containers = Vec::new();
     let copies = super::container::copies(observed);
     for container in observed.containers.values().chain(observed.failed.values()) {

@@ -23,7 +23,7 @@ pub fn stopping(
     names: &BTreeSet<String>,
     hold: &Hold,
 ) -> Plan {
-    let mut plan = empty(observed, manifest);
+    let mut plan = Plan::empty(manifest, &observed.engine);
     for name in names {
         let volume = owner.hold(name);
         let mut calls = Vec::new();
@@ -33,7 +33,7 @@ pub fn stopping(
             labels.insert(SINCE.to_owned(), hold.since.clone());
             calls.push(Call::CreateVolume { name: volume, labels });
         }
-        let live = live(observed, owner, name);
+        let live = observed.resource(&owner.object(name), name);
         if let Some(live) = live {
             // The engine would start it again when it is itself started.
             if live.spec.restart == Restart::Always {
@@ -66,9 +66,9 @@ pub fn restarting(
     manifest: &ManifestInfo,
     names: &BTreeSet<String>,
 ) -> Plan {
-    let mut plan = empty(observed, manifest);
+    let mut plan = Plan::empty(manifest, &observed.engine);
     for name in names {
-        let Some(live) = live(observed, owner, name) else {
+        let Some(live) = observed.resource(&owner.object(name), name) else {
             continue;
         };
         if let Some(hold) = observed.hold(owner, name) {
@@ -96,26 +96,6 @@ pub fn restarting(
         push(&mut plan, name, Action::Restart, Some(live), calls);
     }
     plan
-}
-
-/// Returns the container that is the resource of a name now.
-fn live<'o>(observed: &'o Observed, owner: &Owner, name: &str) -> Option<&'o Container> {
-    let engine_name = owner.object(name);
-    let ours = |container: &&Container| container.mark.kind == Kind::Container && container.mark.name == name;
-    let named = observed.containers.get(&engine_name).filter(ours);
-    named.or_else(|| observed.containers.values().find(ours))
-}
-
-fn empty(observed: &Observed, manifest: &ManifestInfo) -> Plan {
-    Plan {
-        manifest: manifest.clone(),
-        engine: observed.engine.clone(),
-        steps: Vec::new(),
-        blocked: Vec::new(),
-        unknown: Vec::new(),
-        unchanged: Vec::new(),
-        notes: Vec::new(),
-    }
 }
 
 fn push(plan: &mut Plan, name: &str, action: Action, live: Option<&Container>, calls: Vec<Call>) {

@@ -26,13 +26,8 @@ impl Plan {
             Some(step)
         });
         Self {
-            manifest: self.manifest.clone(),
-            engine: self.engine.clone(),
             steps: steps.collect(),
-            blocked: Vec::new(),
-            unknown: Vec::new(),
-            unchanged: Vec::new(),
-            notes: Vec::new(),
+            ..Self::empty(&self.manifest, &self.engine)
         }
     }
 

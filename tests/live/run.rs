@@ -191,6 +191,44 @@ fn without_a_manifest_a_harness_has_a_container_of_its_own_that_goes_with_it() {
             made_for(&project).is_empty().then_some(())
         });
     }
+    only_what_was_left_is_swept(&project);
     let taken = project.plain(&["openspec", "--name", "no such name"]);
     assert_eq!(taken.code, Some(2), "{taken:#?}");
+}
+
+/// One that was created and never started goes with the next session; what was made from a commit of one stays.
+fn only_what_was_left_is_swept(project: &Project) {
+    let mut child = project.begin(&["openspec", "--name", "openspec-one", "view"]);
+    let one = raw::until("the container runs", || {
+        let made = raw::container(&made_for(project).pop()?)?;
+        (made["State"]["Running"] == true).then_some(made)
+    });
+    let image = format!("aishelltest-commit:{}", project.name);
+    let (repository, tag) = image.split_once(':').expect("a tag");
+    let id = one["Id"].as_str().expect("an id");
+    raw::post(
+        &format!("/commit?container={id}&repo={repository}&tag={tag}"),
+        &serde_json::Value::Null,
+    );
+    child.kill().expect("a program");
+    child.wait().expect("an end");
+    raw::until("the container is gone", || {
+        made_for(project).is_empty().then_some(())
+    });
+    let create = |name: &str, image: &str, labels: &serde_json::Value| {
+        let body = serde_json::json!({ "Image": image, "Labels": labels });
+        raw::post(
+            &format!("/containers/create?name={}", project.object(name)),
+            &body,
+        );
+    };
+    create("openspec-one", &image, &serde_json::Value::Null);
+    let mut labels = one["Config"]["Labels"].clone();
+    labels["aishell.name"] = "openspec-left".into();
+    labels["aishell.uid"] = "another".into();
+    create("openspec-left", one["Image"].as_str().expect("an image"), &labels);
+    assert_eq!(project.plain(&["openspec", "--version"]).code, Some(0));
+    assert_eq!(made_for(project), [project.object("openspec-one")]);
+    raw::delete(&format!("/containers/{}", project.object("openspec-one")));
+    raw::delete(&format!("/images/{image}"));
 }
