@@ -12,9 +12,10 @@ fn manifest(project: &Project, other: &str) {
 
 /// Returns the number of the last tick on the screen, and insists that none was left out.
 fn ticks(screen: &str) -> usize {
+    // The first may stand behind a prompt that was late, and the command itself has no number.
     let numbers: Vec<usize> = screen
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("tick ")?.parse().ok())
+        .filter_map(|line| line.trim().rsplit_once("tick ")?.1.parse().ok())
         .collect();
     // The last line may not be whole yet.
     let whole = &numbers[..numbers.len().saturating_sub(1)];
