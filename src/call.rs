@@ -16,6 +16,8 @@ pub enum Call {
     // ---- reads ----
     /// Asks for version, API version and platform.
     Version,
+    /// Asks for the id that the engine keeps for its life, wherever it is reached.
+    Identify,
     /// Lists every container, running or not, that carries our labels.
     ListContainers,
     /// Lists every volume that carries our labels.
@@ -288,7 +290,7 @@ pub enum Content {
 pub enum Answer {
     /// Done; nothing to tell.
     Done,
-    /// The id of what was created.
+    /// The id of what was created, or of the engine.
     Id(String),
     /// The engine.
     Engine(EngineInfo),
@@ -441,6 +443,7 @@ impl Call {
     pub fn is_write(&self) -> bool {
         match self {
             Self::Version
+            | Self::Identify
             | Self::ListContainers
             | Self::ListVolumes
             | Self::ListNetworks

@@ -125,6 +125,7 @@ impl DockerEngine {
         let client = &self.client;
         Ok(match call {
             Call::Version => Answer::Engine(self.info().await?),
+            Call::Identify => Answer::Id(self.identity().await?),
             Call::ListContainers => {
                 let options = ListContainersOptions {
                     all: true,

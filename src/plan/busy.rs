@@ -73,6 +73,7 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::RemoveContainer { container, .. } => Some(container.id()),
         Call::DisconnectNetwork { container, .. } => Some(container),
         Call::Version
+        | Call::Identify
         | Call::ListContainers
         | Call::ListVolumes
         | Call::ListNetworks

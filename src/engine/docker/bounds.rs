@@ -14,6 +14,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(300);
 pub(super) fn limit(call: &Call) -> Option<Duration> {
     match call {
         Call::Version
+        | Call::Identify
         | Call::ListContainers
         | Call::ListVolumes
         | Call::ListNetworks
@@ -58,6 +59,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
 pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
     let name = match call {
         Call::Version
+        | Call::Identify
         | Call::ListContainers
         | Call::ListVolumes
         | Call::ListNetworks

@@ -96,6 +96,18 @@ impl DockerEngine {
         Ok(info)
     }
 
+    /// Returns the id of the engine. It takes a question for everything that the engine knows of its machine.
+    pub(super) async fn identity(&self) -> Result<String, Failure> {
+        let id = self.client.info().await?.id;
+        let id = id.filter(|id| !id.is_empty());
+        id.ok_or_else(|| {
+            EngineError::Unexpected {
+                call: "Identify: it has no id".to_owned(),
+            }
+            .into()
+        })
+    }
+
     /// Returns what the engine says about itself, asked for once as long as the connection holds.
     pub(super) async fn info(&self) -> Result<EngineInfo, Failure> {
         if let Known::All(info) = &*self.known.lock().await {

@@ -96,6 +96,13 @@ impl World {
         self
     }
 
+    /// The engine is another one than most.
+    #[must_use]
+    pub fn identified(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.identity);
+        self
+    }
+
     /// Has an ordinary image under a tag.
     #[must_use]
     pub fn with_image(self, tag: &str) -> Self {

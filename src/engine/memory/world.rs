@@ -16,6 +16,8 @@ use crate::spec::{Endpoint, Mount};
 #[derive(Clone, PartialEq, Eq)]
 pub struct World {
     pub(super) engine: EngineInfo,
+    /// The id it keeps for its life.
+    pub(super) identity: String,
     /// Whether it answers as Docker 28 does, where that differs from 20.10.
     pub(super) recent: bool,
     pub(super) nature: Nature,
@@ -152,6 +154,7 @@ impl World {
                 api_version: "1.41".to_owned(),
                 platform: "linux/amd64".to_owned(),
             },
+            identity: "MEMO:RY".to_owned(),
             recent: false,
             nature: Nature::default(),
             count: 0,
@@ -188,6 +191,7 @@ impl World {
         let done = |()| Answer::Done;
         match call {
             Call::Version => Ok(Answer::Engine(self.engine.clone())),
+            Call::Identify => Ok(Answer::Id(self.identity.clone())),
             Call::ListContainers => {
                 let ours = self.containers.values().filter(|one| is_ours(&one.reply.labels));
                 Ok(Answer::Containers(self.listing(ours.map(Container::listed))))
