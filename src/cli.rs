@@ -38,6 +38,7 @@ mod log;
 mod logs;
 mod named;
 mod output;
+mod planned;
 mod progress;
 mod ps;
 mod render;
@@ -67,7 +68,7 @@ mod watch;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, \
-                  5 steps failed, 6 a person is needed, 7 another apply is at work, 130 interrupted; `exec` and `attach`: that of the command, or 125."
+                  5 steps failed, 6 a person is needed, 7 another apply is at work, 8 the saved plan is stale, 130 interrupted; `exec` and `attach`: that of the command, or 125."
 )]
 pub struct Arguments {
     #[command(flatten)]

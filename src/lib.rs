@@ -36,6 +36,7 @@ pub mod protocol;
 pub mod readiness;
 pub mod reconcile;
 pub mod report;
+pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod shell;

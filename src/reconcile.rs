@@ -17,6 +17,10 @@ use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
 use crate::step::{ManifestInfo, Plan, Step};
 
+mod planned;
+
+pub use planned::{Planned, PlannedError, identity, verify};
+
 /// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
 const ROUNDS: usize = 4;
 

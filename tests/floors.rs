@@ -37,7 +37,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
             "report",
         ],
     ),
-    ("judgement", &["plan", "status"]),
+    ("judgement", &["plan", "saved", "status"]),
     ("hands", &["engine", "observe", "protocol", "apply"]),
     (
         "rhythm",

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
 use super::json;
+use super::planned;
 use super::progress::Watcher;
 use super::signal::{Ended, Signal, watched};
 use super::status::PATIENCE;
@@ -29,13 +30,21 @@ use crate::units::Duration;
 
 /// Make Docker match the manifest
 ///
-/// Does what `diff` shows. A step that fails skips only what needs it; running it again goes on from there. Ctrl-C
+/// Does what `diff` shows; with --plan what it saved, exactly that or nothing. A step that fails skips only what needs it; running it again goes on from there. Ctrl-C
 /// finishes the step in hand and skips the rest, a second one ends at once.
 #[derive(Debug, Args)]
 pub struct Apply {
     /// The manifest, if it is not to be searched for
     #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
     manifest: Option<PathBuf>,
+    /// Carry out this plan that `diff --out` saved, and nothing else; `-` is standard input
+    #[arg(
+        long,
+        value_name = "PLAN",
+        value_hint = clap::ValueHint::FilePath,
+        conflicts_with_all = ["only", "replace", "no_prune", "allow"]
+    )]
+    plan: Option<PathBuf>,
     #[command(flatten)]
     options: PlanOptions,
     /// Wait so long for another apply to the same objects to end, such as 60s
@@ -58,6 +67,15 @@ impl Apply {
     /// # Errors
     /// The manifest is invalid, or the engine cannot be asked. Nothing was touched.
     pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
+        if let Some(plan) = &self.plan {
+            let order = planned::Order {
+                manifest: self.manifest.as_deref(),
+                lock_timeout: self.lock_timeout.into(),
+                wait: self.wait.map(Into::into),
+                dry_run: self.dry_run,
+            };
+            return Box::pin(planned::run(invocation, plan, order)).await;
+        }
         if self.dry_run {
             return Box::pin(Diff::new(self.manifest, self.options).run(invocation)).await;
         }
@@ -143,19 +161,7 @@ impl Order {
             append(&mut done, std::mem::take(&mut report.steps));
             report.steps = done;
             report.pinned = changes;
-            Ok(match self.wait {
-                // What failed or waits for a person does not come by waiting.
-                Some(patience) if report.converged => {
-                    // What was asked for is done.
-                    let consent = Consent {
-                        replace: Requested::default(),
-                        ..subject.consent.clone()
-                    };
-                    let subject = Subject { consent, ..subject };
-                    until_ready(report, engine, &subject, patience, &stop).await
-                }
-                Some(_) | None => report,
-            })
+            Ok(awaited(report, engine, subject, self.wait, &stop).await)
         });
         Ok(
             match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
@@ -163,6 +169,29 @@ impl Order {
                 Ended::Cut(signal) => Ended::Cut(signal),
             },
         )
+    }
+}
+
+/// Waits until every container can be used, if that is wanted and can come about.
+pub async fn awaited(
+    report: Report,
+    engine: &DockerEngine,
+    subject: Subject<'_>,
+    wait: Option<std::time::Duration>,
+    stop: &Stop,
+) -> Report {
+    match wait {
+        // What failed or waits for a person does not come by waiting.
+        Some(patience) if report.converged => {
+            // What was asked for is done.
+            let consent = Consent {
+                replace: Requested::default(),
+                ..subject.consent.clone()
+            };
+            let subject = Subject { consent, ..subject };
+            until_ready(report, engine, &subject, patience, stop).await
+        }
+        Some(_) | None => report,
     }
 }
 

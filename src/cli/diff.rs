@@ -1,6 +1,6 @@
 //! `aishell diff`: what `apply` would do, and why.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -10,11 +10,12 @@ use super::failure::Failure;
 use super::invocation::Invocation;
 use super::json;
 use super::named::among;
+use super::planned;
 use crate::manifest::Manifest;
 use crate::name::ContainerName;
 use crate::plan::{Consent, Requested, Widen};
-use crate::reconcile::{Subject, look};
-use crate::step::{Resource, ResourceKind};
+use crate::reconcile::{Subject, identity, look};
+use crate::step::{Plan, Resource, ResourceKind};
 
 /// Show what differs from the manifest, and why
 ///
@@ -24,6 +25,9 @@ pub struct Diff {
     /// The manifest, if it is not to be searched for
     #[arg(value_name = "MANIFEST", value_hint = clap::ValueHint::FilePath)]
     manifest: Option<PathBuf>,
+    /// Save the plan to this file, for `apply --plan`
+    #[arg(long, value_name = "PLAN", value_hint = clap::ValueHint::FilePath)]
+    out: Option<PathBuf>,
     #[command(flatten)]
     options: PlanOptions,
 }
@@ -135,7 +139,11 @@ impl StandingOptions {
 impl Diff {
     /// Makes the same with other options.
     pub fn new(manifest: Option<PathBuf>, options: PlanOptions) -> Self {
-        Self { manifest, options }
+        Self {
+            manifest,
+            out: None,
+            options,
+        }
     }
 
     /// Shows the plan.
@@ -150,21 +158,36 @@ impl Diff {
             intent: &prepared,
             consent,
         };
-        let plan = Box::pin(look(&engine, &subject)).await?.plan;
-        let style = invocation.style(prepared.loaded.source.directory());
-        if invocation.is_json() {
-            invocation
-                .output
-                .document(&json::Plan::of(&plan, style.viewpoint));
-        } else {
-            invocation
-                .output
-                .answer(&style.plan(&plan, invocation.global.verbose > 0));
+        let look = Box::pin(look(&engine, &subject)).await?;
+        if let Some(out) = &self.out {
+            let id = identity(&engine).await?;
+            planned::save(out, (&prepared, &look, &id), &subject.consent)?;
         }
-        Ok(if plan.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Differs
-        })
+        let exit = show(invocation, prepared.loaded.source.directory(), &look.plan);
+        if let Some(out) = self.out.filter(|_| !invocation.is_json()) {
+            let stdin = prepared.lock().path().is_none();
+            let how = planned::how(invocation, &out, stdin);
+            invocation
+                .output
+                .answer(&format!("\nsaved; carry out exactly this with: {how}\n"));
+        }
+        Ok(exit)
+    }
+}
+
+/// Shows a plan, and returns how the program ends that only looked.
+pub fn show(invocation: &Invocation, base: &Path, plan: &Plan) -> Exit {
+    let style = invocation.style(base);
+    if invocation.is_json() {
+        invocation.output.document(&json::Plan::of(plan, style.viewpoint));
+    } else {
+        invocation
+            .output
+            .answer(&style.plan(plan, invocation.global.verbose > 0));
+    }
+    if plan.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Differs
     }
 }

@@ -140,7 +140,7 @@ fn index(number: u32) -> usize {
 }
 
 /// Returns an error with its causes, each said once.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -62,6 +62,11 @@ impl Invocation {
         Ok(Prepared::of(self.load(argument)?, &self.host)?)
     }
 
+    /// Says whether a manifest is the one that is found where none is named.
+    pub fn finds(&self, path: &Path) -> bool {
+        self.global.file.is_none() && load::find(&self.host).is_ok_and(|found| found == path)
+    }
+
     /// Says whether there is no manifest here, and none is named.
     pub fn has_no_manifest(&self) -> bool {
         self.global.file.is_none() && matches!(load::find(&self.host), Err(LoadError::NotFound { .. }))

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::invocation::Invocation;
 use super::json;
 use crate::lock::Lock;
+use crate::saved::Saved;
 
 /// Print the JSON Schema of a document
 ///
@@ -42,6 +43,8 @@ pub enum Document {
     Error,
     /// The file `aishell.lock`
     Lock,
+    /// The file that `diff --out` writes
+    SavedPlan,
     /// One line of `--progress json` and of `watch -o json`
     Events,
 }
@@ -55,6 +58,7 @@ impl Document {
             Self::Report => of::<json::Report<'_>>(),
             Self::Update => of::<json::Update<'_>>(),
             Self::Lock => Lock::schema(),
+            Self::SavedPlan => Saved::schema(),
             Self::Status => of::<json::Status<'_>>(),
             Self::Starter => of::<json::Starter<'_>>(),
             Self::Validation => of::<json::Validation<'_>>(),

@@ -25,7 +25,7 @@ use crate::world::{
 
 /// What somebody does by hand to the containers of a manifest.
 #[derive(Clone, Debug)]
-enum Hand {
+pub enum Hand {
     Stop(usize),
     Pause(usize),
     Kill(usize),
@@ -51,7 +51,7 @@ enum Hand {
     Reboot,
 }
 
-fn hand() -> impl Strategy<Value = Hand> {
+pub fn hand() -> impl Strategy<Value = Hand> {
     let which = 0..4_usize;
     prop_oneof![
         which.clone().prop_map(Hand::Stop),
@@ -81,7 +81,7 @@ fn hand() -> impl Strategy<Value = Hand> {
 }
 
 /// Does something by hand; where the engine refuses, nothing has happened.
-fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
+pub fn meddle(engine: &MemoryEngine, wish: &Wish, hand: &Hand) {
     let prepared = wish.prepared();
     let owner = &prepared.facts.owner;
     let names: Vec<String> = wish.containers.keys().map(|name| owner.object(name)).collect();
@@ -264,7 +264,7 @@ fn fields(port: u16) -> impl Strategy<Value = Map<String, Value>> {
 /// Stands for the foundation that ships with aishell.
 const BUILTIN: &str = "";
 
-fn wishes() -> impl Strategy<Value = Wish> {
+pub fn wishes() -> impl Strategy<Value = Wish> {
     let containers = (option::of(fields(3001)), option::of(fields(3002)), fields(3003));
     let foundation = option::of(select(vec!["ENV A=1", "ENV A=2", BUILTIN]));
     let versions = (select(vec!["2.0.22", "2.1.0"]), select(vec!["0.9.0", "1.0.0"]));
@@ -285,7 +285,7 @@ fn wishes() -> impl Strategy<Value = Wish> {
 }
 
 /// Returns worlds with strangers of every kind, other projects and other manifests among them.
-fn worlds() -> impl Strategy<Value = World> {
+pub fn worlds() -> impl Strategy<Value = World> {
     let any = any::<bool>;
     (any(), any(), any(), any(), any()).prop_map(|(pulled, neighbours, recent, slow, bare)| {
         let mut start = world()
@@ -320,7 +320,7 @@ fn worlds() -> impl Strategy<Value = World> {
 }
 
 /// Returns the rules of a law that is tried so many times; ten times as often with `PROPTEST_CASES=2560`.
-fn rules(cases: u32) -> ProptestConfig {
+pub fn rules(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases: (cases * ProptestConfig::default().cases / 256).max(1),
         failure_persistence: None,
@@ -330,15 +330,15 @@ fn rules(cases: u32) -> ProptestConfig {
 }
 
 /// A law that does not hold, with the circumstances.
-type Law<T = ()> = Result<T, TestCaseError>;
+pub type Law<T = ()> = Result<T, TestCaseError>;
 
 /// Makes one pass, after which everything is as it should be.
-fn made(engine: &MemoryEngine, wish: &Wish) -> Law {
+pub fn made(engine: &MemoryEngine, wish: &Wish) -> Law {
     converge(engine, wish).map(|_| ()).map_err(TestCaseError::fail)
 }
 
 /// Whatever is not the manifest's is as it was.
-fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
+pub fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
     prop_assert_eq!(
         not_of(before, wish),
         not_of(&engine.world(), wish),

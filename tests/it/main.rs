@@ -13,6 +13,7 @@ mod dependencies;
 mod failed;
 mod laws;
 mod requested;
+mod saved;
 mod scenarios;
 #[path = "../support/surface.rs"]
 mod surface;

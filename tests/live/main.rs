@@ -38,6 +38,7 @@ mod ready;
 mod replace;
 mod requested;
 mod run;
+mod saved;
 mod secrets;
 mod session;
 mod strangers;

@@ -43,6 +43,8 @@ pub enum Verdict {
     CutAfter,
     /// The engine carries it out and begins to answer; then the connection ends, and nobody hears the answer.
     Unheard,
+    /// It is answered with the id of an engine that is no other's.
+    OtherEngine,
     /// It is answered as a stream in which nothing ever comes, and the engine never hears of it.
     Mute,
 }
@@ -216,6 +218,14 @@ fn requests(
                 );
                 let answer = format!(
                     "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                );
+                return client.write_all(answer.as_bytes()).map(|()| End::Requests);
+            }
+            Verdict::OtherEngine => {
+                let text = r#"{"ID":"SOME:OTHE:RONE"}"#;
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
                     text.len()
                 );
                 return client.write_all(answer.as_bytes()).map(|()| End::Requests);

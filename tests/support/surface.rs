@@ -49,6 +49,9 @@ const VALUES: &[(&str, &str)] = &[
     ("wait", "1s"),
 ];
 
+/// Options that take or make a file, which tests of their own show.
+const FILES: &[&str] = &["out", "plan"];
+
 fn natures(command: &str) -> impl Iterator<Item = Nature> {
     let of = move |(name, _): &&(&str, Nature)| *name == command;
     NATURES.iter().filter(of).map(|(_, nature)| *nature)
@@ -99,7 +102,8 @@ fn lines_of(command: &Command, told: &[&str]) -> Vec<Vec<String>> {
         name.chain(told).chain(more.iter().cloned()).collect()
     };
     let own = |argument: &&Arg| {
-        !argument.is_global_set() && !["help", "version"].contains(&argument.get_id().as_str())
+        let id = argument.get_id().as_str();
+        !argument.is_global_set() && !["help", "version"].contains(&id) && !FILES.contains(&id)
     };
     let is_told = |argument: &&Arg| {
         let long = argument.get_long().map(|long| format!("--{long}"));

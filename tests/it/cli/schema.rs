@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::command::aishell;
 
 /// Every document that has a schema.
-pub const DOCUMENTS: [&str; 11] = [
+pub const DOCUMENTS: [&str; 12] = [
     "manifest",
     "plan",
     "report",
@@ -19,6 +19,7 @@ pub const DOCUMENTS: [&str; 11] = [
     "list",
     "error",
     "lock",
+    "saved-plan",
     "events",
 ];
 
