@@ -48,8 +48,8 @@ fn help_lists_commands_and_options() {
           --no-input         Never ask; a question counts as answered with no
 
     Exit codes: 0 done, 1 differences, 2 usage, 3 invalid manifest, 4 engine unreachable, 5 steps
-    failed, 6 a person is needed, 7 another apply is at work, 130 interrupted; `exec` and `attach`: that
-    of the command, or 125.
+    failed, 6 a person is needed, 7 another apply is at work, 8 the saved plan is stale, 130
+    interrupted; `exec` and `attach`: that of the command, or 125.
     ");
 }
 
