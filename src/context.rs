@@ -23,6 +23,8 @@ use crate::manifest::load::{self, LARGEST, Opened};
 pub struct Context {
     /// Its directory, absolute.
     pub directory: PathBuf,
+    /// The Dockerfile, absolute.
+    pub path: PathBuf,
     /// The text of the Dockerfile.
     pub dockerfile: String,
     /// Files, directories and links, relative to the directory, sorted; what `.dockerignore` excludes is left out.
@@ -85,6 +87,7 @@ impl Context {
         let digest = hasher.finish();
         Ok(Self {
             directory: directory.to_path_buf(),
+            path: dockerfile.to_path_buf(),
             dockerfile: text,
             files,
             digest,

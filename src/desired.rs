@@ -9,9 +9,10 @@ use crate::call::Build;
 use crate::facts::Account;
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::{HARNESS_VOLUME, Owner};
+use crate::label::{HARNESS_VOLUME, Kind, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
+use crate::manifest::stage::StageName;
 use crate::spec::{Binding, ContainerSpec};
 
 pub mod resolve;
@@ -107,6 +108,10 @@ pub enum StageSource {
         alias: String,
         /// What is built, for people.
         about: String,
+        /// What kind of image it is.
+        kind: Kind,
+        /// The stages it is made on, the first one first; the last is its parent.
+        on: Vec<StageName>,
     },
 }
 

@@ -14,7 +14,7 @@ use crate::manifest::load::Loaded;
 use crate::manifest::member::{Member, member};
 use crate::manifest::mount::Mount;
 use crate::manifest::place::Problem;
-use crate::manifest::stage::Stage;
+use crate::manifest::stage::{Stage, StageName};
 use crate::manifest::{Certificates, Proxy};
 use crate::name::HarnessName;
 use crate::secret::{Secret, Source};
@@ -28,8 +28,8 @@ pub struct Facts {
     pub owner: Owner,
     /// The project's owner, as an account of this host.
     pub account: Account,
-    /// The context of the foundation, if it is built.
-    pub foundation: Option<Context>,
+    /// The contexts of the stages that are built from a Dockerfile.
+    pub contexts: BTreeMap<StageName, Context>,
     /// The CA bundle for builds, jobs and containers.
     pub certificates: Option<Vec<u8>>,
     /// Proxy variables for builds and jobs.
@@ -98,16 +98,17 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         .iter()
         .flat_map(|(file, _)| [file.to_path_buf(), crate::lock::beside(file)])
         .collect();
-    let foundation = match &manifest.foundation {
-        Some(Stage::Dockerfile(stage)) => match Context::read(stage.context(), &stage.dockerfile, &own) {
-            Ok(context) => Some(context),
-            Err(error) => {
-                note("foundation.dockerfile", &error);
-                None
+    let mut contexts = BTreeMap::new();
+    for name in StageName::ALL {
+        if let Some(Stage::Dockerfile(stage)) = manifest.stage(name) {
+            match Context::read(stage.context(name, &project), &stage.dockerfile, &own) {
+                Ok(context) => {
+                    contexts.insert(name, context);
+                }
+                Err(error) => note(&format!("{name}.dockerfile"), &error),
             }
-        },
-        Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
-    };
+        }
+    }
     let files: Vec<PathBuf> = match &manifest.certificates {
         Certificates::None => Vec::new(),
         Certificates::Host => host.certificate_bundle().into_iter().collect(),
@@ -141,7 +142,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         common: worktree::common(&project)
             .filter(|common| sensitive(common, &host.home).is_none())
             .and_then(|common| Some(common.to_str()?.to_owned())),
-        outside: outside(loaded, &ground),
+        outside: outside(loaded, &project, &ground),
         agents: host.state().join("agent").display().to_string(),
         ground: ground.display().to_string(),
         guarded: guarded(&project, source.directory()),
@@ -152,7 +153,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             host: host.machine.clone(),
             file: source.path().display().to_string(),
         },
-        foundation,
+        contexts,
         profiles,
         certificates: (!bundle.is_empty()).then_some(bundle),
         proxies: proxies(&manifest.proxy, host),
@@ -174,6 +175,11 @@ impl Facts {
     /// Returns where the sockets of ssh agents are put while a session is open in a container.
     pub fn agents_of(&self, container: &str) -> String {
         format!("{}/{}-{container}", self.agents, self.owner.project8())
+    }
+
+    /// Returns a file as people know it: as seen from the project, where it lies in that.
+    pub fn display<'a>(&self, file: &'a Path) -> std::path::Display<'a> {
+        file.strip_prefix(&self.ground).unwrap_or(file).display()
     }
 
     /// Returns where a value comes from; `None` for one that is no secret.
@@ -303,12 +309,14 @@ pub fn whereabouts(path: &Path) -> PathBuf {
 }
 
 /// Returns the files and contexts outside the project whose content the manifest uses, its own file aside.
-fn outside(loaded: &Loaded, ground: &Path) -> BTreeSet<String> {
+fn outside(loaded: &Loaded, project: &Path, ground: &Path) -> BTreeSet<String> {
     let source = &loaded.source;
-    let contexts = match &loaded.manifest.foundation {
-        Some(Stage::Dockerfile(stage)) => Some(stage.context().to_path_buf()),
-        Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
-    };
+    let contexts = StageName::ALL
+        .into_iter()
+        .filter_map(|name| match loaded.manifest.stage(name) {
+            Some(Stage::Dockerfile(stage)) => Some(stage.context(name, project).to_path_buf()),
+            Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
+        });
     let files = source
         .files()
         .iter()

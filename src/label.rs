@@ -39,10 +39,16 @@ pub const GRANTED: &str = "aishell.granted";
 pub const BUSY: &str = "aishell.busy";
 /// Canonical JSON of a container's create-time fields as they were asked for.
 pub const APPLIED: &str = "aishell.applied";
-/// The id of the image a stage or identity image was made from.
-pub const PARENT: &str = "aishell.foundation.id";
 /// The key of a foundation's own inputs.
 pub const FOUNDATION_HASH: &str = "aishell.foundation.hash";
+/// The id of the foundation that a base or an extension was made on.
+pub const FOUNDATION_ID: &str = "aishell.foundation.id";
+/// The key of a base.
+pub const BASE_HASH: &str = "aishell.base.hash";
+/// The id of the base that an extension was made on.
+pub const BASE_ID: &str = "aishell.base.id";
+/// The key of an extension.
+pub const EXTENSION_HASH: &str = "aishell.extension.hash";
 /// The key of a harness set.
 pub const HARNESS_HASH: &str = "aishell.harness.hash";
 /// The schema of a harness set's layout.
@@ -74,6 +80,10 @@ pub const SCHEMA_NUMBER: &str = "1";
 pub enum Kind {
     /// The image of the foundation stage.
     Foundation,
+    /// The image of the base stage.
+    Base,
+    /// The image of the extension stage.
+    Extension,
     /// An identity image: a stage plus one layer that says who the user is.
     Identity,
     /// A sandbox.
@@ -97,6 +107,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Foundation => "foundation",
+            Self::Base => "base",
+            Self::Extension => "extension",
             Self::Identity => "identity",
             Self::Container => "container",
             Self::Network => "network",
@@ -112,6 +124,8 @@ impl Kind {
     pub fn parse(text: &str) -> Option<Self> {
         [
             Self::Foundation,
+            Self::Base,
+            Self::Extension,
             Self::Identity,
             Self::Container,
             Self::Network,

@@ -45,7 +45,7 @@ pub use schema::schema;
 
 use form::{Absent, Form, formed, schema_of_fields};
 use harness::Harness;
-use stage::Stage;
+use stage::{Stage, StageName};
 
 /// A manifest of aishell.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -92,6 +92,17 @@ pub struct Manifest {
     /// How sensitive files in the project are looked for.
     #[serde(default)]
     pub detection: Detection,
+}
+
+impl Manifest {
+    /// Returns a stage as it is written.
+    pub fn stage(&self, name: StageName) -> Option<&Stage> {
+        match name {
+            StageName::Foundation => self.foundation.as_ref(),
+            StageName::Base => self.base.as_ref(),
+            StageName::Extension => self.extension.as_ref(),
+        }
+    }
 }
 
 /// The version of the schema.

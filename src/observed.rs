@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::{FAILED, Kind, Labels, Mark, OwnedId, Owner};
+use crate::label::{FAILED, Kind, Labels, Mark, OwnedId, Owner, UID};
 use crate::spec::{ContainerSpec, Probe};
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -260,6 +260,8 @@ pub struct Image {
     pub digests: BTreeSet<String>,
     /// Its labels.
     pub labels: Labels,
+    /// When it was created, as the listing says: in seconds since 1970.
+    pub created: i64,
 }
 
 /// An image with the configuration that containers inherit.
@@ -352,10 +354,29 @@ impl Observed {
     ///
     /// A tag alone proves nothing (anybody can move it), nor do labels alone (images built from ours inherit them).
     pub fn keyed(&self, tag: &str, kind: Kind, key: &Key) -> Option<&Image> {
-        self.images.values().find(|image| {
-            image.tags.contains(tag)
-                && Mark::read(&image.labels).is_some_and(|mark| mark.kind == kind && mark.key == *key)
+        let mut made = self.made(kind, key);
+        made.find(|image| image.tags.contains(tag))
+    }
+
+    /// Returns the images of ours that were made with a key, whoever's they are: each has a tag of its own that
+    /// promises the key.
+    pub fn made(&self, kind: Kind, key: &Key) -> impl Iterator<Item = &Image> {
+        let promised = format!("-{}", key.short());
+        self.images.values().filter(move |image| {
+            let promises = |tag: &String| tag.starts_with("aishell-") && tag.ends_with(&promised);
+            image.tags.iter().any(promises)
+                && Mark::read(&image.labels).is_some_and(|mark| {
+                    mark.kind == kind && mark.key == *key && self.is_original(image, &mark)
+                })
         })
+    }
+
+    /// Says whether no older image has the identifier of this one: whatever is built from an image of ours has all of
+    /// its labels, and may be given its tag.
+    fn is_original(&self, image: &Image, mark: &Mark) -> bool {
+        let has_it = |other: &&Image| other.labels.get(UID) == Some(&mark.uid) && other.id != image.id;
+        let mut others = self.images.values().filter(has_it);
+        others.all(|other| other.created > image.created)
     }
 
     /// Returns the members of the harness set in a volume, as its label tells them.

@@ -85,7 +85,7 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`Prepared::of`].
-    pub fn with_lock(loaded: Loaded, host: &Host, lock: Option<PathBuf>) -> Result<Self, PrepareError> {
+    pub fn with_lock(mut loaded: Loaded, host: &Host, lock: Option<PathBuf>) -> Result<Self, PrepareError> {
         let facts = match gather(&loaded, host) {
             Ok(facts) => facts,
             Err(problems) => {
@@ -97,6 +97,9 @@ impl Prepared {
         };
         let problems = check(&loaded, &facts);
         if !problems.is_empty() {
+            for context in facts.contexts.values() {
+                loaded.source.remember(&context.path, &context.dockerfile);
+            }
             return Err(PrepareError::Problems {
                 problems,
                 loaded: Box::new(loaded),
@@ -198,7 +201,7 @@ impl Prepared {
 
     /// Returns the directories whose files the manifest's builds can see.
     pub fn context_directories(&self) -> BTreeSet<PathBuf> {
-        let contexts = self.facts.foundation.iter();
+        let contexts = self.facts.contexts.values();
         contexts.flat_map(Context::directories).collect()
     }
 

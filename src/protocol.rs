@@ -20,6 +20,7 @@ use crate::step::{ResourceKind, Step, Work};
 
 mod create;
 mod identity;
+mod image;
 mod job;
 mod network;
 mod populate;
@@ -112,13 +113,15 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
             let sequence = sequence::Sequence::guarded(object.clone(), *kind, calls.clone());
             Box::new(sequence.after(probes()))
         }
-        Work::Build { build, alias } => Box::new(sequence::Sequence::new(vec![
-            Call::BuildImage(build.clone()),
-            Call::TagImage {
-                image: build.tag.clone(),
-                tag: alias.clone(),
-            },
-        ])),
+        Work::Build {
+            build,
+            alias,
+            on,
+            made,
+        } => {
+            let make = image::MakeImage::new((**build).clone(), alias.clone(), on.clone());
+            Box::new(make.unless(made.as_deref()))
+        }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),

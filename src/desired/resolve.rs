@@ -12,11 +12,12 @@ use crate::label;
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
-use crate::manifest::stage::{ImageReference, Pull, Stage as WrittenStage};
+use crate::manifest::stage::{ImageReference, Pull, Stage as WrittenStage, StageName};
 use crate::manifest::{Certificates, Manifest};
 use crate::name::ContainerName;
 
 mod built;
+mod chain;
 mod container;
 mod isolation;
 mod pins;
@@ -83,6 +84,7 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
         }
     }
     problems.extend(circles(loaded));
+    problems.extend(chain::problems(&loaded.manifest, facts));
     let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, member) in &facts.members {
         for program in &member.bin {
@@ -200,7 +202,8 @@ impl Resolver<'_> {
                     .collect();
                 (!given.is_empty()).then(|| format!("sessions in container {name} get {}", given.join(", ")))
             });
-        let notes = unpinned.chain(weaker).chain(given).collect();
+        let chained = chain::notes(self.manifest, self.facts);
+        let notes = unpinned.chain(weaker).chain(given).chain(chained).collect();
         let key = Key::of(
             KeyKind::Manifest,
             &json!({
@@ -232,7 +235,7 @@ impl Resolver<'_> {
                 stages.insert(FOUNDATION.to_owned(), stage);
             }
             Some(WrittenStage::Dockerfile(written)) => {
-                if let Some(stage) = self.dockerfile_stage(written) {
+                if let Some(stage) = self.dockerfile_stage(StageName::Foundation, written, &stages) {
                     stages.insert(FOUNDATION.to_owned(), stage);
                 }
             }
@@ -240,11 +243,18 @@ impl Resolver<'_> {
                 stages.insert(FOUNDATION.to_owned(), self.builtin_stage(&written.packages));
             }
             // Who asks for nothing gets the built-in one, once something starts from it.
-            None if self.manifest.containers.values().any(uses_foundation) => {
+            None if needs_foundation(self.manifest) => {
                 stages.insert(FOUNDATION.to_owned(), self.builtin_stage(&[]));
             }
             // Loading refuses phases for now.
             Some(WrittenStage::Phases(_)) | None => {}
+        }
+        for name in [StageName::Base, StageName::Extension] {
+            if let Some(WrittenStage::Dockerfile(written)) = self.manifest.stage(name)
+                && let Some(stage) = self.dockerfile_stage(name, written, &stages)
+            {
+                stages.insert(name.as_str().to_owned(), stage);
+            }
         }
         for (name, container) in &self.manifest.containers {
             if let Some(ContainerImage::Reference(image)) = &container.image {
@@ -375,6 +385,13 @@ impl Resolver<'_> {
         };
         (name, identity)
     }
+}
+
+/// Says whether a manifest has anything that starts from the foundation.
+fn needs_foundation(manifest: &Manifest) -> bool {
+    let others = [StageName::Base, StageName::Extension];
+    others.into_iter().any(|name| manifest.stage(name).is_some())
+        || manifest.containers.values().any(uses_foundation)
 }
 
 /// Says whether a container, or the harness set it has, needs the foundation.

@@ -25,9 +25,9 @@ const MANIFEST: &[Refusal] = &[
         written,
         "taking over the objects of an earlier identity is",
     ),
-    refusal("base", written, "a base stage is"),
-    refusal("extension", written, "an extension stage is"),
     refusal("foundation.phases", written, "building in phases is"),
+    refusal("base.phases", written, "building in phases is"),
+    refusal("extension.phases", written, "building in phases is"),
     refusal(
         "harnesses.*.pypi",
         written,

@@ -77,6 +77,11 @@ impl Source {
         ManifestName::of_directory(&self.project)
     }
 
+    /// Takes in the text of a file that a problem is in.
+    pub fn remember(&mut self, file: &Path, text: &str) {
+        self.texts.insert(file.to_path_buf(), text.to_owned());
+    }
+
     /// Returns the text of every manifest file that was read.
     pub fn texts(&self) -> &Texts {
         &self.texts

@@ -48,10 +48,13 @@ pub struct DockerfileStage {
 }
 
 impl DockerfileStage {
-    /// Returns the context: as written, else the Dockerfile's directory.
-    pub fn context(&self) -> &Path {
-        let parent = || self.dockerfile.parent().unwrap_or(Path::new("/"));
-        self.context.as_deref().unwrap_or_else(parent)
+    /// Returns the context: as written, else the Dockerfile's directory, and for the extension the project.
+    pub fn context<'a>(&'a self, stage: StageName, project: &'a Path) -> &'a Path {
+        let default = || match stage {
+            StageName::Foundation | StageName::Base => self.dockerfile.parent().unwrap_or(Path::new("/")),
+            StageName::Extension => project,
+        };
+        self.context.as_deref().unwrap_or_else(default)
     }
 }
 
@@ -182,6 +185,9 @@ pub enum StageName {
 }
 
 impl StageName {
+    /// Every stage, each after the one it is made on.
+    pub const ALL: [Self; 3] = [Self::Foundation, Self::Base, Self::Extension];
+
     /// Returns the word manifests use.
     pub fn as_str(self) -> &'static str {
         match self {

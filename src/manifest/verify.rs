@@ -79,6 +79,9 @@ impl<'a> Verify<'a> {
         for (name, harness) in &self.manifest.harnesses {
             self.harness(name, &harness.source, &mut faults);
         }
+        for name in [StageName::Base, StageName::Extension] {
+            self.stage(name, &mut faults);
+        }
         let mut published = BTreeMap::new();
         for (name, container) in &self.manifest.containers {
             self.container(name, container, &mut faults);
@@ -235,12 +238,20 @@ impl<'a> Verify<'a> {
         }
     }
 
-    fn stage(&self, name: StageName) -> Option<&'a Stage> {
-        match name {
-            StageName::Foundation => self.manifest.foundation.as_ref(),
-            StageName::Base => self.manifest.base.as_ref(),
-            StageName::Extension => self.manifest.extension.as_ref(),
-        }
+    /// Looks through a stage that is made on another one.
+    fn stage(&self, name: StageName, faults: &mut Vec<Fault>) {
+        let key = match self.manifest.stage(name) {
+            Some(Stage::Image { .. }) => "image",
+            Some(Stage::Builtin(_)) => "builtin",
+            Some(Stage::Dockerfile(_) | Stage::Phases(_)) | None => return,
+        };
+        let message = format!(
+            "`{name}` is made on the stage before it, and `{key}` would put another image in its place"
+        );
+        let hint = format!(
+            "write `{key}` as the foundation, or a `dockerfile` that begins with FROM aishell:foundation"
+        );
+        faults.push(Fault::at(self.mark(&format!("{name}.{key}")), message).hint(hint));
     }
 
     /// Returns everything of the host that has to be there.
@@ -261,8 +272,8 @@ impl<'a> Verify<'a> {
                 add(file, NamedKind::Certificate, &format!("certificates.{index}"));
             }
         }
-        for name in [StageName::Foundation, StageName::Base, StageName::Extension] {
-            if let Some(Stage::Dockerfile(stage)) = self.stage(name) {
+        for name in StageName::ALL {
+            if let Some(Stage::Dockerfile(stage)) = self.manifest.stage(name) {
                 add(
                     &stage.dockerfile,
                     NamedKind::Dockerfile,

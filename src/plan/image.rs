@@ -3,18 +3,32 @@
 use serde_json::json;
 
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
+use crate::call::Call;
 use crate::desired::{Identity, Pin, Stage, StageSource};
-use crate::label::{self, Kind};
-use crate::step::{Action, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
+use crate::label::{self, Kind, Mark};
+use crate::manifest::stage::StageName;
+use crate::observed::Image;
+use crate::step::{Action, Ancestor, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
 
 /// Plans the images that others are made from.
 pub(super) fn stages(draft: &mut Draft<'_>) {
-    for (name, stage) in &draft.desired.stages {
+    let desired = draft.desired;
+    let of_the_chain = |name: &str| StageName::ALL.iter().any(|stage| stage.as_str() == name);
+    let chain = StageName::ALL.iter().map(|stage| stage.as_str());
+    let others = desired
+        .stages
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !of_the_chain(name));
+    for name in chain.chain(others) {
+        let Some(stage) = desired.stages.get(name) else {
+            continue;
+        };
         let maker = match &stage.source {
             StageSource::Image { pull, present, .. } => pulled(draft, stage, *pull, *present),
             StageSource::Dockerfile { .. } => built(draft, name, stage),
         };
-        draft.made(Made::Stage(name.clone()), maker);
+        draft.made(Made::Stage(name.to_owned()), maker);
     }
 }
 
@@ -54,7 +68,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Ma
         because,
         needs: Vec::new(),
         detail: (name != reference).then(|| reference.to_owned()),
-        work: Work::Calls(vec![crate::call::Call::PullImage {
+        work: Work::Calls(vec![Call::PullImage {
             reference: reference.to_owned(),
         }]),
     });
@@ -62,46 +76,179 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Ma
 }
 
 fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
-    let StageSource::Dockerfile { build, alias, about } = &stage.source else {
+    let StageSource::Dockerfile {
+        build,
+        alias,
+        about,
+        kind,
+        on,
+    } = &stage.source
+    else {
         return Maker::Ready;
     };
     let made = Made::Stage(name.to_owned());
     let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
         return Maker::Unknown("its inputs are not known yet".to_owned());
     };
-    if draft.observed.keyed(&build.tag, Kind::Foundation, key).is_some() {
+    let needs = match draft.needs(on.iter().map(|stage| Made::Stage(stage.as_str().to_owned()))) {
+        Needs::Steps(needs) => needs,
+        Needs::Unknown(reason) => {
+            draft.unknown(ResourceKind::Image, &build.tag, &reason);
+            return Maker::Unknown(reason);
+        }
+        Needs::Blocked => return Maker::Blocked,
+    };
+    let parents = Parents::of(draft, on, &needs);
+    let found = draft.observed.keyed(&build.tag, *kind, key);
+    if found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &build.tag);
         return Maker::Ready;
     }
-    let earlier = earlier(draft, Kind::Foundation, name);
-    let because = match earlier {
-        Some(from) => Because::field(Cause::Stale, name, json!(from), json!(key.short())),
-        None => Because::plain(Cause::Missing),
+    let wanted = resource(ResourceKind::Image, &build.tag);
+    let shared = draft
+        .observed
+        .made(*kind, key)
+        .find(|image| parents.are_of(image));
+    let because = match (found, earlier(draft, *kind, name)) {
+        (Some(image), _) => parents.differ_from(image),
+        (None, Some(earlier)) => {
+            let from = Mark::read(&earlier.labels).map(|mark| mark.key.short().to_owned());
+            vec![Because::field(
+                Cause::Stale,
+                name,
+                json!(from),
+                json!(key.short()),
+            )]
+        }
+        (None, None) => vec![Because::plain(Cause::Missing)],
+    };
+    let (action, detail) = match shared.and_then(|image| Mark::read(&image.labels)) {
+        Some(mark) => (Action::Tag, format!("made for manifest {}", mark.manifest)),
+        None => (Action::Build, about.clone()),
     };
     let id = draft.push(NewStep {
-        resource: resource(ResourceKind::Image, &build.tag),
-        action: Action::Build,
+        resource: wanted,
+        action,
         impact: Impact::None,
-        because: vec![because.at(stage.place.as_ref())],
-        needs: Vec::new(),
-        detail: Some(about.clone()),
+        because: because
+            .into_iter()
+            .map(|because| because.at(stage.place.as_ref()))
+            .collect(),
+        needs,
+        detail: Some(detail),
         work: Work::Build {
             build: build.clone(),
             alias: alias.clone(),
+            made: shared.map(|image| image.id.clone()),
+            on: on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
         },
     });
     Maker::Step(id)
 }
 
-/// Returns the short key of an image of this manifest that an earlier state of the same inputs made.
-fn earlier(draft: &Draft<'_>, kind: Kind, name: &str) -> Option<String> {
-    draft
-        .observed
-        .images
-        .values()
-        .filter_map(|image| label::Mark::read(&image.labels))
-        .find(|mark| mark.kind == kind && mark.name == name && mark.manifest == draft.desired.owner.manifest)
-        .map(|mark| mark.key.short().to_owned())
+/// The stages that one is made on, as they will be.
+struct Parents<'a>(Vec<Parent<'a>>);
+
+struct Parent<'a> {
+    stage: StageName,
+    /// Whether a step of this plan makes it anew.
+    renewed: bool,
+    /// Its id, as far as it is known.
+    id: Option<&'a str>,
+}
+
+impl<'a> Parents<'a> {
+    fn of(draft: &Draft<'a>, on: &[StageName], needs: &[u32]) -> Self {
+        let renewed = |stage: &Stage| {
+            let wanted = resource(ResourceKind::Image, stage.resource());
+            let mut steps = draft.steps.iter().filter(|step| needs.contains(&step.id));
+            steps.any(|step| step.resource == wanted && step.action == Action::Build)
+        };
+        let parent = |name: &StageName| {
+            let stage = draft.desired.stages.get(name.as_str())?;
+            Some(Parent {
+                stage: *name,
+                renewed: renewed(stage),
+                id: id_of(draft, stage),
+            })
+        };
+        Self(on.iter().filter_map(parent).collect())
+    }
+
+    /// Says whether an image was made on them.
+    fn are_of(&self, image: &Image) -> bool {
+        let is_of = |parent: &Parent<'_>| {
+            let said = image.labels.get(label_of(parent.stage)).map(String::as_str);
+            // An image that is pulled is the one that its digest says.
+            !parent.renewed && said.is_some() && (parent.id.is_none() || said == parent.id)
+        };
+        self.0.iter().all(is_of)
+    }
+
+    /// Returns why an image was not made on them.
+    fn differ_from(&self, image: &Image) -> Vec<Because> {
+        let short = |id: &str| {
+            id.trim_start_matches("sha256:")
+                .chars()
+                .take(12)
+                .collect::<String>()
+        };
+        let because = |parent: &Parent<'_>| {
+            let said = image.labels.get(label_of(parent.stage)).map(|id| short(id));
+            let to = parent.id.filter(|_| !parent.renewed).map(short);
+            (said != to || said.is_none())
+                .then(|| Because::field(Cause::Dependency, parent.stage.as_str(), json!(said), json!(to)))
+        };
+        self.0.iter().filter_map(because).collect()
+    }
+}
+
+/// Returns the id of the image of a stage, where it is there.
+fn id_of<'a>(draft: &Draft<'a>, stage: &Stage) -> Option<&'a str> {
+    let observed = draft.observed;
+    match &stage.source {
+        StageSource::Image { reference, .. } => {
+            let found = observed.references.get(reference);
+            found.map(|image| image.image.id.as_str())
+        }
+        StageSource::Dockerfile { build, kind, .. } => {
+            let key = stage.key.known()?;
+            let found = observed.keyed(&build.tag, *kind, key);
+            let found = found.or_else(|| observed.made(*kind, key).next());
+            found.map(|image| image.id.as_str())
+        }
+    }
+}
+
+fn ancestor(draft: &Draft<'_>, name: StageName) -> Option<Ancestor> {
+    let stage = draft.desired.stages.get(name.as_str())?;
+    Some(Ancestor {
+        label: label_of(name),
+        reference: stage.reference().to_owned(),
+        key: match stage.source {
+            StageSource::Image { .. } => None,
+            StageSource::Dockerfile { .. } => stage.key.known().cloned(),
+        },
+    })
+}
+
+/// Returns the label in which an image says on which image of a stage it was made.
+fn label_of(stage: StageName) -> &'static str {
+    match stage {
+        StageName::Foundation | StageName::Extension => label::FOUNDATION_ID,
+        StageName::Base => label::BASE_ID,
+    }
+}
+
+/// Returns the image that an earlier state of the same inputs made: the newest in the repository of this manifest.
+fn earlier<'a>(draft: &Draft<'a>, kind: Kind, name: &str) -> Option<&'a Image> {
+    let own = format!("aishell-{}:{name}", draft.desired.owner.manifest);
+    let is_own = |image: &&Image| {
+        let named = image.tags.iter().any(|tag| tag.starts_with(&own));
+        named && Mark::read(&image.labels).is_some_and(|mark| mark.kind == kind)
+    };
+    let images = draft.observed.images.values();
+    images.filter(is_own).max_by_key(|image| image.created)
 }
 
 /// Plans the identity images.

@@ -71,7 +71,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
             gid: 1000,
             home: "/home/me".to_owned(),
         },
-        foundation: None,
+        contexts: BTreeMap::new(),
         certificates: None,
         proxies: BTreeMap::new(),
         members: BTreeMap::new(),

@@ -31,6 +31,10 @@ pub enum Work {
         build: Box<Build>,
         /// The courtesy tag.
         alias: String,
+        /// The images it is made on, the first one first.
+        on: Vec<Ancestor>,
+        /// The id of an image that was made of the same: it only gets the names, if it is still there.
+        made: Option<String>,
     },
     /// A network of a name that nobody else of ours has.
     Network {
@@ -56,6 +60,17 @@ pub enum Work {
         /// The new one itself, where it has the name already: a replacement was cut, and goes on.
         begun: Option<OwnedId>,
     },
+}
+
+/// An image that another one is made on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// The label in which the other one says which it was.
+    pub label: &'static str,
+    /// Its reference.
+    pub reference: String,
+    /// Its key, if it is one of ours.
+    pub key: Option<Key>,
 }
 
 /// What the identity protocol makes.

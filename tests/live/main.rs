@@ -15,6 +15,7 @@ mod apply;
 mod builtin;
 mod busy;
 mod bystander;
+mod chain;
 mod change;
 mod cut;
 mod decoys;

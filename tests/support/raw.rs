@@ -204,14 +204,30 @@ fn sweep_once(label: &str) {
         let name = volume["Name"].as_str().unwrap_or_default();
         ask("DELETE", &format!("/volumes/{name}"), &Value::Null);
     }
-    // An image with several tags goes tag by tag.
-    for image in images(label) {
+    // An image with several tags goes tag by tag. Manifests share images: the names that others have are theirs.
+    let own = label
+        .strip_prefix("aishell.manifest=")
+        .map(|name| format!("aishell-{name}:"));
+    let mut images = images(label);
+    if let Some(own) = &own {
+        let filters = filters(&json!({ "reference": [own.trim_end_matches(':')] }));
+        images.extend(array(get(&format!("/images/json?filters={filters}"))));
+    }
+    for image in images {
         let tags = image["RepoTags"].as_array().cloned().unwrap_or_default();
-        for tag in tags.iter().filter_map(Value::as_str) {
+        let is_own = |tag: &&str| own.as_ref().is_none_or(|own| tag.starts_with(own));
+        for tag in tags.iter().filter_map(Value::as_str).filter(is_own) {
             ask("DELETE", &format!("/images/{tag}"), &Value::Null);
         }
+        // As long as it has other names the engine keeps it.
         let id = image["Id"].as_str().unwrap_or_default();
-        ask("DELETE", &format!("/images/{id}"), &Value::Null);
+        let named = tags
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|tag| !is_own(&tag) && !tag.contains("<none>"));
+        if !named {
+            ask("DELETE", &format!("/images/{id}"), &Value::Null);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use aishell::facts::Account;
 use aishell::host::Host;
 use aishell::label::{Kind, Mark};
 use aishell::manifest::load::parse;
+use aishell::manifest::stage::StageName;
 use aishell::plan::Consent;
 use aishell::prepare::Prepared;
 use aishell::reconcile::{Look, Subject, look, reconcile};
@@ -187,7 +188,7 @@ impl Wish {
             home: "/home/me".to_owned(),
         };
         if let (Foundation::Dockerfile(instructions), Some(context)) =
-            (&self.foundation, &mut facts.foundation)
+            (&self.foundation, facts.contexts.get_mut(&StageName::Foundation))
         {
             context.dockerfile = format!("FROM {BASE}\n{instructions}\n");
         }
@@ -369,6 +370,8 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
                     })
             }
             Kind::Foundation
+            | Kind::Base
+            | Kind::Extension
             | Kind::Identity
             | Kind::Network
             | Kind::Volume
@@ -405,7 +408,10 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     for image in world.images() {
         let image = &image.reply.image;
         let ours = Mark::read(&image.labels)
-            .is_some_and(|mark| matches!(mark.kind, Kind::Identity | Kind::Foundation));
+            .is_some_and(|mark| matches!(
+                mark.kind,
+                Kind::Identity | Kind::Foundation | Kind::Base | Kind::Extension
+            ));
         let used = world.containers().any(|one| one.reply.image_id == image.id)
             || world.images().any(|one| one.parent.as_ref() == Some(&image.id));
         if ours && image.tags.is_empty() && !used {

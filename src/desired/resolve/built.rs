@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{FOUNDATION, Resolver};
+use super::Resolver;
+use super::chain::origin_of;
 use crate::builtin;
 use crate::call::Build;
 use crate::desired::{Pin, Stage, StageSource};
@@ -12,29 +13,52 @@ use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest;
 use crate::manifest::builtin::PackageName;
-use crate::manifest::stage::Stage as WrittenStage;
+use crate::manifest::stage::{Stage as WrittenStage, StageName};
 
 /// The name of the built-in foundation where it is not the manifest's, and jobs run on it.
 const BUILTIN: &str = "builtin";
 
 impl Resolver<'_> {
-    /// Returns the foundation that a Dockerfile of the manifest makes, if its context could be read.
-    pub(super) fn dockerfile_stage(&self, written: &manifest::stage::DockerfileStage) -> Option<Stage> {
-        let context = self.facts.foundation.as_ref()?;
-        let key = Key::of(
-            KeyKind::Stage,
-            &json!({
-                "platform": self.pins.platform,
-                "dockerfile": context.dockerfile,
-                "context": context.digest,
-                "args": written.args,
-                "target": written.target,
-            }),
-        );
+    /// Returns the stage that a Dockerfile of the manifest makes, if its context could be read, and the stage before
+    /// it is wanted.
+    pub(super) fn dockerfile_stage(
+        &self,
+        name: StageName,
+        written: &manifest::stage::DockerfileStage,
+        stages: &BTreeMap<String, Stage>,
+    ) -> Option<Stage> {
+        let context = self.facts.contexts.get(&name)?;
+        let before = StageName::ALL.into_iter().take_while(|stage| *stage < name);
+        let on: Vec<StageName> = before
+            .filter(|stage| stages.contains_key(stage.as_str()))
+            .collect();
+        let parent = on.last().and_then(|parent| stages.get(parent.as_str()));
+        if parent.is_none() && name != StageName::Foundation {
+            return None;
+        }
+        let mut inputs = json!({
+            "platform": self.pins.platform,
+            "dockerfile": context.dockerfile,
+            "context": context.digest,
+            "args": written.args,
+            "target": written.target,
+        });
+        let key = match parent.map(|parent| &parent.key) {
+            None => Pin::Known(Key::of(KeyKind::Stage, &inputs)),
+            Some(Pin::Known(parent)) => {
+                inputs["parent"] = json!(parent);
+                Pin::Known(Key::of(KeyKind::Stage, &inputs))
+            }
+            Some(Pin::Unknown(reason)) => Pin::Unknown(reason.clone()),
+        };
+        let dockerfile = match parent {
+            None => context.dockerfile.clone(),
+            Some(parent) => origin_of(written, context).on(&context.dockerfile, parent.reference()),
+        };
         let build = Build {
             tag: String::new(),
             labels: BTreeMap::new(),
-            dockerfile: context.dockerfile.clone(),
+            dockerfile,
             context: context.directory.clone(),
             files: context.files.clone(),
             args: written.args.clone(),
@@ -42,7 +66,7 @@ impl Resolver<'_> {
             certificates: None,
         };
         let about = format!("{} files in the context", context.files.len());
-        Some(self.built_stage(key, build, about, "foundation.dockerfile"))
+        Some(self.built_stage(name, key, build, about, on))
     }
 
     /// Returns the version of the built-in foundation: what the lock says, while this aishell has it.
@@ -61,7 +85,7 @@ impl Resolver<'_> {
         match &self.manifest.foundation {
             Some(WrittenStage::Builtin(_)) | None => None,
             Some(WrittenStage::Image { .. } | WrittenStage::Dockerfile(_) | WrittenStage::Phases(_)) => {
-                Some(Box::new(self.tagged(BUILTIN, &key, build)))
+                Some(Box::new(self.tagged(BUILTIN, Kind::Foundation, &key, build)))
             }
         }
     }
@@ -70,33 +94,58 @@ impl Resolver<'_> {
         let packages: BTreeSet<PackageName> = packages.iter().cloned().collect();
         let version = self.version();
         let key = version.key(&self.pins.platform, &packages);
-        self.built_stage(
-            key,
-            version.build(&packages),
-            version.display(&packages),
-            "foundation.builtin",
-        )
+        let (key, build) = (Pin::Known(key), version.build(&packages));
+        let about = version.display(&packages);
+        self.built_stage(StageName::Foundation, key, build, about, Vec::new())
     }
 
-    /// Returns the foundation that a build makes, with what builds have in common.
-    fn built_stage(&self, key: Key, build: Build, about: String, path: &str) -> Stage {
+    /// Returns the stage that a build makes, with what builds have in common.
+    fn built_stage(
+        &self,
+        name: StageName,
+        key: Pin<Key>,
+        build: Build,
+        about: String,
+        on: Vec<StageName>,
+    ) -> Stage {
         let manifest = &self.facts.owner.manifest;
+        let alias = format!("aishell-{manifest}:{name}");
+        let build = match &key {
+            Pin::Known(key) => self.tagged(name.as_str(), kind(name), key, build),
+            Pin::Unknown(_) => Build {
+                tag: alias.clone(),
+                ..build
+            },
+        };
+        let how = match self.manifest.stage(name) {
+            Some(WrittenStage::Dockerfile(_)) => "dockerfile",
+            Some(WrittenStage::Image { .. } | WrittenStage::Phases(_) | WrittenStage::Builtin(_)) | None => {
+                "builtin"
+            }
+        };
         Stage {
             source: StageSource::Dockerfile {
-                build: Box::new(self.tagged(FOUNDATION, &key, build)),
-                alias: format!("aishell-{manifest}:{FOUNDATION}"),
+                build: Box::new(build),
+                alias,
                 about,
+                kind: kind(name),
+                on,
             },
-            key: Pin::Known(key),
-            place: self.loaded.source.place(path),
+            key,
+            place: self.loaded.source.place(&format!("{name}.{how}")),
         }
     }
 
     /// Returns a build with the name of its image, its labels, and what the host has to say.
-    fn tagged(&self, name: &str, key: &Key, build: Build) -> Build {
+    fn tagged(&self, name: &str, kind: Kind, key: &Key, build: Build) -> Build {
         let manifest = &self.facts.owner.manifest;
-        let mut labels = label::shared(manifest, Kind::Foundation, name, key);
-        labels.insert(label::FOUNDATION_HASH.to_owned(), key.as_str().to_owned());
+        let mut labels = label::shared(manifest, kind, name, key);
+        let own = match kind {
+            Kind::Base => label::BASE_HASH,
+            Kind::Extension => label::EXTENSION_HASH,
+            _ => label::FOUNDATION_HASH,
+        };
+        labels.insert(own.to_owned(), key.as_str().to_owned());
         let mut args = self.facts.proxies.clone();
         args.extend(build.args);
         Build {
@@ -106,5 +155,14 @@ impl Resolver<'_> {
             certificates: self.facts.certificates.clone(),
             ..build
         }
+    }
+}
+
+/// Returns what kind of image a stage is.
+fn kind(stage: StageName) -> Kind {
+    match stage {
+        StageName::Foundation => Kind::Foundation,
+        StageName::Base => Kind::Base,
+        StageName::Extension => Kind::Extension,
     }
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::desired::AGENTS;
 
-use super::{FOUNDATION, PIDS, Resolver, SHM, TOOLS, start, uses_tools};
+use super::chain::last;
+use super::{PIDS, Resolver, SHM, TOOLS, start, uses_tools};
 use crate::desired::{Container, HarnessSet, Identity, ImageChoice, Pin, Stage, Volume};
 use crate::facts::{Account, Facts};
 use crate::grant::{self, Grant};
@@ -18,7 +19,6 @@ use crate::manifest::environment::EnvValue;
 use crate::manifest::mount::{self, Target};
 use crate::manifest::port::{PortSpec, Protocol};
 use crate::manifest::resources::Limit;
-use crate::manifest::stage::StageName;
 use crate::name::{ContainerName, VariableName};
 use crate::spec::{Binding, ContainerSpec, Endpoint, Mount, Resources, Restart, Stop, Ulimit};
 use crate::units::{FileMode, Memory};
@@ -83,8 +83,8 @@ impl Resolver<'_> {
     ) -> Container {
         let stage = match &written.image {
             Some(ContainerImage::Reference(image)) => image.to_string(),
-            Some(ContainerImage::Stage(StageName::Foundation | StageName::Base | StageName::Extension))
-            | None => FOUNDATION.to_owned(),
+            Some(ContainerImage::Stage(name)) => name.as_str().to_owned(),
+            None => last(stages).to_owned(),
         };
         let account = self.account(written);
         let image = match &account {

@@ -123,7 +123,7 @@ pub fn wishes(manifest: &Manifest, facts: &Facts) -> Wishes {
         builtin: match &manifest.foundation {
             Some(Stage::Builtin(_)) => true,
             Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Phases(_)) => false,
-            None => manifest.containers.values().any(super::uses_foundation),
+            None => super::needs_foundation(manifest),
         },
         runtime: runtime.filter(|_| used),
         harnesses: if used { asks.collect() } else { BTreeMap::new() },

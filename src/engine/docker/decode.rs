@@ -358,6 +358,7 @@ pub(super) fn listed_image(image: ImageSummary) -> Image {
         tags: named(image.repo_tags),
         digests: named(image.repo_digests),
         labels: image.labels.into_iter().collect(),
+        created: image.created,
     }
 }
 
@@ -374,6 +375,7 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             tags: named(image.repo_tags.unwrap_or_default()),
             digests: named(image.repo_digests.unwrap_or_default()),
             labels: labels(config.labels),
+            created: 0,
         },
         config: ImageConfig {
             env: variables(config.env),

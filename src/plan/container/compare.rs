@@ -147,7 +147,7 @@ pub(super) fn image_change(
         ImageChoice::Stage(name) => {
             let stage = draft.desired.stages.get(name)?;
             match &stage.source {
-                StageSource::Dockerfile { .. } => has(Kind::Foundation, stage.key.known()),
+                StageSource::Dockerfile { kind, .. } => has(*kind, stage.key.known()),
                 StageSource::Image { reference, .. } => draft
                     .observed
                     .references
