@@ -353,12 +353,25 @@ containers:
         insta::assert_snapshot!(world.problems("aishell.yaml"), @r"
         aishell.yaml:5:1: taking over the objects of an earlier identity is not available yet
         aishell.yaml:14:3: building in phases is not available yet
-        aishell.yaml:32:1: a base stage is not available yet
-        aishell.yaml:35:1: an extension stage is not available yet
         aishell.yaml:46:18: a harness from the Python package index is not available yet
         aishell.yaml:47:16: a harness from a download is not available yet
         aishell.yaml:94:1: looking for sensitive files is not available yet
         ");
+    }
+
+    #[test]
+    fn a_stage_on_another_one_is_built() {
+        let text = "apiVersion: aishell/v1\nbase: { image: debian }\nextension: { builtin: {} }\ncontainers: { a: {} }\n";
+        let hint = "or a `dockerfile` that begins with FROM aishell:foundation";
+        let problems = world().file("aishell.yaml", text).problems("aishell.yaml");
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                format!("aishell.yaml:2:16: `base` is made on the stage before it, and `image` would put another image in its place (write `image` as the foundation, {hint})"),
+                format!("aishell.yaml:3:23: `extension` is made on the stage before it, and `builtin` would put another image in its place (write `builtin` as the foundation, {hint})"),
+            ]
+        );
     }
 
     #[test]
