@@ -368,8 +368,12 @@ containers:
         assert_eq!(
             lines,
             [
-                format!("aishell.yaml:2:16: `base` is made on the stage before it, and `image` would put another image in its place (write `image` as the foundation, {hint})"),
-                format!("aishell.yaml:3:23: `extension` is made on the stage before it, and `builtin` would put another image in its place (write `builtin` as the foundation, {hint})"),
+                format!(
+                    "aishell.yaml:2:16: `base` is made on the stage before it, and `image` would put another image in its place (write `image` as the foundation, {hint})"
+                ),
+                format!(
+                    "aishell.yaml:3:14: `extension` is made on the stage before it, and `builtin` would put another image in its place (write `builtin` as the foundation, {hint})"
+                ),
             ]
         );
     }

@@ -123,7 +123,9 @@ fn an_image_that_does_not_say_what_it_was_made_on_is_made_once_more() {
         .find(|tag| !tag.ends_with(":extension"))
         .expect("a keyed tag");
     let labels = extension["Config"]["Labels"].as_object().expect("labels");
-    let ids = labels.keys().filter(|name| ["aishell.foundation.id", "aishell.base.id"].contains(&name.as_str()));
+    let ids = labels
+        .keys()
+        .filter(|name| ["aishell.foundation.id", "aishell.base.id"].contains(&name.as_str()));
     let instructions: String = ids.map(|name| format!("LABEL {name}=\"\"\n")).collect();
     raw::build(
         keyed,

@@ -407,11 +407,12 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
     }
     for image in world.images() {
         let image = &image.reply.image;
-        let ours = Mark::read(&image.labels)
-            .is_some_and(|mark| matches!(
+        let ours = Mark::read(&image.labels).is_some_and(|mark| {
+            matches!(
                 mark.kind,
                 Kind::Identity | Kind::Foundation | Kind::Base | Kind::Extension
-            ));
+            )
+        });
         let used = world.containers().any(|one| one.reply.image_id == image.id)
             || world.images().any(|one| one.parent.as_ref() == Some(&image.id));
         if ours && image.tags.is_empty() && !used {
