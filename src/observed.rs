@@ -260,8 +260,8 @@ pub struct Image {
     pub digests: BTreeSet<String>,
     /// Its labels.
     pub labels: Labels,
-    /// When it was created, as the listing says: in seconds since 1970.
-    pub created: i64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// An image with the configuration that containers inherit.
@@ -376,7 +376,7 @@ impl Observed {
     fn is_original(&self, image: &Image, mark: &Mark) -> bool {
         let has_it = |other: &&Image| other.labels.get(UID) == Some(&mark.uid) && other.id != image.id;
         let mut others = self.images.values().filter(has_it);
-        others.all(|other| other.created > image.created)
+        others.all(|other| other.created >= image.created)
     }
 
     /// Returns the members of the harness set in a volume, as its label tells them.

@@ -9,6 +9,8 @@ use bollard::models::{
     Volume,
 };
 
+use jiff::Timestamp;
+
 use crate::call::{ContainerReply, ListedContainer, NetworkReply, VolumeReply};
 use crate::label::{DEVCONTAINER, Labels, PREFIX};
 use crate::observed::{EngineInfo, Health, Image, ImageConfig, ImageReply, NetworkShape, RunState};
@@ -358,7 +360,7 @@ pub(super) fn listed_image(image: ImageSummary) -> Image {
         tags: named(image.repo_tags),
         digests: named(image.repo_digests),
         labels: image.labels.into_iter().collect(),
-        created: image.created,
+        created: second(image.created),
     }
 }
 
@@ -375,7 +377,7 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             tags: named(image.repo_tags.unwrap_or_default()),
             digests: named(image.repo_digests.unwrap_or_default()),
             labels: labels(config.labels),
-            created: 0,
+            created: image.created.and_then(|created| created.parse().ok()),
         },
         config: ImageConfig {
             env: variables(config.env),
@@ -441,6 +443,10 @@ pub(super) fn inspected_network(found: bollard::models::NetworkInspect) -> Netwo
 
 fn labels(labels: Option<HashMap<String, String>>) -> Labels {
     labels.unwrap_or_default().into_iter().collect()
+}
+
+fn second(second: i64) -> Option<Timestamp> {
+    Timestamp::from_second(second).ok()
 }
 
 /// An empty text is none.
