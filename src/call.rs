@@ -142,6 +142,8 @@ pub enum Call {
     },
     /// Creates a container under a name; a taken name is [`crate::engine::EngineError::Conflict`].
     CreateContainer(Box<Create>),
+    /// Creates a container that ends when whoever attached to it goes away, and is gone then.
+    CreateKept(Box<Create>),
     /// Starts a container.
     StartContainer {
         /// Id or name.
@@ -184,6 +186,11 @@ pub enum Call {
         container: OwnedId,
         /// Whether volumes that its image declares, and nothing else uses, go with it: what is in them is lost.
         volumes: bool,
+    },
+    /// Removes a container of ours that does not run; one that does is [`crate::engine::EngineError::Conflict`].
+    RemoveIdle {
+        /// Proof that it is ours.
+        container: OwnedId,
     },
     /// Prepares a command in a running container, as its user and without a terminal.
     CreateExec {
@@ -470,6 +477,8 @@ impl Call {
             | Self::ConnectNetwork { .. }
             | Self::DisconnectNetwork { .. }
             | Self::CreateContainer(_)
+            | Self::CreateKept(_)
+            | Self::RemoveIdle { .. }
             | Self::StartContainer { .. }
             | Self::StopContainer { .. }
             | Self::KillContainer { .. }

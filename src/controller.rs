@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::apply::Stop;
-use crate::claim::Turn;
+use crate::claim::{Stake, Turn};
 use crate::engine::{Engine, EngineError, Notices};
 use crate::observe::Changes;
 use crate::observed::Observed;
@@ -109,6 +109,7 @@ pub async fn watch<A: Audience + 'static>(
         engine,
         audience,
         stop,
+        stake: None,
         intent,
         inbox: Arc::default(),
         listening: None,
@@ -154,6 +155,8 @@ struct Controller<'a, E, A> {
     audience: &'a Arc<A>,
     stop: &'a Stop,
     settings: Settings<'a>,
+    /// What makes the next claim quick.
+    stake: Option<Stake>,
     /// The last good manifest.
     intent: Arc<dyn Intent>,
     inbox: Arc<Inbox>,

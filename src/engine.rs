@@ -11,10 +11,12 @@ use crate::label::Owner;
 use crate::progress::Progress;
 
 pub mod docker;
+pub mod kept;
 pub mod memory;
 pub mod notice;
 pub mod sessions;
 
+pub use kept::{Kept, Lifeline, keep};
 pub use notice::{Notice, Notices};
 
 /// A place where calls are carried out.
@@ -32,6 +34,15 @@ pub trait Engine: Send + Sync {
         call: &Call,
         progress: &Progress,
     ) -> impl Future<Output = Result<Answer, EngineError>> + Send;
+
+    /// Takes hold of the standard input of a container that was created to end with it.
+    ///
+    /// # Guarantees
+    /// The container ends when what is returned is dropped, and when this process ends, however that comes about.
+    ///
+    /// # Errors
+    /// As [`Engine::call`].
+    fn attach(&self, container: &str) -> impl Future<Output = Result<Lifeline, EngineError>> + Send;
 
     /// Asks to be told what happens to what an owner has, and to what that may need.
     ///

@@ -63,6 +63,14 @@ pub const RECEIPT_VOLUME: &str = "aishell.receipt.volume";
 pub const HOLDER: &str = "aishell.holder";
 /// Since when, RFC 3339.
 pub const SINCE: &str = "aishell.since";
+/// The number of the process that keeps something from others.
+pub const PID: &str = "aishell.pid";
+/// The command that keeps something from others.
+pub const COMMAND: &str = "aishell.command";
+/// The lock on the host of who keeps something from others: free means that who held it is gone.
+pub const LOCK: &str = "aishell.lock";
+/// What tells one claim from all others.
+pub const NONCE: &str = "aishell.nonce";
 /// What editors read to attach to a container.
 pub const DEVCONTAINER: &str = "devcontainer.metadata";
 
@@ -100,6 +108,8 @@ pub enum Kind {
     Job,
     /// An empty volume that says that a container is stopped by hand.
     Hold,
+    /// A container or volume that says that somebody writes to the objects of an owner.
+    Claim,
 }
 
 impl Kind {
@@ -117,6 +127,7 @@ impl Kind {
             Self::Receipt => "receipt",
             Self::Job => "job",
             Self::Hold => "hold",
+            Self::Claim => "claim",
         }
     }
 
@@ -134,6 +145,7 @@ impl Kind {
             Self::Receipt,
             Self::Job,
             Self::Hold,
+            Self::Claim,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
@@ -168,6 +180,12 @@ impl Owner {
     /// Returns the engine's name of the volume that says that a container is stopped by hand.
     pub fn hold(&self, container: &str) -> String {
         format!("aishell-hold-{}-{container}", self.project8())
+    }
+
+    /// Returns the engine's name of the container or volume that says that somebody writes to what this owner has.
+    pub fn claim(&self) -> String {
+        let digits = digest(format!("{}\0{}", self.project, self.manifest).as_bytes());
+        format!("aishell-claim-{}", &digits[..8])
     }
 
     /// Says whether labels name this owner.

@@ -14,18 +14,20 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Stranger, Volume,
+    Age, Container, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
-use crate::step::ResourceKind;
 
 mod layer;
 mod refresh;
+mod stranger;
 mod word;
 
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
+pub use stranger::strangers;
+pub(crate) use stranger::whose;
 pub use word::last_words;
 
 /// How many inspects are under way at once: more does not make the engine faster.
@@ -89,6 +91,9 @@ pub async fn observe(
                 observed.jobs.insert(listed.name, Job { id, mark, running });
             }
             Kind::Container if owner.owns(&mark) => ours.push((listed, mark)),
+            Kind::Claim if owner.owns(&mark) && !listed.running => {
+                observed.idle_claims.push(OwnedId::new(&listed.id, &mark));
+            }
             _ => {}
         }
     }
@@ -153,70 +158,6 @@ pub async fn everyone(
     Ok((version, found, holds))
 }
 
-/// Asks, for names that no object of ours has, whether a stranger has them. One request each.
-///
-/// # Errors
-/// As [`observe`].
-pub async fn strangers(
-    engine: &impl Engine,
-    owner: &Owner,
-    observed: &mut Observed,
-    names: Vec<(ResourceKind, String)>,
-) -> Result<(), EngineError> {
-    let images = &observed.images;
-    let no_labels = Labels::new();
-    let no_labels = &no_labels;
-    let found: Vec<Option<Stranger>> = stream::iter(names)
-        .map(|(kind, name)| async move {
-            match kind {
-                ResourceKind::Container => {
-                    let call = Call::InspectContainer {
-                        container: name.clone(),
-                    };
-                    let reply = found(ask(engine, call, inspected_container).await)?;
-                    // An id that starts like the name would answer too.
-                    let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| {
-                        let inherited = images
-                            .get(&reply.image_id)
-                            .map_or(no_labels, |image| &image.labels);
-                        let late = Mark::read_container(&reply.labels, inherited)
-                            .is_some_and(|mark| mark.kind == Kind::Receipt || owner.owns(&mark));
-                        Stranger {
-                            late,
-                            ..stranger("container", name, &reply.labels, &reply.spec.image)
-                        }
-                    }))
-                }
-                ResourceKind::Volume => {
-                    let call = Call::InspectVolume { volume: name.clone() };
-                    let reply = found(ask(engine, call, inspected_volume).await)?;
-                    Ok(reply.map(|reply| Stranger {
-                        late: volume(reply.clone(), owner).is_some(),
-                        ..stranger("volume", name, &reply.labels, "")
-                    }))
-                }
-                ResourceKind::Network => {
-                    let call = Call::InspectNetwork {
-                        network: name.clone(),
-                    };
-                    let reply = found(ask(engine, call, inspected_network).await)?;
-                    let reply = reply.filter(|reply| reply.name == name);
-                    Ok(reply.map(|reply| Stranger {
-                        late: network(reply.clone(), owner).is_some(),
-                        ..stranger("network", name, &reply.labels, "")
-                    }))
-                }
-                ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
-            }
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
-    observed.strangers.extend(found.into_iter().flatten());
-    Ok(())
-}
-
 /// Sends one call and takes the answer apart.
 pub(crate) async fn ask<T>(
     engine: &impl Engine,
@@ -230,7 +171,7 @@ pub(crate) async fn ask<T>(
 }
 
 /// Turns "there is none" into a value.
-fn found<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+pub(crate) fn found<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(EngineError::NotFound { .. }) => Ok(None),
@@ -403,28 +344,6 @@ fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
     })
 }
 
-/// Says in a person's words whose an object is.
-fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> Stranger {
-    let who = match Mark::read(labels) {
-        Some(mark) => format!(
-            "a {kind} of manifest `{}` in {}",
-            mark.manifest,
-            mark.project.as_deref().unwrap_or("another project")
-        ),
-        None if labels.keys().any(|label| label.starts_with(label::PREFIX)) => {
-            format!("a {kind} that an older aishell made")
-        }
-        None if image.is_empty() => format!("a {kind} that aishell did not make"),
-        None => format!("a {kind} that aishell did not make (image {image})"),
-    };
-    Stranger {
-        kind,
-        name,
-        who,
-        late: false,
-    }
-}
-
 fn engine_info(answer: Answer) -> Option<EngineInfo> {
     if let Answer::Engine(engine) = answer {
         Some(engine)
@@ -457,7 +376,7 @@ fn listed_networks(answer: Answer) -> Option<Vec<NetworkReply>> {
     }
 }
 
-fn listed_images(answer: Answer) -> Option<Vec<Image>> {
+pub(crate) fn listed_images(answer: Answer) -> Option<Vec<Image>> {
     if let Answer::Images(images) = answer {
         Some(images)
     } else {
@@ -465,7 +384,7 @@ fn listed_images(answer: Answer) -> Option<Vec<Image>> {
     }
 }
 
-fn inspected_image(answer: Answer) -> Option<ImageReply> {
+pub(crate) fn inspected_image(answer: Answer) -> Option<ImageReply> {
     if let Answer::Image(image) = answer {
         Some(*image)
     } else {

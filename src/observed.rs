@@ -24,6 +24,9 @@ pub struct Observed {
     pub receipts: BTreeMap<String, Receipt>,
     /// Jobs of everybody, by engine name.
     pub jobs: BTreeMap<String, Job>,
+    /// Containers of the owner that were to be claims and do not run: whoever made them is about to start them, or was
+    /// killed.
+    pub idle_claims: Vec<OwnedId>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
     /// Data volumes and holds of the owner and harness volumes of everybody, by engine name.

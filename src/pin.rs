@@ -121,7 +121,7 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
         let missing = prepared.missing();
         let asks = !missing.harnesses.is_empty();
         if (asks || !absent.is_empty()) && !stop.is_wished() {
-            let _claim = how.turn.take(&prepared.facts.owner).await?;
+            let _locked = how.turn.here(engine, &prepared.facts.owner).await?;
             prepared.refresh()?;
             let seen = match make_images(engine, prepared, (asks, &absent), (listener, stop)).await? {
                 Made::Ready(seen, made) => {

@@ -197,16 +197,17 @@ pub async fn reconcile_alone<L: Listener + ?Sized + 'static>(
     turn: Turn<'_>,
     (listener, stop): (&Arc<L>, &Stop),
 ) -> Result<Report, PassError> {
-    let mut seen = look(engine, subject).await?;
+    let seen = look(engine, subject).await?;
     let subject = &subject.after(&seen);
-    let mut claim = None;
-    if !seen.plan.steps.is_empty() {
-        claim = turn.take(subject.intent.owner()).await?;
-        seen = look(engine, subject).await?;
+    if seen.plan.steps.is_empty() {
+        return Ok(carry_out(engine, subject, seen.plan, (listener, stop)).await);
     }
-    let report = carry_out(engine, subject, seen.plan, (listener, stop)).await;
-    drop(claim);
-    Ok(report)
+    let owner = subject.intent.owner();
+    let work = Box::pin(async {
+        let seen = look(engine, subject).await?;
+        Ok(carry_out(engine, subject, seen.plan, (listener, stop)).await)
+    });
+    turn.during(engine, owner, Some(&seen.observed), work).await
 }
 
 /// Carries out a plan, and what turns out to be left while that may change anything.

@@ -24,8 +24,8 @@ use crate::apply::{Listener, Stop, apply};
 use crate::call::Call;
 use crate::catalogue;
 use crate::claim::{Claims, Turn};
-use crate::engine::Engine as _;
-use crate::engine::docker::{DockerEngine, Kept};
+use crate::engine::docker::DockerEngine;
+use crate::engine::{Engine as _, Kept, keep};
 use crate::label::{self, Mark, OwnedId, Owner};
 use crate::manifest::place::Problem;
 use crate::name::ContainerName;
@@ -78,7 +78,6 @@ pub async fn open(
     let claims = Claims::of(host);
     let turn = Turn {
         claims: &claims,
-        engine: engine.host(),
         command: harness,
         patience: options.patience(),
     };
@@ -113,9 +112,9 @@ pub async fn open(
         .labels
         .insert(label::HOLDER.to_owned(), HOLDER.to_owned());
     let kept = {
-        let _claim = turn.take(owner).await?;
+        let _locked = turn.here(&engine, owner).await?;
         sweep(&engine, owner).await?;
-        engine.keep(&work.create).await?
+        keep(&engine, &work.create).await?
     };
     let Kept { id, .. } = &kept;
     let id = id.clone();

@@ -135,7 +135,6 @@ impl Order {
         let claims = Claims::of(&invocation.host);
         let turn = Turn {
             claims: &claims,
-            engine: engine.host(),
             command: self.command,
             patience: self.lock_timeout,
         };

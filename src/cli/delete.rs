@@ -87,16 +87,17 @@ impl Delete {
         let claims = Claims::of(&invocation.host);
         let turn = Turn {
             claims: &claims,
-            engine: engine.host(),
             command: "delete",
             patience: self.lock_timeout.into(),
         };
-        let _claim = turn.take(owner).await?;
         let (wish, stop) = Stop::new();
-        let work = Box::pin(remove((&engine, owner), plan, &watcher, &stop));
+        let work = Box::pin(turn.during(&engine, owner, Some(&observed), async {
+            let report = Box::pin(remove((&engine, owner), plan, &watcher, &stop)).await;
+            Ok::<_, Failure>(report)
+        }));
         let again = invocation.again("delete", self.manifest.as_deref());
         let (report, signal) = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
-            Ended::Whole(report, signal) => (report, signal),
+            Ended::Whole(report, signal) => (report?, signal),
             Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
         };
         conclude(invocation, &watcher, &report, &again);

@@ -313,10 +313,23 @@ impl From<ClaimError> for Failure {
     fn from(error: ClaimError) -> Self {
         let problem = Problem::new(chain(&error));
         match error {
-            ClaimError::Held { .. } => Self::new(
+            ClaimError::Held { volume: None, .. } => Self::new(
                 Exit::Claimed,
                 problem.hint("nothing was touched; wait for it with --lock-timeout 60s"),
             ),
+            ClaimError::Held {
+                volume: Some(volume), ..
+            } => Self::new(
+                Exit::Claimed,
+                problem.hint(format!(
+                    "nothing was touched; wait for it with --lock-timeout 60s. If it was killed: docker volume rm {volume}"
+                )),
+            ),
+            ClaimError::Stranger { .. } => Self::new(
+                Exit::Blocked,
+                problem.hint("nothing was touched; rename or remove it by hand"),
+            ),
+            ClaimError::Engine(error) => error.into(),
             ClaimError::Unusable { .. } => Self::new(
                 Exit::Claimed,
                 problem.hint("check who may write to the directory, or set XDG_RUNTIME_DIR to another one"),

@@ -75,7 +75,7 @@ pub async fn run(invocation: &Invocation, words: Vec<OsString>) -> Result<Exit, 
         match prepared {
             Some(prepared) => {
                 let name = container(&prepared.loaded.manifest, &word, name.as_deref())?;
-                open(invocation, prepared, (&name, options), arguments).await
+                Box::pin(open(invocation, prepared, (&name, options), arguments)).await
             }
             None => Box::pin(adhoc::open(invocation, (&word, name), options, arguments)).await,
         }

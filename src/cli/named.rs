@@ -82,39 +82,41 @@ pub async fn by_hand(
     let claims = Claims::of(&invocation.host);
     let turn = Turn {
         claims: &claims,
-        engine: engine.host(),
         command,
         patience: lock_timeout,
     };
-    let _claim = turn.take(owner).await?;
-    let observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
-    // What the manifest does not want any more can be stopped, too.
-    let live = observed.containers.values().map(|live| live.mark.name.as_str());
-    let wanted = prepared.loaded.manifest.containers.keys();
-    let known: BTreeSet<&str> = wanted.map(ContainerName::as_str).chain(live).collect();
-    for name in &names {
-        among(known.iter().copied(), name)?;
-    }
-    let plan = plan(
-        &observed,
-        owner,
-        prepared.info(),
-        &names.iter().cloned().collect(),
-    );
     let (wish, stop) = Stop::new();
     let again = invocation.again(&format!("{command} {}", names.join(" ")), None);
-    let work = Box::pin(async {
+    let work = Box::pin(turn.during(&engine, owner, None, async {
+        let observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
+        known_to(&prepared.loaded.manifest, &observed, &names)?;
+        let names = names.iter().cloned().collect();
+        let plan = plan(&observed, owner, prepared.info(), &names);
         watcher.planned(&plan);
         let done = apply(&plan, &engine, &watcher, &stop).await;
         let whole = done.iter().all(|done| done.outcome == Outcome::Done);
         let left = Plan {
             steps: Vec::new(),
-            ..plan.clone()
+            ..plan
         };
         let mut report = report(left, done, &stop, None);
         report.converged = whole && report.blocked.is_empty();
-        report
-    });
-    let ended: Ended<_> = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
+        Ok::<_, Failure>(report)
+    }));
+    let ended = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {
+        Ended::Whole(report, signal) => Ended::Whole(report?, signal),
+        Ended::Cut(signal) => Ended::Cut(signal),
+    };
     Ok(finish(invocation, &watcher, ended, &again))
+}
+
+/// Checks that names are those of containers that the manifest wants or that are there: what it does not want any more
+/// can be stopped, too.
+fn known_to(manifest: &Manifest, observed: &Observed, names: &[String]) -> Result<(), Failure> {
+    let live = observed.containers.values().map(|live| live.mark.name.as_str());
+    let wanted = manifest.containers.keys();
+    let known: BTreeSet<&str> = wanted.map(ContainerName::as_str).chain(live).collect();
+    names
+        .iter()
+        .try_for_each(|name| among(known.iter().copied(), name))
 }

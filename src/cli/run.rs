@@ -65,7 +65,13 @@ impl Run {
     pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
         let work = async {
             let prepared = invocation.prepare(None)?;
-            open(invocation, prepared, (&self.name, self.options), self.arguments).await
+            Box::pin(open(
+                invocation,
+                prepared,
+                (&self.name, self.options),
+                self.arguments,
+            ))
+            .await
         };
         Box::pin(work).await.map_err(not_run)
     }

@@ -68,7 +68,6 @@ impl Update {
             host: &invocation.host,
             turn: Turn {
                 claims: &claims,
-                engine: engine.host(),
                 command: "update",
                 patience: self.lock_timeout.into(),
             },

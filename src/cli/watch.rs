@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::invocation::Invocation;
 use super::signal::{Ended, Signal, watched};
 use crate::apply::Stop;
-use crate::claim::{Claim, ClaimError, Claims, Scope, Turn};
+use crate::claim::{ClaimError, Claims, Locked, Scope, Turn, identity};
 use crate::controller::backoff::Jitter;
 use crate::controller::files::{Check, Files};
 use crate::controller::{End, Settings, watch};
@@ -82,7 +82,6 @@ impl Watch {
         let settings = Settings {
             turn: Some(Turn {
                 claims: &claims,
-                engine: engine.host(),
                 command: "watch",
                 patience: PATIENCE,
             }),
@@ -119,18 +118,17 @@ impl Watch {
 }
 
 /// Sees to it that nobody else watches the same objects; where that cannot be known, there is no reason not to.
-async fn alone(claims: &Claims, engine: &DockerEngine, owner: &Owner) -> Result<Option<Claim>, Failure> {
+async fn alone(claims: &Claims, engine: &DockerEngine, owner: &Owner) -> Result<Option<Locked>, Failure> {
     let at_once = std::time::Duration::ZERO;
-    match claims
-        .take(engine.host(), owner, Scope::Watch, ("watch", at_once))
-        .await
-    {
+    let id = identity(engine).await?;
+    match claims.take(&id, owner, Scope::Watch, ("watch", at_once)).await {
         Ok(claim) => Ok(Some(claim)),
         Err(error @ ClaimError::Unusable { .. }) => {
             tracing::warn!("{error}; another watch would not be noticed");
             Ok(None)
         }
         Err(error @ ClaimError::Held { .. }) => Err(Failure::watched(&error)),
+        Err(error @ (ClaimError::Stranger { .. } | ClaimError::Engine(_))) => Err(error.into()),
     }
 }
 

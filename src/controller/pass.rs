@@ -1,6 +1,7 @@
 //! One pass of the loop: look at what may have changed, do what may be done now, look at what was done.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -8,12 +9,13 @@ use super::backoff::{Attempt, Gate};
 use super::trigger::Interest;
 use super::{Audience, Controller};
 use crate::apply::apply;
-use crate::claim::{Claim, Turn};
+use crate::claim::{Claim, ClaimError, Turn};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::key::digest;
-use crate::label::FAILED;
+use crate::label::{FAILED, Owner};
 use crate::observe::{Changes, refresh};
+use crate::observed::Observed;
 use crate::plan::{NEXT, PREVIOUS, refuted};
 use crate::reconcile::{Look, Subject, append, judge, keep, untried};
 use crate::report::{Done, Outcome};
@@ -73,7 +75,7 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
     controller.backoff.forget(begun);
     remember(controller, &look, begun);
     let mut claim = None;
-    for _ in 0..ROUNDS {
+    for _ in 0..=ROUNDS {
         let open = keep(&look.plan, |step| {
             let wanted = wanted(&step.resource, &look.desired);
             controller.backoff.gate(&step.resource, &wanted, begun) == Gate::Open
@@ -83,17 +85,14 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
         if round.steps.is_empty() || controller.stop.is_wished() {
             break;
         }
-        if claim.is_none() {
-            match turn(controller, &subject).await {
-                Turned::At(free) => claim = Some(free),
-                Turned::After(free) => {
-                    // Somebody else has written meanwhile.
-                    claim = Some(free);
-                    look = seen(engine, &subject, look.observed, &Changes::everything()).await?;
-                    continue;
-                }
-                Turned::Never => break,
+        if let (None, Some(turn)) = (&claim, controller.settings.turn) {
+            claim = taken(controller, turn, (subject.intent.owner(), &look.observed)).await?;
+            if claim.is_none() {
+                break;
             }
+            // Somebody else may have written meanwhile.
+            look = seen(engine, &subject, look.observed, &Changes::everything()).await?;
+            continue;
         }
         controller.audience.planned(&round);
         let outcomes = apply(&round, engine, controller.audience, controller.stop).await;
@@ -118,7 +117,9 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
             break;
         }
     }
-    drop(claim);
+    if let Some(claim) = claim {
+        controller.stake = claim.shelve(engine).await;
+    }
     let waits = waits(controller, &look, &tried);
     Ok(Passed { look, done, waits })
 }
@@ -137,41 +138,45 @@ fn remember<E, A>(controller: &mut Controller<'_, E, A>, look: &Look, now: Insta
     }
 }
 
-/// How the wait for the turn to write ended.
-enum Turned {
-    /// Nobody else was writing.
-    At(Option<Claim>),
-    /// Somebody else was.
-    After(Option<Claim>),
-    /// Somebody wished to stop, or the other does not come to an end.
-    Never,
-}
-
-/// Waits for the turn to write.
-async fn turn<E, A>(controller: &Controller<'_, E, A>, subject: &Subject<'_>) -> Turned {
-    let Some(turn) = controller.settings.turn else {
-        return Turned::At(None);
-    };
-    let owner = subject.intent.owner();
+/// Waits for the turn to write; there is none when somebody wished to stop, when the other does not come to an end, and
+/// when a stranger is in the way.
+async fn taken<E: Engine, A: Audience + 'static>(
+    controller: &mut Controller<'_, E, A>,
+    turn: Turn<'_>,
+    (owner, seen): (&Owner, &Observed),
+) -> Result<Option<Claim>, EngineError> {
+    let Controller {
+        engine, stop, stake, ..
+    } = controller;
     let at_once = Turn {
-        patience: std::time::Duration::ZERO,
+        patience: Duration::ZERO,
         ..turn
     };
-    if let Ok(claim) = at_once.take(owner).await {
-        return Turned::At(claim);
+    let mut claim = at_once.take_with(*engine, owner, (Some(seen), stake)).await;
+    if let Err(error @ ClaimError::Held { .. }) = &claim {
+        tracing::info!("{error}; waiting for it");
+        claim = tokio::select! {
+            () = stop.wished() => return Ok(None),
+            claim = turn.take_with(*engine, owner, (Some(seen), stake)) => claim,
+        };
     }
-    tracing::info!("another aishell is writing; waiting for it");
-    tokio::select! {
-        () = controller.stop.wished() => Turned::Never,
-        claim = turn.take(owner) => claim.map_or(Turned::Never, Turned::After),
-    }
+    let (claim, problem) = match claim {
+        Ok(claim) => (Some(claim), None),
+        Err(ClaimError::Engine(error)) => return Err(error),
+        Err(error @ (ClaimError::Held { .. } | ClaimError::Unusable { .. })) => {
+            (None, Some(("Claimed", error.to_string())))
+        }
+        Err(error @ ClaimError::Stranger { .. }) => (None, Some(("ClaimBlocked", error.to_string()))),
+    };
+    controller.holds("Claim", problem, None);
+    Ok(claim)
 }
 
 /// Looks at what may have changed, and plans.
 async fn seen(
     engine: &impl Engine,
     subject: &Subject<'_>,
-    held: crate::observed::Observed,
+    held: Observed,
     changes: &Changes,
 ) -> Result<Look, EngineError> {
     let (owner, references) = (subject.intent.owner(), subject.intent.references());

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::NetworkDisconnectRequest;
+use bollard::models::{ContainerCreateBody, NetworkDisconnectRequest};
 use bollard::query_parameters::{
     CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
     KillContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use self::bounds::{check_names, limit};
 use self::error::Failure;
 use self::negotiate::Known;
-use crate::call::{Answer, Call};
-use crate::engine::{Engine, EngineError, Notices};
+use crate::call::{Answer, Call, Create};
+use crate::engine::{Engine, EngineError, Lifeline, Notices};
 use crate::label::Owner;
 use crate::progress::Progress;
 
@@ -42,7 +42,6 @@ mod session;
 mod stream;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
-pub use kept::Kept;
 pub use stream::{Excerpt, Written};
 
 /// What is asked of every process.
@@ -58,6 +57,8 @@ pub struct DockerEngine {
     prefix: connect::Prefix,
     /// What is known of the engine, until the connection breaks: it may be another one afterwards.
     known: Mutex<Known>,
+    /// What tells it from all others, likewise.
+    identity: Mutex<Option<String>>,
     /// Commands of ours, of whose end nobody needs to be told.
     own_execs: events::Own,
 }
@@ -99,6 +100,7 @@ impl DockerEngine {
             prefix,
             own_execs: events::Own::default(),
             known: Mutex::default(),
+            identity: Mutex::default(),
         })
     }
 
@@ -287,18 +289,8 @@ impl DockerEngine {
                 client.disconnect_network(network, request).await?;
                 Answer::Done
             }
-            Call::CreateContainer(create) => {
-                let options = CreateContainerOptions {
-                    name: Some(create.name.clone()),
-                    ..CreateContainerOptions::default()
-                };
-                Answer::Id(
-                    client
-                        .create_container(Some(options), encode::container(create, &uid()?))
-                        .await?
-                        .id,
-                )
-            }
+            Call::CreateContainer(create) => self.create(create, encode::container(create, &uid()?)).await?,
+            Call::CreateKept(create) => self.create(create, encode::kept(create, &uid()?)).await?,
             Call::StartContainer { container } => {
                 client
                     .start_container(container, None::<StartContainerOptions>)
@@ -346,6 +338,14 @@ impl DockerEngine {
                 client.remove_container(container.id(), Some(options)).await?;
                 Answer::Done
             }
+            Call::RemoveIdle { container } => {
+                let options = RemoveContainerOptions {
+                    v: true,
+                    ..RemoveContainerOptions::default()
+                };
+                client.remove_container(container.id(), Some(options)).await?;
+                Answer::Done
+            }
             Call::CreateExec { container, words } => {
                 let id = client.create_exec(container, encode::exec(words)).await?.id;
                 self.own_execs.note(&id);
@@ -370,6 +370,16 @@ impl DockerEngine {
             }
         })
     }
+
+    async fn create(&self, create: &Create, body: ContainerCreateBody) -> Result<Answer, Failure> {
+        let options = CreateContainerOptions {
+            name: Some(create.name.clone()),
+            ..CreateContainerOptions::default()
+        };
+        Ok(Answer::Id(
+            self.client.create_container(Some(options), body).await?.id,
+        ))
+    }
 }
 
 impl Engine for DockerEngine {
@@ -379,16 +389,24 @@ impl Engine for DockerEngine {
             .await
             .map_err(|failure| failure.tell(call, &self.host));
         if matches!(answer, Err(EngineError::Unreachable { .. })) {
-            *self.known.lock().await = Known::Nothing;
+            self.forget().await;
         }
         answer
+    }
+
+    async fn attach(&self, container: &str) -> Result<Lifeline, EngineError> {
+        let call = Call::StartContainer {
+            container: container.to_owned(),
+        };
+        let attached = self.hold_on(container).await;
+        attached.map_err(|failure| failure.tell(&call, &self.host))
     }
 
     async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {
         let notices = self.events(owner).await;
         let notices = notices.map_err(|failure| failure.tell(&Call::Version, &self.host));
         if notices.is_err() {
-            *self.known.lock().await = Known::Nothing;
+            self.forget().await;
         }
         notices
     }

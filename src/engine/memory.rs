@@ -4,10 +4,10 @@
 //! one. It runs no processes: what commands and jobs do is told to it beforehand (see [`Nature`]).
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::call::{Answer, Call};
-use crate::engine::{Engine, EngineError, Notice, Notices};
+use crate::engine::{Engine, EngineError, Lifeline, Notice, Notices};
 use crate::label::Owner;
 use crate::progress::Progress;
 
@@ -54,7 +54,7 @@ pub use world::{Attachment, Container, Image, Network, Volume, World};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Default)]
-pub struct MemoryEngine(Mutex<Inside>);
+pub struct MemoryEngine(Arc<Mutex<Inside>>);
 
 /// Whether the call at which the connection breaks still takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +81,10 @@ struct Inside {
 impl MemoryEngine {
     /// Makes an engine of a world.
     pub fn new(world: World) -> Self {
-        Self(Mutex::new(Inside {
+        Self(Arc::new(Mutex::new(Inside {
             world,
             ..Inside::default()
-        }))
+        })))
     }
 
     /// Returns a copy of the world as it is now.
@@ -166,6 +166,19 @@ impl MemoryEngine {
     }
 }
 
+/// Somebody at the standard input of a container, who goes away with this value.
+struct Input {
+    inside: Arc<Mutex<Inside>>,
+    container: String,
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.change(|world| world.hang_up(&self.container));
+    }
+}
+
 impl Inside {
     /// Changes the world, and tells whoever listens what became of it.
     fn change<T>(&mut self, change: impl FnOnce(&mut World) -> T) -> T {
@@ -217,6 +230,19 @@ impl Engine for MemoryEngine {
         // Calls of concurrent branches interleave as they would on a socket.
         tokio::task::yield_now().await;
         self.inside().call(call, progress)
+    }
+
+    async fn attach(&self, container: &str) -> Result<Lifeline, EngineError> {
+        tokio::task::yield_now().await;
+        let inside = self.inside();
+        if inside.cut.is_some_and(|(at, _)| at <= inside.journal.len()) {
+            return Err(inside.lost());
+        }
+        let container = inside.world.container_id(container)?;
+        Ok(Lifeline::new(Input {
+            inside: Arc::clone(&self.0),
+            container,
+        }))
     }
 
     async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {

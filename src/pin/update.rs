@@ -147,7 +147,7 @@ pub async fn update<L: Listener + ?Sized + 'static>(
     let mut new = if wishes.builtin { newest() } else { Lock::default() };
     new.images = images(engine, prepared, &wishes, &mut notes).await?.images;
     if wishes.runtime.is_some() || !wishes.harnesses.is_empty() {
-        let _claim = how.turn.take(&prepared.facts.owner).await?;
+        let _locked = how.turn.here(engine, &prepared.facts.owner).await?;
         let none = BTreeSet::new();
         let seen = match make_images(engine, prepared, (true, &none), (listener, stop)).await? {
             Made::Ready(seen, _) => seen,

@@ -99,6 +99,8 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::RemoveNetwork { .. }
         | Call::ConnectNetwork { .. }
         | Call::CreateContainer(_)
+        | Call::CreateKept(_)
+        | Call::RemoveIdle { .. }
         | Call::StartContainer { .. }
         | Call::UnpauseContainer { .. }
         | Call::RenameContainer { .. }

@@ -7,9 +7,13 @@
 )]
 
 mod busy;
+mod claims;
 mod cli;
 mod corners;
 mod dependencies;
+#[expect(dead_code, reason = "not every kind of choice is made here")]
+#[path = "../support/dice.rs"]
+mod dice;
 mod failed;
 mod laws;
 mod requested;

@@ -181,9 +181,9 @@ impl World {
     fn cut(&mut self, protocol: &Protocol, cut: Cut, at: At) -> bool {
         let victim = Victim::default();
         let reached = Arc::new(AtomicBool::new(false));
-        let written = Arc::new(AtomicBool::new(false));
+        let before = self.objects();
         let proxy = Proxy::ruled({
-            let (victim, reached, written) = (victim.clone(), Arc::clone(&reached), Arc::clone(&written));
+            let (victim, reached) = (victim.clone(), Arc::clone(&reached));
             let mut reads = 0;
             move |request: &Request| {
                 if reached.load(Ordering::SeqCst) {
@@ -195,7 +195,6 @@ impl World {
                     At::Read(number) => !request.is_write() && reads == number,
                 };
                 if !here {
-                    written.fetch_or(request.is_write(), Ordering::SeqCst);
                     return Verdict::Pass;
                 }
                 reached.store(true, Ordering::SeqCst);
@@ -213,10 +212,26 @@ impl World {
             None => assert!(reached && cut.kills(), "{cut:?} {at:?}: {run:#?}"),
             // It may have ended before it could be killed: what was lost was not waited for.
             Some(0 | 5 | 6) => {}
-            Some(4) => assert!(!written.load(Ordering::SeqCst), "{cut:?} {at:?}: {run:#?}"),
+            Some(4) => assert_eq!(self.objects(), before, "{cut:?} {at:?}: {run:#?}"),
             Some(_) => panic!("{cut:?} {at:?}: {run:#?}"),
         }
         reached
+    }
+
+    /// Returns what there is of the project that nobody else may use: sandboxes, data volumes and networks.
+    fn objects(&self) -> BTreeSet<String> {
+        let label = self.project.label();
+        let all = [
+            raw::containers(&label),
+            raw::volumes(&label),
+            raw::networks(&label),
+        ]
+        .concat();
+        let owned = ["container", "volume", "hold", "network"].map(Value::from);
+        all.iter()
+            .filter(|one| owned.contains(&one["Labels"]["aishell.kind"]))
+            .map(|one| format!("{} {}", text(&one["Name"]), text(&one["Id"])))
+            .collect()
     }
 
     /// Insists that one apply makes everything good, and that nothing else is left.

@@ -377,6 +377,7 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
             | Kind::Volume
             | Kind::Harness
             | Kind::Job
+            | Kind::Claim
             | Kind::Hold => false,
         };
         if !wanted {

@@ -37,6 +37,8 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::ConnectNetwork { .. }
         | Call::DisconnectNetwork { .. }
         | Call::CreateContainer(_)
+        | Call::CreateKept(_)
+        | Call::RemoveIdle { .. }
         | Call::StartContainer { .. }
         | Call::KillContainer { .. }
         | Call::UnpauseContainer { .. }
@@ -69,7 +71,8 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::CommitContainer(_)
         | Call::CreateVolume { .. }
         | Call::CreateNetwork { .. }
-        | Call::CreateContainer(_) => return Ok(()),
+        | Call::CreateContainer(_)
+        | Call::CreateKept(_) => return Ok(()),
         Call::InspectContainer { container }
         | Call::ReadFile { container, .. }
         | Call::FollowLog { container }
@@ -91,6 +94,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::RemoveNetwork { network: owned }
         | Call::StopContainer { container: owned }
         | Call::KillContainer { container: owned }
+        | Call::RemoveIdle { container: owned }
         | Call::RenameContainer { container: owned, .. }
         | Call::RemoveContainer { container: owned, .. } => owned.id(),
     };

@@ -36,6 +36,18 @@ pub(super) fn split_tag(reference: &str) -> (String, String) {
     }
 }
 
+/// Returns the body of the creation of a container that ends with its standard input, and is gone then.
+pub(super) fn kept(create: &Create, uid: &str) -> ContainerCreateBody {
+    let mut body = container(create, uid);
+    body.open_stdin = Some(true);
+    body.stdin_once = Some(true);
+    body.attach_stdin = Some(true);
+    if let Some(host) = &mut body.host_config {
+        host.auto_remove = Some(true);
+    }
+    body
+}
+
 /// Returns the body of a container's creation.
 ///
 /// All fields are sent that have a meaning for us, also where they equal the engine's default: engines differ in

@@ -96,16 +96,20 @@ impl DockerEngine {
         Ok(info)
     }
 
-    /// Returns the id of the engine. It takes a question for everything that the engine knows of its machine.
+    /// Returns the id of the engine. It takes a question for everything that the engine knows of its
+    /// machine, and is asked for once as long as the connection holds.
     pub(super) async fn identity(&self) -> Result<String, Failure> {
+        let mut identity = self.identity.lock().await;
+        if let Some(known) = &*identity {
+            return Ok(known.clone());
+        }
         let id = self.client.info().await?.id;
         let id = id.filter(|id| !id.is_empty());
-        id.ok_or_else(|| {
-            EngineError::Unexpected {
-                call: "Identify: it has no id".to_owned(),
-            }
-            .into()
-        })
+        let id = id.ok_or_else(|| EngineError::Unexpected {
+            call: "Identify: it has no id".to_owned(),
+        })?;
+        *identity = Some(id.clone());
+        Ok(id)
     }
 
     /// Returns what the engine says about itself, asked for once as long as the connection holds.
@@ -116,5 +120,11 @@ impl DockerEngine {
         let info = self.ask().await?;
         *self.known.lock().await = Known::All(info.clone());
         Ok(info)
+    }
+
+    /// Forgets everything about the engine: it may be another one when it answers again.
+    pub(super) async fn forget(&self) {
+        *self.known.lock().await = Known::Nothing;
+        *self.identity.lock().await = None;
     }
 }

@@ -213,6 +213,23 @@ impl World {
         };
         if !again {
             self.let_go(id);
+            self.leave(id);
+        }
+    }
+
+    /// Removes a container that is not to outlive its command.
+    fn leave(&mut self, id: &str) {
+        if self.kept.contains(id) {
+            // It is there: it has just ended.
+            let _removed = self.remove_container(id, true);
+        }
+    }
+
+    /// Whoever was at the standard input of a container goes away; one that was not started stays as it is.
+    pub(super) fn hang_up(&mut self, id: &str) {
+        let running = self.containers.get(id).is_some_and(|one| one.state().is_alive());
+        if running && self.kept.contains(id) {
+            self.end(id, 0);
         }
     }
 
@@ -260,6 +277,7 @@ impl World {
         subject.code = code;
         subject.reply.state = RunState::Exited { code };
         self.let_go(id);
+        self.leave(id);
         Ok(())
     }
 
@@ -295,6 +313,16 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn remove_idle(&mut self, container: &str) -> Result<(), EngineError> {
+        let id = self.container_id(container)?;
+        if self.at(&id)?.state().is_alive() {
+            return Err(conflict(format!(
+                "You cannot remove a running container {id}. Stop the container before attempting removal or force remove"
+            )));
+        }
+        self.remove_container(&id, true)
+    }
+
     /// Only volumes that nobody named go with a container, and only where nothing else uses them.
     pub(super) fn remove_container(&mut self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let id = self.container_id(container)?;
@@ -303,6 +331,7 @@ impl World {
             return Ok(());
         };
         self.names.remove(container.name());
+        self.kept.remove(&id);
         self.image_users.remove(&container.reply.image_id, &id);
         for volume in container.volumes() {
             self.volume_users.remove(volume, &id);

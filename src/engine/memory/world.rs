@@ -27,6 +27,8 @@ pub struct World {
     pub(super) clock: i64,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) names: BTreeMap<String, String>,
+    /// The ids of containers that end with their standard input, and are gone then.
+    pub(super) kept: BTreeSet<String>,
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) volumes: BTreeMap<String, Volume>,
     pub(super) images: BTreeMap<String, Image>,
@@ -161,6 +163,7 @@ impl World {
             clock: 1_735_689_600,
             containers: BTreeMap::new(),
             names: BTreeMap::new(),
+            kept: BTreeSet::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -271,6 +274,12 @@ impl World {
                 self.create_container(&create.name, &labels, &create.spec)
                     .map(Answer::Id)
             }
+            Call::CreateKept(create) => {
+                let labels = self.with_uid(&create.labels);
+                let id = self.create_container(&create.name, &labels, &create.spec)?;
+                self.kept.insert(id.clone());
+                Ok(Answer::Id(id))
+            }
             Call::StartContainer { container } => self.start_container(container).map(done),
             Call::StopContainer { container } => self.stop_container(container.id()).map(done),
             Call::KillContainer { container } => self.kill_container(container.id()).map(done),
@@ -288,6 +297,7 @@ impl World {
             Call::RemoveContainer { container, volumes } => {
                 self.remove_container(container.id(), *volumes).map(done)
             }
+            Call::RemoveIdle { container } => self.remove_idle(container.id()).map(done),
             Call::CreateExec { container, words } => self.prepare_exec(container, words).map(Answer::Id),
             Call::StartExec { exec, .. } => self.start_exec(exec).map(Answer::Output),
             Call::Upload { container, files } => self.upload(container, files).map(done),

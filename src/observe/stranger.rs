@@ -1,0 +1,101 @@
+//! Who has the names that are needed.
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::{AT_ONCE, ask, found, inspected_container, inspected_network, inspected_volume, network, volume};
+use crate::call::Call;
+use crate::engine::{Engine, EngineError};
+use crate::label::{self, Kind, Labels, Mark, Owner};
+use crate::observed::{Observed, Stranger};
+use crate::step::ResourceKind;
+
+/// Asks, for names that no object of ours has, whether a stranger has them. One request each.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn strangers(
+    engine: &impl Engine,
+    owner: &Owner,
+    observed: &mut Observed,
+    names: Vec<(ResourceKind, String)>,
+) -> Result<(), EngineError> {
+    let images = &observed.images;
+    let no_labels = Labels::new();
+    let no_labels = &no_labels;
+    let found: Vec<Option<Stranger>> = stream::iter(names)
+        .map(|(kind, name)| async move {
+            match kind {
+                ResourceKind::Container => {
+                    let call = Call::InspectContainer {
+                        container: name.clone(),
+                    };
+                    let reply = found(ask(engine, call, inspected_container).await)?;
+                    // An id that starts like the name would answer too.
+                    let reply = reply.filter(|reply| reply.name == name);
+                    Ok(reply.map(|reply| {
+                        let inherited = images
+                            .get(&reply.image_id)
+                            .map_or(no_labels, |image| &image.labels);
+                        let late = Mark::read_container(&reply.labels, inherited)
+                            .is_some_and(|mark| mark.kind == Kind::Receipt || owner.owns(&mark));
+                        Stranger {
+                            late,
+                            ..stranger("container", name, &reply.labels, &reply.spec.image)
+                        }
+                    }))
+                }
+                ResourceKind::Volume => {
+                    let call = Call::InspectVolume { volume: name.clone() };
+                    let reply = found(ask(engine, call, inspected_volume).await)?;
+                    Ok(reply.map(|reply| Stranger {
+                        late: volume(reply.clone(), owner).is_some(),
+                        ..stranger("volume", name, &reply.labels, "")
+                    }))
+                }
+                ResourceKind::Network => {
+                    let call = Call::InspectNetwork {
+                        network: name.clone(),
+                    };
+                    let reply = found(ask(engine, call, inspected_network).await)?;
+                    let reply = reply.filter(|reply| reply.name == name);
+                    Ok(reply.map(|reply| Stranger {
+                        late: network(reply.clone(), owner).is_some(),
+                        ..stranger("network", name, &reply.labels, "")
+                    }))
+                }
+                ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    observed.strangers.extend(found.into_iter().flatten());
+    Ok(())
+}
+
+/// Says in a person's words whose an object is.
+fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> Stranger {
+    let who = whose(kind, labels, image);
+    Stranger {
+        kind,
+        name,
+        who,
+        late: false,
+    }
+}
+
+/// Says in a person's words whose an object with these labels is.
+pub(crate) fn whose(kind: &str, labels: &Labels, image: &str) -> String {
+    match Mark::read(labels) {
+        Some(mark) => format!(
+            "a {kind} of manifest `{}` in {}",
+            mark.manifest,
+            mark.project.as_deref().unwrap_or("another project")
+        ),
+        None if labels.keys().any(|label| label.starts_with(label::PREFIX)) => {
+            format!("a {kind} that an older aishell made")
+        }
+        None if image.is_empty() => format!("a {kind} that aishell did not make"),
+        None => format!("a {kind} that aishell did not make (image {image})"),
+    }
+}
