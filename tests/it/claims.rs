@@ -167,7 +167,7 @@ struct Unchanged;
 
 impl Source for Unchanged {
     async fn changed(&mut self) {
-        pending().await;
+        pending::<()>().await;
     }
 
     async fn reload(&mut self) -> Result<Option<Arc<dyn Intent>>, Refusal> {
