@@ -21,7 +21,7 @@ use crate::observed::Observed;
 use crate::plan::{Consent, Widen};
 use crate::reconcile::{Intent, Look};
 use crate::report::{Condition, ConditionKind};
-use crate::step::{BlockedReason, Resource, ResourceKind};
+use crate::step::{BlockedReason, Resource};
 
 pub mod backoff;
 pub mod files;
@@ -120,33 +120,12 @@ pub async fn watch<A: Audience + 'static>(
         resync_at: Instant::now() + settings.resync,
         settings,
     };
-    controller.connect(Reason::Start).await?;
-    controller.unwatched(source);
-    loop {
-        let pending = tokio::select! {
-            biased;
-            () = stop.wished() => return Ok(End::Stopped),
-            pending = controller.next(source) => pending,
-        };
-        let changed = pending.files && controller.reload(source).await;
-        let only_files = pending.reasons.keys().all(|reason| *reason == Reason::Files);
-        // Reconnecting looks at everything.
-        if controller.listening.is_none() || (only_files && !changed) {
-            continue;
-        }
-        if let Err(error) = controller.pass(pending).await {
-            if controller.state.first {
-                return Err(error);
-            }
-            controller.lose(&error);
-        }
-        if stop.is_wished() {
-            return Ok(End::Stopped);
-        }
-        if let Some(end) = controller.state.end.filter(|_| controller.settings.once_ready) {
-            return Ok(end);
-        }
+    let end = controller.keep(source).await;
+    // It would end by itself, a little later.
+    if let (Some(stake), Some(_)) = (controller.stake.take(), &controller.listening) {
+        stake.remove(engine).await;
     }
+    end
 }
 
 /// The loop with everything it remembers.
@@ -232,6 +211,37 @@ impl Drop for Listening {
 }
 
 impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
+    /// Does what [`watch`] does.
+    async fn keep(&mut self, source: &mut impl Source) -> Result<End, EngineError> {
+        self.connect(Reason::Start).await?;
+        self.unwatched(source);
+        loop {
+            let pending = tokio::select! {
+                biased;
+                () = self.stop.wished() => return Ok(End::Stopped),
+                pending = self.next(source) => pending,
+            };
+            let changed = pending.files && self.reload(source).await;
+            let only_files = pending.reasons.keys().all(|reason| *reason == Reason::Files);
+            // Reconnecting looks at everything.
+            if self.listening.is_none() || (only_files && !changed) {
+                continue;
+            }
+            if let Err(error) = self.pass(pending).await {
+                if self.state.first {
+                    return Err(error);
+                }
+                self.lose(&error);
+            }
+            if self.stop.is_wished() {
+                return Ok(End::Stopped);
+            }
+            if let Some(end) = self.state.end.filter(|_| self.settings.once_ready) {
+                return Ok(end);
+            }
+        }
+    }
+
     /// Waits until there is something to do, and returns what.
     async fn next(&mut self, source: &mut impl Source) -> Pending {
         loop {
@@ -414,7 +424,7 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
     /// Draws the conclusions of a pass: what is told, and when the next one is due.
     fn settle(&mut self, passed: Passed, now: Instant) {
         let Passed { look, done, waits } = passed;
-        let busy = busy_containers(&look);
+        let busy = pass::busy_containers(&look);
         self.inbox.interested(Some(Interest::of(&look, busy.clone())));
         self.inbox.asked();
         for wait in &waits {
@@ -473,25 +483,4 @@ impl<E: Engine, A: Audience + 'static> Controller<'_, E, A> {
             Arc::make_mut(baseline).learn(observed);
         }
     }
-}
-
-/// Returns the ids of the containers that something waits for because they are in use.
-fn busy_containers(look: &Look) -> BTreeSet<String> {
-    let busy: Vec<&Resource> = look
-        .plan
-        .blocked
-        .iter()
-        .filter(|blocked| blocked.reason == BlockedReason::Busy)
-        .map(|blocked| &blocked.resource)
-        .collect();
-    // A volume is in use through any container.
-    let any = busy
-        .iter()
-        .any(|resource| resource.kind != ResourceKind::Container);
-    look.observed
-        .containers
-        .values()
-        .filter(|container| any || busy.iter().any(|resource| resource.name == container.mark.name))
-        .map(|container| container.id.id().to_owned())
-        .collect()
 }

@@ -76,7 +76,7 @@ impl Stake {
     }
 
     /// Ends it now: it would end by itself, a little later.
-    pub(super) async fn remove(self, engine: &impl Engine) {
+    pub(crate) async fn remove(self, engine: &impl Engine) {
         let call = Call::RemoveContainer {
             container: self.owned(),
             volumes: true,

@@ -19,7 +19,7 @@ use crate::observed::Observed;
 use crate::plan::{NEXT, PREVIOUS, refuted};
 use crate::reconcile::{Look, Subject, append, judge, keep, untried};
 use crate::report::{Done, Outcome};
-use crate::step::{Action, Plan, Resource, ResourceKind};
+use crate::step::{Action, BlockedReason, Plan, Resource, ResourceKind, Step};
 
 /// How often one pass plans again. What is pulled in one round is known in the next; nothing needs more.
 const ROUNDS: usize = 4;
@@ -68,7 +68,7 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
     controller.found(&look);
     controller
         .inbox
-        .interested(Some(Interest::of(&look, super::busy_containers(&look))));
+        .interested(Some(Interest::of(&look, busy_containers(&look))));
     let mut done: Vec<Done> = Vec::new();
     let mut tried: BTreeSet<Resource> = BTreeSet::new();
     let begun = Instant::now();
@@ -86,18 +86,30 @@ pub(super) async fn pass<E: Engine, A: Audience + 'static>(
             break;
         }
         if let (None, Some(turn)) = (&claim, controller.settings.turn) {
-            claim = taken(controller, turn, (subject.intent.owner(), &look.observed)).await?;
-            if claim.is_none() {
-                break;
-            }
-            // Somebody else may have written meanwhile.
-            look = seen(engine, &subject, look.observed, &Changes::everything()).await?;
+            let turned = taken(controller, turn, (subject.intent.owner(), &look.observed)).await?;
+            let changes = match turned {
+                Turned::At(free) => {
+                    claim = Some(free);
+                    // Somebody may have come and gone since this was seen.
+                    let mut changes = touched(round.steps.iter(), &look);
+                    changes.add(controller.inbox.take_changes());
+                    changes
+                }
+                Turned::After(free) => {
+                    claim = Some(free);
+                    Changes::everything()
+                }
+                Turned::Never => break,
+            };
+            let observed = std::mem::take(&mut look.observed);
+            look = seen(engine, &subject, observed, &changes).await?;
             continue;
         }
         controller.audience.planned(&round);
         let outcomes = apply(&round, engine, controller.audience, controller.stop).await;
         let more = !look.plan.unknown.is_empty();
-        let mut touched = touched(&outcomes, &look);
+        let carried = outcomes.iter().filter(|done| done.outcome != Outcome::Skipped);
+        let mut touched = touched(carried.map(|done| &done.step), &look);
         // What was noticed until now will be seen, the echo of these very writes above all.
         touched.add(controller.inbox.take_changes());
         let observed = std::mem::take(&mut look.observed);
@@ -138,13 +150,22 @@ fn remember<E, A>(controller: &mut Controller<'_, E, A>, look: &Look, now: Insta
     }
 }
 
-/// Waits for the turn to write; there is none when somebody wished to stop, when the other does not come to an end, and
-/// when a stranger is in the way.
+/// How the wait for the turn to write ended.
+enum Turned {
+    /// Nobody else was writing.
+    At(Claim),
+    /// Somebody else was.
+    After(Claim),
+    /// Somebody wished to stop, the other does not come to an end, or a stranger is in the way.
+    Never,
+}
+
+/// Waits for the turn to write.
 async fn taken<E: Engine, A: Audience + 'static>(
     controller: &mut Controller<'_, E, A>,
     turn: Turn<'_>,
     (owner, seen): (&Owner, &Observed),
-) -> Result<Option<Claim>, EngineError> {
+) -> Result<Turned, EngineError> {
     let Controller {
         engine, stop, stake, ..
     } = controller;
@@ -153,23 +174,28 @@ async fn taken<E: Engine, A: Audience + 'static>(
         ..turn
     };
     let mut claim = at_once.take_with(*engine, owner, (Some(seen), stake)).await;
+    let mut waited = false;
     if let Err(error @ ClaimError::Held { .. }) = &claim {
         tracing::info!("{error}; waiting for it");
+        waited = true;
         claim = tokio::select! {
-            () = stop.wished() => return Ok(None),
+            () = stop.wished() => return Ok(Turned::Never),
             claim = turn.take_with(*engine, owner, (Some(seen), stake)) => claim,
         };
     }
-    let (claim, problem) = match claim {
-        Ok(claim) => (Some(claim), None),
+    let (turned, problem) = match claim {
+        Ok(claim) if waited => (Turned::After(claim), None),
+        Ok(claim) => (Turned::At(claim), None),
         Err(ClaimError::Engine(error)) => return Err(error),
         Err(error @ (ClaimError::Held { .. } | ClaimError::Unusable { .. })) => {
-            (None, Some(("Claimed", error.to_string())))
+            (Turned::Never, Some(("Claimed", error.to_string())))
         }
-        Err(error @ ClaimError::Stranger { .. }) => (None, Some(("ClaimBlocked", error.to_string()))),
+        Err(error @ ClaimError::Stranger { .. }) => {
+            (Turned::Never, Some(("ClaimBlocked", error.to_string())))
+        }
     };
     controller.holds("Claim", problem, None);
-    Ok(claim)
+    Ok(turned)
 }
 
 /// Looks at what may have changed, and plans.
@@ -191,12 +217,12 @@ async fn seen(
     judge(engine, subject, observed).await
 }
 
-/// Returns what has to be looked at again after steps.
-fn touched(outcomes: &[Done], look: &Look) -> Changes {
+/// Returns what steps are about.
+fn touched<'s>(steps: impl Iterator<Item = &'s Step>, look: &Look) -> Changes {
     let mut changes = Changes::default();
-    for done in outcomes.iter().filter(|done| done.outcome != Outcome::Skipped) {
-        let name = &done.step.resource.name;
-        match done.step.resource.kind {
+    for step in steps {
+        let name = &step.resource.name;
+        match step.resource.kind {
             ResourceKind::Container => {
                 let observed = &look.observed;
                 let held = observed.containers.values().chain(observed.failed.values());
@@ -210,7 +236,7 @@ fn touched(outcomes: &[Done], look: &Look) -> Changes {
                     .get(name)
                     .map(|one| one.engine_name.as_str());
                 let named = engine_name.unwrap_or(name);
-                match done.step.action {
+                match step.action {
                     Action::Create | Action::Rename => {
                         changes.containers.insert(named.to_owned());
                     }
@@ -233,7 +259,7 @@ fn touched(outcomes: &[Done], look: &Look) -> Changes {
                     | Action::Remove => {}
                 }
             }
-            ResourceKind::Volume if done.step.action == Action::Create => {
+            ResourceKind::Volume if step.action == Action::Create => {
                 let named = look
                     .desired
                     .volumes
@@ -334,4 +360,25 @@ fn wanted(resource: &Resource, desired: &Desired) -> String {
         }
     };
     digest(text.as_bytes())
+}
+
+/// Returns the ids of the containers that something waits for because they are in use.
+pub(super) fn busy_containers(look: &Look) -> BTreeSet<String> {
+    let busy: Vec<&Resource> = look
+        .plan
+        .blocked
+        .iter()
+        .filter(|blocked| blocked.reason == BlockedReason::Busy)
+        .map(|blocked| &blocked.resource)
+        .collect();
+    // A volume is in use through any container.
+    let any = busy
+        .iter()
+        .any(|resource| resource.kind != ResourceKind::Container);
+    look.observed
+        .containers
+        .values()
+        .filter(|container| any || busy.iter().any(|resource| resource.name == container.mark.name))
+        .map(|container| container.id.id().to_owned())
+        .collect()
 }

@@ -77,7 +77,8 @@ fn interrupted() -> Project {
     let proxy = Proxy::ruled({
         let victim = victim.clone();
         move |request| {
-            let promotes = request.path.ends_with("/rename") && !request.query.contains(".prev");
+            let renames = request.path.ends_with("/rename") && !request.names_claim();
+            let promotes = renames && !request.query.contains(".prev");
             if promotes {
                 victim.kill();
                 Verdict::Cut
@@ -90,6 +91,7 @@ fn interrupted() -> Project {
     let run = project.killable(&victim, &["apply"]);
     assert_eq!(run.code, None, "{run:#?}");
     project.at(None);
+    project.unclaimed();
     let names = project.containers();
     assert!(names.iter().any(|name| name.contains(".next")), "{names:#?}");
     project

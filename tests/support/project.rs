@@ -347,6 +347,16 @@ impl Project {
         );
     }
 
+    /// Waits until nothing keeps others out: what a killed one did that with goes by itself, a little later.
+    pub fn unclaimed(&self) {
+        let label = self.label();
+        raw::until("nothing is claimed", || {
+            let all = [raw::containers(&label), raw::volumes(&label)].concat();
+            let claims = all.iter().filter(|one| one["Labels"]["aishell.kind"] == "claim");
+            (claims.count() == 0).then_some(())
+        });
+    }
+
     /// Insists that beside the named containers, and what holds their volumes, there is nothing.
     pub fn only(&self, containers: &[&str]) {
         let mut wanted: Vec<String> = containers.iter().map(|name| self.object(name)).collect();

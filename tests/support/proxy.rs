@@ -28,6 +28,11 @@ impl Request {
         let waits = self.method == "POST" && self.path.ends_with("/wait");
         !(waits || self.method == "GET" || self.method == "HEAD")
     }
+
+    /// Says whether the request names what keeps others out.
+    pub fn names_claim(&self) -> bool {
+        self.path.contains("aishell-claim-") || self.query.contains("aishell-claim-")
+    }
 }
 
 /// What becomes of a request.
