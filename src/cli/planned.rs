@@ -158,7 +158,6 @@ pub async fn run(invocation: &Invocation, file: &Path, order: Order<'_>) -> Resu
     let claims = Claims::of(&invocation.host);
     let turn = Turn {
         claims: &claims,
-        engine: engine.host(),
         command: "apply",
         patience: order.lock_timeout,
     };
@@ -166,7 +165,10 @@ pub async fn run(invocation: &Invocation, file: &Path, order: Order<'_>) -> Resu
         let planned = Planned::begin(&engine, &subject, &plan, turn).await;
         let planned = planned.map_err(|error| refused(error, &again))?;
         // Only now: a plan that does not hold writes nothing, here neither.
-        prepared.make_sources(&Widen::Allowed)?;
+        if let Err(error) = prepared.make_sources(&Widen::Allowed) {
+            planned.give_up(&engine).await;
+            return Err(error.into());
+        }
         // Whoever types it consents, and what it consents to is as it was when the plan was saved.
         if let Err(error) = give(&invocation.host, planned.desired()) {
             watcher.said(&format!("what sessions may get cannot be written down: {error}"));

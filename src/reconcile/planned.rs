@@ -84,10 +84,25 @@ impl Planned {
         let mut seen = verify(engine, subject, saved).await?;
         let mut claim = None;
         if !seen.plan.steps.is_empty() {
-            claim = turn.take(subject.intent.owner()).await?;
-            seen = verify(engine, subject, saved).await?;
+            let taken = turn
+                .take(engine, subject.intent.owner(), Some(&seen.observed))
+                .await?;
+            match verify(engine, subject, saved).await {
+                Ok(again) => (seen, claim) = (again, Some(taken)),
+                Err(error) => {
+                    taken.release(engine).await;
+                    return Err(error);
+                }
+            }
         }
         Ok(Self { seen, claim })
+    }
+
+    /// Lets others have the turn: it is not carried out.
+    pub async fn give_up(self, engine: &impl Engine) {
+        if let Some(claim) = self.claim {
+            claim.release(engine).await;
+        }
     }
 
     /// Returns what is wanted.
@@ -114,7 +129,9 @@ impl Planned {
                 Err(error) => lost = Some(error),
             }
         }
-        drop(self.claim);
+        if let Some(claim) = self.claim {
+            claim.release(engine).await;
+        }
         report(plan, done, stop, lost.as_ref())
     }
 }
