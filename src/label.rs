@@ -81,6 +81,8 @@ pub const FAILED: &str = ".failed";
 pub const PREFIX: &str = "aishell.";
 /// The schema number written to [`SCHEMA`].
 pub const SCHEMA_NUMBER: &str = "1";
+/// The schema number of images that carry the name which [`proof`] returns.
+pub const PROVEN: &str = "2";
 
 /// What an object made by aishell is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -207,6 +209,14 @@ impl Owner {
 /// Returns the engine's name of an object of a project.
 fn object(project: &str, name: &str) -> String {
     format!("aishell-{}-{name}", &digest(project.as_bytes())[..8])
+}
+
+/// Returns the name that only the image of an id has: its keyed tag, and the beginning of the id.
+///
+/// Whatever is built from an image of ours inherits its labels and may be given its tag, but never its id.
+pub fn proof(tag: &str, id: &str) -> String {
+    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    format!("{tag}-{}", id.get(..12).unwrap_or(id))
 }
 
 /// Returns the labels that every object carries, shared ones included. [`UID`] is added when it is created.

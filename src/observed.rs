@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::grant::Grant;
 use crate::key::Key;
-use crate::label::{FAILED, Kind, Labels, Mark, OwnedId, Owner, UID};
+use crate::label::{self, FAILED, Kind, Labels, Mark, OwnedId, Owner, SCHEMA, SCHEMA_NUMBER, UID};
 use crate::spec::{ContainerSpec, Probe};
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -267,6 +267,15 @@ pub struct Image {
     pub created: Option<Timestamp>,
 }
 
+impl Image {
+    /// Says whether one of its names says that this very image was made with a key.
+    pub fn is_proven(&self, mark: &Mark) -> bool {
+        let promised = label::proof(&format!("-{}", mark.key.short()), &self.id);
+        let mut tags = self.tags.iter();
+        tags.any(|tag| tag.starts_with("aishell-") && tag.ends_with(&promised))
+    }
+}
+
 /// An image with the configuration that containers inherit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageReply {
@@ -361,25 +370,29 @@ impl Observed {
         made.find(|image| image.tags.contains(tag))
     }
 
-    /// Returns the images of ours that were made with a key, whoever's they are: each has a tag of its own that
-    /// promises the key.
+    /// Returns the images of ours that were made with a key, whoever's they are.
     pub fn made(&self, kind: Kind, key: &Key) -> impl Iterator<Item = &Image> {
-        let promised = format!("-{}", key.short());
         self.images.values().filter(move |image| {
-            let promises = |tag: &String| tag.starts_with("aishell-") && tag.ends_with(&promised);
-            image.tags.iter().any(promises)
-                && Mark::read(&image.labels).is_some_and(|mark| {
-                    mark.kind == kind && mark.key == *key && self.is_original(image, &mark)
-                })
+            Mark::read(&image.labels).is_some_and(|mark| {
+                let is_it = mark.kind == kind && mark.key == *key;
+                is_it && (image.is_proven(&mark) || self.is_older(image, &mark))
+            })
         })
     }
 
-    /// Says whether no older image has the identifier of this one: whatever is built from an image of ours has all of
-    /// its labels, and may be given its tag.
-    fn is_original(&self, image: &Image, mark: &Mark) -> bool {
+    /// Says whether an image was made before names proved anything, and has a tag that promises its key. Of those with
+    /// one identifier only the first can be it.
+    fn is_older(&self, image: &Image, mark: &Mark) -> bool {
+        let promised = format!("-{}", mark.key.short());
+        let promises = |tag: &String| tag.starts_with("aishell-") && tag.ends_with(&promised);
         let has_it = |other: &&Image| other.labels.get(UID) == Some(&mark.uid) && other.id != image.id;
         let mut others = self.images.values().filter(has_it);
-        others.all(|other| other.created >= image.created)
+        image
+            .labels
+            .get(SCHEMA)
+            .is_some_and(|schema| schema == SCHEMA_NUMBER)
+            && image.tags.iter().any(promises)
+            && others.all(|other| other.created >= image.created)
     }
 
     /// Returns the members of the harness set in a volume, as its label tells them.

@@ -22,6 +22,7 @@ mod create;
 mod identity;
 mod image;
 mod job;
+mod naming;
 mod network;
 mod populate;
 mod probe;
@@ -116,10 +117,12 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
         Work::Build {
             build,
             alias,
+            making,
             on,
             made,
         } => {
-            let make = image::MakeImage::new((**build).clone(), alias.clone(), on.clone());
+            let (build, alias, making) = ((**build).clone(), alias.clone(), making.clone());
+            let make = image::MakeImage::new(build, alias, making, on.clone());
             Box::new(make.unless(made.as_deref()))
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),

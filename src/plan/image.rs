@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
 use crate::call::Call;
 use crate::desired::{Identity, Pin, Stage, StageSource};
+use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::manifest::stage::StageName;
 use crate::observed::Image;
@@ -139,6 +140,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         work: Work::Build {
             build: build.clone(),
             alias: alias.clone(),
+            making: making(draft, key),
             made: shared.map(|image| image.id.clone()),
             on: on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
         },
@@ -280,12 +282,6 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         draft.unchanged(ResourceKind::Image, tag);
         return Maker::Ready;
     }
-    let desired = draft.desired;
-    let from = desired
-        .stages
-        .get(&identity.stage)
-        .map(|stage| stage.reference().to_owned())
-        .unwrap_or_default();
     let because = if needs.is_empty() {
         Because::plain(Cause::Missing)
     } else {
@@ -294,6 +290,30 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
             ..Because::plain(Cause::Dependency)
         }
     };
+    let because = vec![because.at(identity.place.as_ref())];
+    // Other manifests may make the same for users whom other certificates are trusted by.
+    let own = |image: &&Image| image.tags.contains(&label::proof(tag, &image.id));
+    if let Some(image) = draft.observed.made(Kind::Identity, key).find(own) {
+        let id = draft.push(NewStep {
+            resource: resource(ResourceKind::Image, tag),
+            action: Action::Tag,
+            impact: Impact::None,
+            because,
+            needs,
+            detail: Some("it is there under another name".to_owned()),
+            work: Work::Calls(vec![Call::TagImage {
+                image: image.id.clone(),
+                tag: tag.clone(),
+            }]),
+        });
+        return Maker::Step(id);
+    }
+    let desired = draft.desired;
+    let from = desired
+        .stages
+        .get(&identity.stage)
+        .map(|stage| stage.reference().to_owned())
+        .unwrap_or_default();
     let mut labels = label::shared(&desired.owner.manifest, Kind::Identity, name, key);
     labels.insert(
         label::FOUNDATION_HASH.to_owned(),
@@ -303,13 +323,14 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         resource: resource(ResourceKind::Image, tag),
         action: Action::Build,
         impact: Impact::None,
-        because: vec![because.at(identity.place.as_ref())],
+        because,
         needs,
         detail: Some(format!(
             "user {} ({}:{}), home {}",
             identity.account.name, identity.account.uid, identity.account.gid, identity.account.home
         )),
         work: Work::Identity(Box::new(IdentityWork {
+            making: making(draft, key),
             from,
             tag: tag.clone(),
             key: key.clone(),
@@ -320,6 +341,18 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         })),
     });
     Maker::Step(id)
+}
+
+/// Returns what an image is called while it is made: whatever still is when it is made again was left by an apply that
+/// was killed.
+fn making(draft: &Draft<'_>, key: &Key) -> String {
+    let owner = &draft.desired.owner;
+    format!(
+        "aishell-{}:making-{}-{}",
+        owner.manifest,
+        owner.project8(),
+        key.short()
+    )
 }
 
 fn stage_key(draft: &Draft<'_>, stage: &str) -> String {

@@ -3,7 +3,7 @@
 //! 1. Look whether the keyed image exists by now.
 //! 2. Create a container from the stage, without mounts, never started; its name is the mutex.
 //! 3. Read its user database, unpack the edited one, the login profile and the CA bundle.
-//! 4. Commit it under the keyed tag, remove the container.
+//! 4. Commit it, give it its names, remove the container.
 //!
 //! Files are unpacked into a container without mounts because an upload into one with binds would write through to
 //! the host, and a read-only root refuses it.
@@ -14,11 +14,12 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::job::{self, Acquire, Acquired};
+use super::naming::{Naming, removal};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Commit, Content, Create, File};
 use crate::engine::EngineError;
 use crate::facts::Account;
-use crate::label::{Mark, OwnedId};
+use crate::label::{Mark, OwnedId, PROVEN, SCHEMA};
 use crate::observed::ImageConfig;
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Security};
@@ -57,7 +58,10 @@ enum At {
     Group(OwnedId),
     Shells(OwnedId),
     Upload(OwnedId),
+    /// Removes what was left of an earlier one.
+    Forget(OwnedId),
     Commit(OwnedId),
+    Name(OwnedId, Naming),
     Sweep(OwnedId, Option<Failure>),
     Done,
     Failed(Failure),
@@ -173,10 +177,12 @@ impl Identity {
 
     fn commit(&self, container: &OwnedId) -> Commit {
         let account = &self.work.account;
+        let mut labels = self.work.labels.clone();
+        labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
         Commit {
             container: container.id().to_owned(),
-            tag: self.work.tag.clone(),
-            labels: self.work.labels.clone(),
+            tag: self.work.making.clone(),
+            labels,
             env: self.environment(),
             command: self.config.command.clone(),
             entrypoint: self.config.entrypoint.clone(),
@@ -214,6 +220,11 @@ impl Protocol for Identity {
                 container: container.id().to_owned(),
                 files: self.files(),
             }),
+            At::Forget(_) => call(removal(&self.work.making)),
+            At::Name(_, naming) => match naming.call() {
+                Some(next) => call(next.clone()),
+                None => Next::Failed(unexpected("a name")),
+            },
             At::Commit(container) => call(Call::CommitContainer(Box::new(self.commit(container)))),
             At::Sweep(container, _) => call(Call::RemoveContainer {
                 container: container.clone(),
@@ -229,7 +240,7 @@ impl Protocol for Identity {
         self.at = match (at, result) {
             (At::Check, Ok(Answer::Image(image))) => {
                 let mark = Mark::read(&image.image.labels);
-                if mark.is_some_and(|mark| mark.key == self.work.key) {
+                if mark.is_some_and(|mark| mark.key == self.work.key && image.image.is_proven(&mark)) {
                     At::Leftover
                 } else {
                     At::From
@@ -267,8 +278,19 @@ impl Protocol for Identity {
                 At::Upload(container)
             }
             (At::Shells(container), Err(EngineError::NotFound { .. })) => At::Upload(container),
-            (At::Upload(container), Ok(_)) => At::Commit(container),
-            (At::Commit(container), Ok(_)) => At::Sweep(container, None),
+            (At::Upload(container), Ok(_)) => At::Forget(container),
+            (At::Forget(container), Ok(_) | Err(EngineError::NotFound { .. })) => At::Commit(container),
+            (At::Commit(container), Ok(Answer::Id(image))) => {
+                let naming = Naming::of(&image, &[&self.work.tag]);
+                At::Name(container, naming.made_as(&self.work.making))
+            }
+            (At::Name(container, naming), Ok(_)) => {
+                let naming = naming.called();
+                match naming.call() {
+                    Some(_) => At::Name(container, naming),
+                    None => At::Sweep(container, None),
+                }
+            }
             // Somebody else has removed it, or is about to.
             (
                 At::Sweep(_, None),
@@ -280,6 +302,8 @@ impl Protocol for Identity {
                 | At::Group(container)
                 | At::Shells(container)
                 | At::Upload(container)
+                | At::Forget(container)
+                | At::Name(container, _)
                 | At::Commit(container),
                 other,
             ) => {

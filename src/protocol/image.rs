@@ -4,14 +4,15 @@
 //! 1. Look at every image it is made on: its labels say which they were, by id, and their names may have been given
 //!    to something else since the plan was made.
 //! 2. Build.
-//! 3. Move the courtesy tag.
+//! 3. Give it its names.
 
 use jiff::Timestamp;
 
+use super::naming::{Naming, removal};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Build, Call};
 use crate::engine::EngineError;
-use crate::label::Mark;
+use crate::label::{Mark, PROVEN, SCHEMA};
 use crate::report::Failure;
 use crate::step::Ancestor;
 
@@ -19,36 +20,55 @@ use crate::step::Ancestor;
 pub(super) struct MakeImage {
     build: Build,
     alias: String,
+    making: String,
     on: Vec<Ancestor>,
     at: At,
 }
 
 enum At {
-    /// Names an image that was made of the same, by its id.
-    Share(String),
-    /// Looks at the image of this number, and builds when there is none.
+    /// Names an image that was made of the same.
+    Share(Naming),
+    /// Looks at the image of this number, and goes on when there is none.
     Look(usize),
-    Tag,
-    Done,
+    /// Removes what was left of an earlier one.
+    Sweep,
+    Build,
+    Name(Naming),
     Failed(Failure),
 }
 
 impl MakeImage {
-    pub(super) fn new(build: Build, alias: String, on: Vec<Ancestor>) -> Self {
+    pub(super) fn new(mut build: Build, alias: String, making: String, on: Vec<Ancestor>) -> Self {
+        build.labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
+        let at = if on.is_empty() { At::Sweep } else { At::Look(0) };
         Self {
             build,
             alias,
+            making,
             on,
-            at: At::Look(0),
+            at,
         }
     }
 
     /// Names the image of an id instead, while it is there.
     pub(super) fn unless(mut self, made: Option<&str>) -> Self {
         if let Some(made) = made {
-            self.at = At::Share(made.to_owned());
+            self.at = At::Share(self.naming(made));
         }
         self
+    }
+
+    fn naming(&self, image: &str) -> Naming {
+        Naming::of(image, &[&self.build.tag, &self.alias])
+    }
+
+    /// Returns what comes once the images before this number were looked at.
+    fn look(&self, index: usize) -> At {
+        if index < self.on.len() {
+            At::Look(index)
+        } else {
+            At::Sweep
+        }
     }
 
     /// Takes in what an image is that the new one is made on.
@@ -69,43 +89,46 @@ impl MakeImage {
         self.build
             .labels
             .insert(ancestor.label.to_owned(), image.image.id);
-        At::Look(index + 1)
+        self.look(index + 1)
     }
 }
 
 impl Protocol for MakeImage {
     fn next(&self) -> Next {
         match &self.at {
-            At::Share(image) => call(Call::TagImage {
-                image: image.clone(),
-                tag: self.build.tag.clone(),
-            }),
+            At::Share(naming) | At::Name(naming) => match naming.call() {
+                Some(next) => call(next.clone()),
+                None => Next::Done,
+            },
             At::Look(index) => match self.on.get(*index) {
                 Some(ancestor) => call(Call::InspectImage {
                     image: ancestor.reference.clone(),
                 }),
-                None => call(Call::BuildImage(Box::new(self.build.clone()))),
+                None => Next::Failed(unexpected("an image")),
             },
-            At::Tag => call(Call::TagImage {
-                image: self.build.tag.clone(),
-                tag: self.alias.clone(),
-            }),
-            At::Done => Next::Done,
+            At::Sweep => call(removal(&self.making)),
+            At::Build => call(Call::BuildImage(Box::new(Build {
+                tag: self.making.clone(),
+                ..self.build.clone()
+            }))),
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
     }
 
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
-        let at = std::mem::replace(&mut self.at, At::Done);
+        let at = std::mem::replace(&mut self.at, At::Build);
         self.at = match (at, result) {
-            (At::Share(_), Ok(_)) => At::Tag,
             // Whoever made it has removed it.
-            (At::Share(_), Err(EngineError::NotFound { .. })) => At::Look(0),
+            (At::Share(_), Err(EngineError::NotFound { .. })) => self.look(0),
+            (At::Sweep, Err(EngineError::NotFound { .. })) => At::Build,
+            (At::Failed(failure), _) => At::Failed(failure),
             (_, Err(error)) => At::Failed(failure(error)),
-            (At::Look(index), Ok(answer)) if index < self.on.len() => self.seen(index, answer),
-            (At::Look(_), Ok(Answer::Id(_))) => At::Tag,
-            (At::Tag, Ok(_)) => At::Done,
-            (_, Ok(_)) => At::Failed(unexpected("an image")),
+            (At::Share(naming), Ok(_)) => At::Share(naming.called()),
+            (At::Name(naming), Ok(_)) => At::Name(naming.called()),
+            (At::Look(index), Ok(answer)) => self.seen(index, answer),
+            (At::Sweep, Ok(_)) => At::Build,
+            (At::Build, Ok(Answer::Id(image))) => At::Name(self.naming(&image).made_as(&self.making)),
+            (At::Build, Ok(_)) => At::Failed(unexpected("an image")),
         };
     }
 }

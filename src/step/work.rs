@@ -31,6 +31,8 @@ pub enum Work {
         build: Box<Build>,
         /// The courtesy tag.
         alias: String,
+        /// What it is called while it is made; nobody else calls anything that.
+        making: String,
         /// The images it is made on, the first one first.
         on: Vec<Ancestor>,
         /// The id of an image that was made of the same: it only gets the names, if it is still there.
@@ -76,6 +78,8 @@ pub struct Ancestor {
 /// What the identity protocol makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityWork {
+    /// What it is called while it is made; nobody else calls anything that.
+    pub making: String,
     /// The image to start from.
     pub from: String,
     /// The keyed tag of the result.

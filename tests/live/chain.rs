@@ -112,16 +112,11 @@ fn an_image_that_does_not_say_what_it_was_made_on_is_made_once_more() {
     let before = project.id("third");
     // As an older aishell made it: the same in all but one label.
     let extension = image(&project, "extension");
-    let tags: Vec<&str> = extension["RepoTags"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
-    let keyed = tags
-        .iter()
-        .find(|tag| !tag.ends_with(":extension"))
-        .expect("a keyed tag");
+    let alias = format!("aishell-{}:extension", project.name);
+    let names = tags(&extension);
+    let names: Vec<&String> = names.iter().filter(|name| **name != alias).collect();
+    let keyed = names.iter().min_by_key(|name| name.len()).expect("a keyed tag");
+    let proof = names.iter().max_by_key(|name| name.len()).expect("another one");
     let labels = extension["Config"]["Labels"].as_object().expect("labels");
     let ids = labels
         .keys()
@@ -129,9 +124,10 @@ fn an_image_that_does_not_say_what_it_was_made_on_is_made_once_more() {
     let instructions: String = ids.map(|name| format!("LABEL {name}=\"\"\n")).collect();
     raw::build(
         keyed,
-        tags[0],
-        &format!("{instructions}LABEL aishell.uid=older\n"),
+        &alias,
+        &format!("{instructions}LABEL aishell.uid=older aishell.schema=1\n"),
     );
+    raw::delete(&format!("/images/{proof}"));
     let stale = raw::get(&format!("/images/{keyed}/json"));
     assert_ne!(stale["Id"], extension["Id"]);
     let run = project.converge();
@@ -162,6 +158,100 @@ fn equal_inputs_of_two_manifests_are_one_image() {
     drop(one);
     two.settled();
     assert_eq!(raw::said(&two.object("a"), &["cat", "/shared"]).len(), 11);
+}
+
+/// Returns the names of an image that belong to a manifest.
+fn tags(image: &serde_json::Value) -> Vec<String> {
+    let tags = image["RepoTags"].as_array().into_iter().flatten();
+    tags.map(|tag| text(tag).to_owned()).collect()
+}
+
+#[test]
+fn what_is_built_from_an_image_of_ours_is_not_taken_for_it_when_it_is_gone() {
+    let project = project();
+    let tiny = &project.image;
+    project.write(
+        "Dockerfile",
+        &format!("FROM {tiny}\nRUN echo {} >/made\n", project.name),
+    );
+    let manifest = |name: &str| format!("containers:\n  {name}: {{ }}\n");
+    project.manifest_on("{ dockerfile: Dockerfile }", &manifest("a"));
+    project.converge();
+    let original = image(&project, "foundation");
+    let alias = format!("aishell-{}:foundation", project.name);
+    let names = tags(&original);
+    assert_eq!(names.len(), 3, "{names:#?}");
+    let keyed = names
+        .iter()
+        .filter(|name| **name != alias)
+        .min_by_key(|name| name.len());
+    let keyed = keyed.expect("a keyed tag").clone();
+
+    // Somebody's image takes over the keyed tag; all of the labels it has anyway, the identifier included.
+    raw::build(&keyed, &alias, "RUN echo other >/made\n");
+    let child = raw::get(&format!("/images/{keyed}/json"));
+    assert_ne!(child["Id"], original["Id"]);
+    assert_eq!(
+        child["Config"]["Labels"]["aishell.uid"],
+        original["Config"]["Labels"]["aishell.uid"]
+    );
+    let own = format!("aishelltest-{}:child", project.name);
+    let (repository, tag) = own.split_once(':').expect("a tag");
+    raw::post(
+        &format!("/images/{keyed}/tag?repo={repository}&tag={tag}"),
+        &serde_json::Value::Null,
+    );
+    // And the original is gone, with the container and everything that was made from it.
+    let gone = project.run(&["delete", "--yes", "--allow", "data-loss"]);
+    assert_eq!(gone.code, Some(0), "{gone:#?}");
+    for image in raw::images(&format!("aishell.manifest={}", project.name)) {
+        for tag in tags(&image).iter().filter(|tag| **tag != keyed && **tag != own) {
+            raw::delete(&format!("/images/{tag}"));
+        }
+    }
+
+    let run = project.converge();
+    assert_eq!(
+        steps(&run.json, &project),
+        ["build foundation", "build sandbox"],
+        "{run:#?}"
+    );
+    let made = raw::said(&project.object("a"), &["cat", "/made"]);
+    assert_eq!(made, project.name);
+    // Nobody's image is lost by that.
+    assert_eq!(raw::get(&format!("/images/{own}/json"))["Id"], child["Id"]);
+    raw::delete(&format!("/images/{own}"));
+}
+
+#[test]
+fn what_a_killed_apply_left_is_gone_after_the_next() {
+    let project = project();
+    let tiny = &project.image;
+    project.write(
+        "Dockerfile",
+        &format!("FROM {tiny}\nRUN echo {} >/made\n", project.name),
+    );
+    project.manifest_on("{ dockerfile: Dockerfile }", "containers:\n  a: { }\n");
+    let diff = project.diff();
+    let names = diff.json["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| text(&step["name"]));
+    let key = names
+        .filter_map(|name| Some(name.split_once(":foundation-")?.1))
+        .next()
+        .expect("a key");
+    let hash = project
+        .object("x")
+        .trim_start_matches("aishell-")
+        .trim_end_matches("-x")
+        .to_owned();
+    let making = format!("aishell-{}:making-{hash}-{key}", project.name);
+    raw::build(&making, tiny, "RUN echo half >/made\n");
+    project.converge();
+    let (status, _) = raw::ask("GET", &format!("/images/{making}/json"), &serde_json::Value::Null);
+    assert_eq!(status, 404);
 }
 
 #[test]
