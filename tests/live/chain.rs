@@ -8,7 +8,11 @@ fn three(project: &Project, foundation: &str) {
     let tiny = &project.image;
     project.write(
         "Dockerfile.one",
-        &format!("FROM {tiny}\nRUN echo {foundation} >/one\n"),
+        // Equal ones would be shared, with other tests too.
+        &format!(
+            "FROM {tiny}\nRUN echo {foundation} >/one; echo {} >/name\n",
+            project.name
+        ),
     );
     project.write(
         "Dockerfile.two",
