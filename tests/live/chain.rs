@@ -242,10 +242,9 @@ fn what_a_killed_apply_left_is_gone_after_the_next() {
         .into_iter()
         .flatten()
         .map(|step| text(&step["name"]));
-    let key = names
-        .filter_map(|name| Some(name.split_once(":foundation-")?.1))
-        .next()
-        .expect("a key");
+    let mut names = names;
+    let key = names.find_map(|name| Some(name.split_once(":foundation-")?.1));
+    let key = key.expect("a key");
     let hash = project
         .object("x")
         .trim_start_matches("aishell-")
