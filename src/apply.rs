@@ -12,8 +12,11 @@ use crate::protocol::{self, Undone};
 use crate::report::{Done, Failure, Outcome};
 use crate::step::{Action, Plan, Resource, Step};
 
+mod doubt;
+mod patient;
 mod queue;
 
+pub use patient::Patient;
 use queue::Queue;
 
 /// How many pulls, builds and installs are under way at once.
@@ -73,10 +76,20 @@ impl Stop {
 /// Carries out the steps of a plan and returns every one with its outcome, in the order of the plan.
 ///
 /// Steps that do not need each other run at the same time. A step that fails skips what needs it and nothing else.
-/// After a wish to stop, steps under way are finished and no other is begun.
+/// After a wish to stop, steps under way are finished and no other is begun. An engine that goes away is waited for.
 pub async fn apply<L: Listener + ?Sized + 'static>(
     plan: &Plan,
     engine: &impl Engine,
+    listener: &std::sync::Arc<L>,
+    stop: &Stop,
+) -> Vec<Done> {
+    walk(plan, &Patient::new(engine, listener, stop), listener, stop).await
+}
+
+/// Does the same as [`apply`] on an engine that is waited for anyway.
+pub async fn walk<L: Listener + ?Sized + 'static>(
+    plan: &Plan,
+    engine: &Patient<'_, impl Engine>,
     listener: &std::sync::Arc<L>,
     stop: &Stop,
 ) -> Vec<Done> {
@@ -136,6 +149,7 @@ fn skipped(step: &Step, why: String) -> Done {
         step: step.clone(),
         outcome: Outcome::Skipped,
         seconds: 0.0,
+        retries: None,
         error: Some(Failure::new(why)),
     }
 }
@@ -169,16 +183,17 @@ fn is_heavy(step: &Step) -> bool {
 
 async fn carry_out<L: Listener + ?Sized + 'static>(
     step: &Step,
-    engine: &impl Engine,
+    engine: &Patient<'_, impl Engine>,
     listener: &std::sync::Arc<L>,
 ) -> Done {
     let begun = Instant::now();
+    let engine = engine.view();
     let progress = Progress::to({
         let (listener, step) = (std::sync::Arc::clone(listener), step.clone());
         move |event| listener.progress(&step, event)
     });
     let mut protocol = protocol::of(step);
-    let (outcome, error) = match protocol::drive(protocol.as_mut(), engine, &progress).await {
+    let (outcome, error) = match protocol::drive(protocol.as_mut(), &engine, &progress).await {
         Ok(()) => (Outcome::Done, None),
         Err(Undone::Failed(failure)) => (Outcome::Failed, Some(failure)),
         Err(Undone::Busy(detail)) => (Outcome::Blocked, Some(Failure::new(format!("busy: {detail}")))),
@@ -196,6 +211,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         step: step.clone(),
         outcome,
         seconds,
+        retries: engine.retries(),
         error,
     }
 }

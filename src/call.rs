@@ -446,6 +446,12 @@ pub struct NetworkReply {
 }
 
 impl Call {
+    /// Returns the word for the call.
+    pub fn name(&self) -> String {
+        let shown = format!("{self:?}");
+        shown.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+    }
+
     /// Says whether the call can change anything.
     pub fn is_write(&self) -> bool {
         match self {

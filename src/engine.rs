@@ -44,6 +44,14 @@ pub trait Engine: Send + Sync {
     /// As [`Engine::call`].
     fn attach(&self, container: &str) -> impl Future<Output = Result<Lifeline, EngineError>> + Send;
 
+    /// Returns a random identifier for something that is about to be created; nothing is asked for it.
+    ///
+    /// A creation whose labels have one already keeps it, so that whoever lost the answer can tell what it made.
+    ///
+    /// # Errors
+    /// There are no random numbers here.
+    fn identifier(&self) -> Result<String, EngineError>;
+
     /// Asks to be told what happens to what an owner has, and to what that may need.
     ///
     /// # Guarantees
@@ -67,6 +75,8 @@ pub enum EngineError {
         message: String,
         /// Whether the socket refused us for want of permission.
         denied: bool,
+        /// Whether the engine may have heard the request all the same.
+        heard: bool,
     },
     /// No such object.
     #[error("{message}")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::apply::{Listener, Stop, apply};
+use crate::apply::{Listener, Patient, Stop, walk};
 use crate::claim::{ClaimError, Turn};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
@@ -217,6 +217,8 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     mut plan: Plan,
     (listener, stop): (&Arc<L>, &Stop),
 ) -> Report {
+    // Only now: an engine that was not there to begin with is told at once.
+    let engine = &Patient::new(engine, listener, stop);
     let mut done: Vec<Done> = Vec::new();
     let mut more = true;
     for _ in 0..ROUNDS {
@@ -232,7 +234,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
             break;
         }
         listener.planned(&round);
-        let outcomes = apply(&round, engine, listener, stop).await;
+        let outcomes = walk(&round, engine, listener, stop).await;
         append(&mut done, outcomes);
         more = !plan.unknown.is_empty();
         match look(engine, subject).await {

@@ -1,5 +1,7 @@
 //! [`Report`] and [`Status`]: what came of a plan, and how every resource stands.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -41,8 +43,19 @@ pub struct Done {
     pub outcome: Outcome,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// How often the engine had to be asked again; `None` if never.
+    pub retries: Option<Retries>,
     /// Why it failed or was skipped.
     pub error: Option<Failure>,
+}
+
+/// How often the engine was asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// How often a request was sent again.
+    pub times: u32,
+    /// How long was waited before that, all in all.
+    pub waited: Duration,
 }
 
 /// What came of a step.

@@ -504,6 +504,7 @@ mod tests {
             host: "unix:///var/run/docker.sock".to_owned(),
             message: "permission denied".to_owned(),
             denied: true,
+            heard: false,
         };
         insta::assert_snapshot!(plain(&error.into()), @r"
         error: the engine at unix:///var/run/docker.sock cannot be reached: permission denied

@@ -200,6 +200,9 @@ document! {
         /// part of the manifest changes.
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<f64>,
+        /// `finished`: how often the engine had to be asked again; absent if never.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<Retries>,
         /// `finished`: why it failed or was skipped.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<report::Failure>,
@@ -329,9 +332,23 @@ pub struct Done<'a> {
     pub outcome: Outcome,
     /// How long it took.
     pub seconds: f64,
+    /// How often the engine had to be asked again; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
     /// Why it failed or was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a report::Failure>,
+}
+
+/// Requests that were sent again because the engine was away, or failed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Retries", deny_unknown_fields)]
+pub struct Retries {
+    /// How many.
+    pub times: u32,
+    /// How long was waited before that, in all.
+    pub seconds: f64,
 }
 
 /// One reason with its evidence.

@@ -116,7 +116,8 @@ impl DockerEngine {
 
     async fn send(&self, call: &Call, progress: &Progress) -> Result<Answer, Failure> {
         check_names(call)?;
-        self.negotiate().await?;
+        let agreed = self.negotiate().await;
+        agreed.map_err(|failure| Failure::Before(Box::new(failure)))?;
         match limit(call) {
             Some(limit) => within(limit, self.carry_out(call, progress)).await,
             None => self.carry_out(call, progress).await,
@@ -400,6 +401,10 @@ impl Engine for DockerEngine {
         };
         let attached = self.hold_on(container).await;
         attached.map_err(|failure| failure.tell(&call, &self.host))
+    }
+
+    fn identifier(&self) -> Result<String, EngineError> {
+        uid()
     }
 
     async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {

@@ -65,6 +65,9 @@ pub enum Cut {
     After,
 }
 
+/// The calls at which the connection breaks, by their number.
+type Outage = (std::ops::Range<usize>, Cut);
+
 type Fault = Box<dyn Fn(&Call) -> Option<EngineError> + Send>;
 type Event = Box<dyn FnOnce(&mut World) + Send>;
 
@@ -72,7 +75,8 @@ type Event = Box<dyn FnOnce(&mut World) + Send>;
 struct Inside {
     world: World,
     journal: Vec<Call>,
-    cut: Option<(usize, Cut)>,
+    cut: Option<Outage>,
+    effects: Vec<Call>,
     faults: Vec<Fault>,
     events: Vec<(usize, Event)>,
     listeners: tell::Listeners,
@@ -109,15 +113,28 @@ impl MemoryEngine {
 
     /// Forgets the calls so far.
     pub fn forget(&self) {
-        self.inside().journal.clear();
+        let mut inside = self.inside();
+        inside.journal.clear();
+        inside.effects.clear();
     }
 
     /// Breaks the connection at a call, counted from now and from 0: it and every later one are
     /// [`EngineError::Unreachable`].
     pub fn cut(&self, at: usize, cut: Cut) {
+        self.outage(at, usize::MAX, cut);
+    }
+
+    /// Breaks the connection at so many calls in a row, the first counted from now and from 0: [`Cut::After`] lets
+    /// the first of them take effect, the others never do.
+    pub fn outage(&self, at: usize, calls: usize, cut: Cut) {
         let mut inside = self.inside();
-        let index = inside.journal.len() + at;
-        inside.cut = Some((index, cut));
+        let first = inside.journal.len() + at;
+        inside.cut = Some((first..first.saturating_add(calls), cut));
+    }
+
+    /// Returns every change so far that took effect, heard or not.
+    pub fn effects(&self) -> Vec<Call> {
+        self.inside().effects.clone()
     }
 
     /// Lets every call for which a function names an error fail with it, without effect.
@@ -198,22 +215,35 @@ impl Inside {
         for (_, event) in due {
             self.change(event);
         }
-        match self.cut {
-            Some((at, Cut::After)) if at == index => {
-                let _answer = self.change(|world| world.answer(call, progress));
+        match &self.cut {
+            Some((calls, Cut::After)) if calls.start == index => {
+                let _answer = self.answer(call, progress);
                 return Err(self.lost());
             }
-            Some((at, _)) if at <= index => return Err(self.lost()),
+            Some((calls, _)) if calls.contains(&index) => return Err(self.lost()),
             Some(_) | None => {}
         }
         if let Some(error) = self.faults.iter().find_map(|fault| fault(call)) {
             return Err(error);
         }
-        if call.is_write() {
-            self.change(|world| world.answer(call, progress))
-        } else {
-            self.world.answer(call, progress)
+        self.answer(call, progress)
+    }
+
+    fn answer(&mut self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
+        if !call.is_write() {
+            return self.world.answer(call, progress);
         }
+        let answer = self.change(|world| world.answer(call, progress));
+        if answer.is_ok() {
+            self.effects.push(call.clone());
+        }
+        answer
+    }
+
+    /// Says whether the connection is broken now.
+    fn is_away(&self) -> bool {
+        let next = self.journal.len();
+        self.cut.as_ref().is_some_and(|(calls, _)| calls.contains(&next))
     }
 
     fn lost(&self) -> EngineError {
@@ -221,6 +251,7 @@ impl Inside {
             host: self.world.host().to_owned(),
             message: "the connection was cut".to_owned(),
             denied: false,
+            heard: true,
         }
     }
 }
@@ -235,7 +266,7 @@ impl Engine for MemoryEngine {
     async fn attach(&self, container: &str) -> Result<Lifeline, EngineError> {
         tokio::task::yield_now().await;
         let inside = self.inside();
-        if inside.cut.is_some_and(|(at, _)| at <= inside.journal.len()) {
+        if inside.is_away() {
             return Err(inside.lost());
         }
         let container = inside.world.container_id(container)?;
@@ -245,11 +276,15 @@ impl Engine for MemoryEngine {
         }))
     }
 
+    fn identifier(&self) -> Result<String, EngineError> {
+        Ok(self.inside().world.identifier())
+    }
+
     async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {
         tokio::task::yield_now().await;
         let mut inside = self.inside();
         let lost = inside.lost();
-        if inside.cut.is_some_and(|(at, _)| at <= inside.journal.len()) {
+        if inside.is_away() {
             return Err(lost);
         }
         Ok(inside.listeners.subscribe(owner, lost))

@@ -20,6 +20,8 @@ const AT_ONCE: usize = 8;
 const NAMED: usize = 3;
 /// The longest command that is shown whole, in characters.
 const SHOWN: usize = 60;
+/// How often a question is asked anew whose answer was lost.
+const UNHEARD: u32 = 2;
 /// How long a command inside may take, in seconds.
 const PATIENCE: u32 = 5;
 /// Prints a line for every process inside.
@@ -34,6 +36,8 @@ pub struct Probe {
     container: Option<Box<ContainerReply>>,
     terminals: usize,
     commands: Vec<String>,
+    /// How often the end of a command of ours was not heard.
+    unheard: u32,
     at: At,
 }
 
@@ -75,6 +79,7 @@ impl Probe {
             container: None,
             terminals: 0,
             commands: Vec::new(),
+            unheard: 0,
             at: At::Look,
         }
     }
@@ -112,6 +117,17 @@ impl Probe {
     pub fn heard(&mut self, result: Result<Answer, EngineError>) {
         let at = std::mem::replace(&mut self.at, At::Idle);
         self.at = match (at, result) {
+            // What was not heard is asked anew: no command is run twice.
+            (at @ (At::List(_) | At::Ask(_)), Err(EngineError::Unreachable { .. }))
+                if self.unheard < UNHEARD =>
+            {
+                self.unheard += 1;
+                if matches!(at, At::List(_)) {
+                    At::MakeList
+                } else {
+                    At::MakeAsk
+                }
+            }
             (_, Err(error @ EngineError::Unreachable { .. })) => At::Failed(error),
             (At::Look, Ok(Answer::Container(reply))) => match reply.state {
                 RunState::Running | RunState::Paused => {

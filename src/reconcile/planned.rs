@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Look, Subject, look, report};
-use crate::apply::{Listener, Stop, apply};
+use crate::apply::{Listener, Patient, Stop, walk};
 use crate::call::{Answer, Call};
 use crate::claim::{Claim, ClaimError, Turn};
 use crate::desired::Desired;
@@ -123,7 +123,8 @@ impl Planned {
         let mut lost = None;
         if !plan.steps.is_empty() && !stop.is_wished() {
             listener.planned(&plan);
-            done = apply(&plan, engine, listener, stop).await;
+            let engine = &Patient::new(engine, listener, stop);
+            done = walk(&plan, engine, listener, stop).await;
             match Box::pin(look(engine, subject)).await {
                 Ok(look) => plan = look.plan,
                 Err(error) => lost = Some(error),

@@ -145,6 +145,7 @@ async fn no_engine_is_said_with_the_systems_words() {
         host,
         message,
         denied: false,
+        heard: false,
     } = error
     else {
         panic!("{error:?}")

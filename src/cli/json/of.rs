@@ -3,7 +3,7 @@
 
 use super::{
     API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Event,
-    Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Starter, State, Status, Step,
+    Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Retries, Starter, State, Status, Step,
     Validation,
 };
 use crate::cli::output::clean;
@@ -133,6 +133,7 @@ impl<'a> Done<'a> {
             step,
             outcome,
             seconds,
+            retries,
             error,
         } = done;
         let Step {
@@ -161,7 +162,18 @@ impl<'a> Done<'a> {
             widens,
             outcome: *outcome,
             seconds: (*seconds * 1000.0).round() / 1000.0,
+            retries: retries.as_ref().map(Retries::of),
             error: error.as_ref(),
+        }
+    }
+}
+
+impl Retries {
+    fn of(retries: &report::Retries) -> Self {
+        let report::Retries { times, waited } = retries;
+        Self {
+            times: *times,
+            seconds: (waited.as_secs_f64() * 1000.0).round() / 1000.0,
         }
     }
 }
@@ -356,6 +368,7 @@ impl<'a> Event<'a> {
             total: None,
             outcome: None,
             seconds: None,
+            retries: None,
             error: None,
             attempts: None,
             manifest: None,
@@ -381,6 +394,7 @@ impl<'a> Event<'a> {
         self.event = Happening::Finished;
         self.outcome = Some(done.outcome);
         self.seconds = Some(done.seconds);
+        self.retries = done.retries.as_ref().map(Retries::of);
         self.error.clone_from(&done.error);
     }
 }

@@ -249,6 +249,7 @@ fn what_others_wrote_reaches_no_terminal_raw() {
 
 fn done(step: Step, outcome: Outcome, error: Option<Failure>) -> Done {
     Done {
+        retries: None,
         step,
         outcome,
         seconds: 3.25,

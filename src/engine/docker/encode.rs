@@ -16,10 +16,10 @@ use crate::spec::{
     ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
 };
 
-/// Returns labels as the engine takes them, with the random identifier that every creation gets.
+/// Returns labels as the engine takes them, with the random identifier that every creation gets, unless it has one.
 pub(super) fn labels(labels: &Labels, uid: &str) -> HashMap<String, String> {
     let mut labels: HashMap<_, _> = labels.clone().into_iter().collect();
-    labels.insert(UID.to_owned(), uid.to_owned());
+    labels.entry(UID.to_owned()).or_insert_with(|| uid.to_owned());
     labels
 }
 

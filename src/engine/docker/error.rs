@@ -16,6 +16,8 @@ pub(super) enum Failure {
     Told(EngineError),
     /// No answer in time.
     Late(Duration),
+    /// The engine never heard of the call: what failed came before it.
+    Before(Box<Failure>),
 }
 
 impl From<Error> for Failure {
@@ -35,10 +37,25 @@ impl Failure {
     pub(super) fn tell(self, call: &Call, host: &str) -> EngineError {
         match self {
             Self::Told(error) => error,
+            Self::Before(failure) => match failure.tell(call, host) {
+                EngineError::Unreachable {
+                    host,
+                    message,
+                    denied,
+                    heard: _,
+                } => EngineError::Unreachable {
+                    host,
+                    message,
+                    denied,
+                    heard: false,
+                },
+                other => other,
+            },
             Self::Late(limit) => EngineError::Unreachable {
                 host: host.to_owned(),
                 message: format!("no answer within {} s", limit.as_secs()),
                 denied: false,
+                heard: true,
             },
             Self::Api(Error::DockerResponseServerError { status_code, message }) => {
                 status(call, status_code, message.trim().to_owned())
@@ -60,6 +77,9 @@ impl Failure {
 fn status(call: &Call, code: u16, message: String) -> EngineError {
     let taken = message.contains("is already in use") || message.contains("already exists");
     match (code, call) {
+        (500.., Call::PullImage { .. } | Call::BuildImage(_)) if is_stopping(&message) => {
+            EngineError::Failed { message }
+        }
         (_, Call::PullImage { .. } | Call::BuildImage(_)) => EngineError::Work {
             message,
             log: Vec::new(),
@@ -95,12 +115,26 @@ fn is_passing(message: &str) -> bool {
     ]
     .iter()
     .any(|words| message.contains(words))
+        || is_stopping(&message)
+}
+
+/// Says whether the words are of an engine that is being stopped while it works.
+fn is_stopping(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "context canceled",
+        "transport is closing",
+        "shutting down",
+        "error reading from server: eof",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// An error in the stream of an answer that began well.
 fn worked(call: &Call, message: String) -> EngineError {
     match call {
-        Call::PullImage { .. } | Call::BuildImage(_) => EngineError::Work {
+        Call::PullImage { .. } | Call::BuildImage(_) if !is_stopping(&message) => EngineError::Work {
             message,
             log: Vec::new(),
         },
@@ -111,10 +145,11 @@ fn worked(call: &Call, message: String) -> EngineError {
 /// Says what the system said, not the layers between.
 fn unreachable(host: &str, error: &Error) -> EngineError {
     let mut cause: &(dyn std::error::Error + 'static) = error;
-    let mut denied = false;
+    let (mut denied, mut heard) = (false, true);
     loop {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             denied |= error.kind() == io::ErrorKind::PermissionDenied;
+            heard &= !is_unconnected(error);
         }
         match cause.source() {
             Some(source) => cause = source,
@@ -125,13 +160,21 @@ fn unreachable(host: &str, error: &Error) -> EngineError {
         host: host.to_owned(),
         message: cause.to_string(),
         denied,
+        heard,
     }
+}
+
+/// Says whether an error is one that only whoever is not connected yet meets.
+pub(super) fn is_unconnected(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Returns the word for a call.
 pub(super) fn name(call: &Call) -> String {
-    let shown = format!("{call:?}");
-    shown.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+    call.name()
 }
 
 #[cfg(test)]
@@ -181,6 +224,19 @@ mod tests {
             (&Call::Version, 500, "what", "Failed"),
             (&pull, 404, "manifest unknown", "Work"),
             (&pull, 500, "dial tcp: no such host", "Work"),
+            (&pull, 500, "Get \"https://r/v2/\": context canceled", "Failed"),
+            (
+                &start,
+                500,
+                "rpc error: code = Canceled desc = grpc: the client connection is closing",
+                "Failed",
+            ),
+            (
+                &start,
+                500,
+                "error reading from server: EOF: unavailable",
+                "Failed",
+            ),
         ] {
             let error = told(call, code, message);
             assert!(

@@ -142,6 +142,7 @@ impl DockerEngine {
                     host: host.clone(),
                     message,
                     denied: false,
+                    heard: true,
                 })],
             };
             stream::iter(found)
@@ -153,6 +154,7 @@ impl DockerEngine {
                 host,
                 message: "it closed the connection".to_owned(),
                 denied: false,
+                heard: true,
             })
         });
         Ok(notices.chain(ended).boxed())

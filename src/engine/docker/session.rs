@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::bounds::READ_LIMIT;
-use super::error::{Failure, name};
+use super::error::{Failure, is_unconnected, name};
 use super::{DockerEngine, connect, within};
 use crate::call::Call;
 use crate::engine::EngineError;
@@ -188,6 +188,7 @@ fn connected<S>(host: &str, result: io::Result<S>) -> Result<S, EngineError> {
         host: host.to_owned(),
         message: error.to_string(),
         denied: error.kind() == io::ErrorKind::PermissionDenied,
+        heard: !is_unconnected(&error),
     })
 }
 
@@ -196,6 +197,7 @@ fn gone(host: &str, error: &hyper::Error) -> EngineError {
         host: host.to_owned(),
         message: error.to_string(),
         denied: false,
+        heard: true,
     }
 }
 

@@ -371,11 +371,18 @@ impl World {
         digest(format!("id {}", self.count).as_bytes())
     }
 
-    /// Returns labels with a random identifier, as the real engine's adapter adds it.
+    /// Returns labels with a random identifier, as the real engine's adapter adds it where there is none.
     pub(super) fn with_uid(&mut self, labels: &Labels) -> Labels {
         let mut labels = labels.clone();
-        labels.insert(UID.to_owned(), self.id()[..32].to_owned());
+        if !labels.contains_key(UID) {
+            labels.insert(UID.to_owned(), self.identifier());
+        }
         labels
+    }
+
+    /// Returns an identifier that no other object has.
+    pub(super) fn identifier(&mut self) -> String {
+        self.id()[..32].to_owned()
     }
 
     /// Lets a second pass.
