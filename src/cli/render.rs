@@ -5,7 +5,7 @@ use self::value::Reason;
 use super::output::{Layout, Tone, clean};
 use super::viewpoint::Viewpoint;
 use crate::observed::EngineInfo;
-use crate::report::{ConditionKind, Done, Failure, Outcome, Report};
+use crate::report::{ConditionKind, Done, Failure, Outcome, Report, Retries};
 use crate::spec::Mount;
 use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown, Work};
 
@@ -104,6 +104,8 @@ impl Style<'_> {
             let files = done.step.discards.map(files_discarded);
             row.reasons.extend(files.map(Reason::words));
         }
+        row.reasons
+            .extend(done.retries.map(|retries| Reason::words(asked_again(retries))));
         let took = value::seconds(done.seconds);
         row.outcome = Some(match done.outcome {
             Outcome::Done => Came::new(signs.done, Tone::Good, &took),
@@ -323,6 +325,19 @@ fn discards(plan: &Plan) -> String {
     });
     let line = |(name, what): (&String, String)| format!("{}: {what}\n", clean(name));
     steps.chain(blocked).map(line).collect()
+}
+
+fn asked_again(retries: Retries) -> String {
+    let Retries { times, waited } = retries;
+    let times = if times == 1 {
+        "once".to_owned()
+    } else {
+        format!("{times} times")
+    };
+    format!(
+        "engine asked again {times}, {}",
+        value::seconds(waited.as_secs_f64())
+    )
 }
 
 fn files_discarded(files: usize) -> String {

@@ -133,6 +133,10 @@ impl Engine for Way<'_> {
         self.engine.attach(container).await
     }
 
+    fn identifier(&self) -> Result<String, EngineError> {
+        self.engine.identifier()
+    }
+
     async fn subscribe(&self, owner: &Owner) -> Result<Notices, EngineError> {
         self.engine.subscribe(owner).await
     }

@@ -348,7 +348,7 @@ pub fn untouched(before: &World, engine: &MemoryEngine, wish: &Wish) -> Law {
 }
 
 /// Returns the files of the data volumes of a manifest, and of those that images declare.
-fn data(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
+pub fn survivors(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
     let prepared = wish.prepared();
     let owner = &prepared.facts.owner;
     world
@@ -363,8 +363,8 @@ fn data(world: &World, wish: &Wish) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Data volumes and what is in them are all there.
-fn survived(before: &BTreeMap<String, Vec<String>>, engine: &MemoryEngine, wish: &Wish) -> Law {
-    let after = data(&engine.world(), wish);
+pub fn survived(before: &BTreeMap<String, Vec<String>>, engine: &MemoryEngine, wish: &Wish) -> Law {
+    let after = survivors(&engine.world(), wish);
     for (volume, files) in before {
         prop_assert_eq!(after.get(volume), Some(files), "data volume {}", volume);
     }
@@ -397,7 +397,7 @@ proptest! {
             meddle(&engine, &wish, hand);
         }
         let before = engine.world();
-        let kept = data(&before, &wish);
+        let kept = survivors(&before, &wish);
         made(&engine, &wish)?;
         untouched(&before, &engine, &wish)?;
         survived(&kept, &engine, &wish)?;
@@ -461,7 +461,7 @@ proptest! {
         let engine = MemoryEngine::new(world);
         made(&engine, &wish)?;
         let before = engine.world();
-        let kept = data(&before, &wish);
+        let kept = survivors(&before, &wish);
         let asked = wish.containers.keys().enumerate().filter(|(index, _)| asked & (1 << index) != 0);
         let asked: BTreeSet<String> = asked.map(|(_, name)| name.clone()).collect();
         let consent = Consent { replace: Requested::Named(asked.clone()), ..Consent::default() };
@@ -492,7 +492,7 @@ proptest! {
         let engine = MemoryEngine::new(world);
         made(&engine, &one)?;
         let before = engine.world();
-        let kept = data(&before, &one);
+        let kept = survivors(&before, &one);
         made(&engine, &other)?;
         untouched(&before, &engine, &other)?;
         survived(&kept, &engine, &other)?;
@@ -534,7 +534,7 @@ proptest! {
             (*call == target).then(|| EngineError::Failed { message: "injected".to_owned() })
         });
         let before = engine.world();
-        let kept = data(&before, &one);
+        let kept = survivors(&before, &one);
         let report = passed(&engine, &other).expect("the engine answers");
         let outcome = |id: u32| report.steps.iter().find(|done| done.step.id == id).map(|done| done.outcome);
         for done in &report.steps {
@@ -553,7 +553,7 @@ fn cut_everywhere(start: &MemoryEngine, wish: &Wish) -> Law {
     let trial = fork(start);
     made(&trial, wish)?;
     let before = start.world();
-    let kept = data(&before, wish);
+    let kept = survivors(&before, wish);
     for at in 0..trial.calls().len() {
         for cut in [Cut::Before, Cut::After] {
             let engine = fork(start);

@@ -16,6 +16,7 @@ mod dependencies;
 mod dice;
 mod failed;
 mod laws;
+mod outage;
 mod requested;
 mod saved;
 mod scenarios;

@@ -258,6 +258,27 @@ fn done(step: Step, outcome: Outcome, error: Option<Failure>) -> Done {
 }
 
 #[test]
+fn a_finished_step_tells_how_often_the_engine_was_asked_again() {
+    let plan = example();
+    let style = style(None, true);
+    let retries = |times| Retries {
+        times,
+        waited: std::time::Duration::from_millis(1234),
+    };
+    for (times, text) in [
+        (1, "engine asked again once, 1.2s"),
+        (3, "engine asked again 3 times, 1.2s"),
+    ] {
+        let done = Done {
+            retries: Some(retries(times)),
+            ..done(plan.steps[0].clone(), Outcome::Done, None)
+        };
+        let line = style.done(&done, style.columns(&plan));
+        assert!(line.trim_end().ends_with(text), "{line}");
+    }
+}
+
+#[test]
 fn finished_steps_keep_their_line_and_failed_ones_show_the_end_of_their_output() {
     let plan = example();
     let style = style(None, true);
