@@ -6,7 +6,7 @@
     reason = "a context is read here, so that nothing else has to"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,6 +31,8 @@ pub struct Context {
     pub files: Vec<PathBuf>,
     /// The digest over paths, modes, contents and links of whatever the build can see.
     pub digest: String,
+    /// What that is made of: a short digest of every file, or where there are too many, of what is at the root.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// Why a context cannot be read.
@@ -81,8 +83,12 @@ impl Context {
         files.sort();
         let mut hasher = Hasher::new();
         let seen = reads(&text);
-        for file in files.iter().filter(|file| sees(&seen, file)) {
-            hasher.update(entry(directory, file)?.as_bytes());
+        let visible: Vec<&PathBuf> = files.iter().filter(|file| sees(&seen, file)).collect();
+        let mut parts = Parts::of(visible.len());
+        for file in visible {
+            let entry = entry(directory, file)?;
+            hasher.update(entry.as_bytes());
+            parts.add(file, &entry);
         }
         let digest = hasher.finish();
         Ok(Self {
@@ -91,6 +97,7 @@ impl Context {
             dockerfile: text,
             files,
             digest,
+            parts: parts.finish(),
         })
     }
 
@@ -105,6 +112,42 @@ impl Context {
             .map(|path| self.directory.join(path))
             .filter(|path| path.is_dir() && !path.is_symlink())
             .chain([self.directory.clone()])
+            .collect()
+    }
+}
+
+/// How many files are told apart.
+const TOLD_APART: usize = 64;
+
+/// The digest of a context in parts.
+struct Parts {
+    whole: bool,
+    parts: BTreeMap<String, Hasher>,
+}
+
+impl Parts {
+    fn of(count: usize) -> Self {
+        Self {
+            whole: count <= TOLD_APART,
+            parts: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, file: &Path, entry: &str) {
+        let name = if self.whole {
+            file.display().to_string()
+        } else {
+            let first = file.components().next();
+            first.map_or_else(String::new, |first| first.as_os_str().display().to_string())
+        };
+        let part = self.parts.entry(name).or_insert_with(Hasher::new);
+        part.update(entry.as_bytes());
+    }
+
+    fn finish(self) -> BTreeMap<String, String> {
+        let parts = self.parts.into_iter();
+        let few = parts.take(TOLD_APART);
+        few.map(|(name, hasher)| (name, hasher.finish()[..8].to_owned()))
             .collect()
     }
 }

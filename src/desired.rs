@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::inputs::Inputs;
 use crate::call::Build;
 use crate::facts::Account;
 use crate::grant::Grant;
@@ -15,6 +16,7 @@ use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
 use crate::spec::{Binding, ContainerSpec};
 
+pub mod inputs;
 pub mod resolve;
 mod session;
 
@@ -110,6 +112,8 @@ pub enum StageSource {
         about: String,
         /// What kind of image it is.
         kind: Kind,
+        /// What it is made of, told apart.
+        inputs: Box<Inputs>,
         /// The stages it is made on, the first one first; the last is its parent.
         on: Vec<StageName>,
     },

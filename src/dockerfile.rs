@@ -9,7 +9,7 @@ mod part;
 mod source;
 
 pub use parent::{Mention, Origin, origin};
-use part::{Keyword, escape, parts};
+use part::{Keyword, Part, escape, parts};
 use source::{Source, clean};
 
 /// The directory of the archive that holds what we add.
@@ -111,6 +111,51 @@ pub enum Reads {
     Below(Vec<String>),
 }
 
+/// Returns the line of the instruction that takes a file of the context, counted from 1: the one that names it most
+/// closely.
+pub fn line_of_file(text: &str, file: &str) -> Option<u32> {
+    let escape = escape(text);
+    let mut found: Option<(usize, u32)> = None;
+    for part in parts(text, escape) {
+        for source in part.sources(escape) {
+            let below = match source {
+                Source::Everything { .. } => String::new(),
+                Source::Path { path, .. } => literal(path),
+            };
+            let is_below = below.is_empty()
+                || file == below
+                || file
+                    .strip_prefix(&below)
+                    .is_some_and(|rest| rest.starts_with('/'));
+            if is_below && found.is_none_or(|(length, _)| below.len() > length) {
+                found = Some((below.len(), part.line(text)));
+            }
+        }
+    }
+    found.map(|(_, line)| line)
+}
+
+/// Returns the line that declares an argument, counted from 1.
+pub fn line_of_argument(text: &str, name: &str) -> Option<u32> {
+    let escape = escape(text);
+    let declares = |part: &Part<'_>| {
+        let mut words = part.words(escape).into_iter().map(|word| &part.text[word]);
+        part.keyword == Keyword::Arg && words.any(|word| word.split('=').next() == Some(name))
+    };
+    let part = parts(text, escape).into_iter().find(declares)?;
+    Some(part.line(text))
+}
+
+/// Returns the part of a path that stands for itself.
+fn literal(path: &str) -> String {
+    let cleaned = clean(path);
+    let steps = cleaned.split('/');
+    let literal: Vec<&str> = steps
+        .take_while(|step| !step.contains(['*', '?', '[', '$', '\\']))
+        .collect();
+    literal.join("/")
+}
+
 /// Returns what the instructions of a Dockerfile can see of the context: what they never mention cannot change an
 /// image. Triggers of the images it starts from are not known here.
 pub fn reads(text: &str) -> Reads {
@@ -121,12 +166,7 @@ pub fn reads(text: &str) -> Reads {
             let Source::Path { path, .. } = source else {
                 return Reads::Everything;
             };
-            let cleaned = clean(path);
-            let literal: Vec<&str> = cleaned
-                .split('/')
-                .take_while(|step| !step.contains(['*', '?', '[', '$', '\\']))
-                .collect();
-            let below = literal.join("/");
+            let below = literal(path);
             if below.is_empty() {
                 return Reads::Everything;
             }

@@ -49,6 +49,8 @@ pub const BASE_HASH: &str = "aishell.base.hash";
 pub const BASE_ID: &str = "aishell.base.id";
 /// The key of an extension.
 pub const EXTENSION_HASH: &str = "aishell.extension.hash";
+/// What the image of a stage is made of, told apart, as JSON: it explains, and decides nothing.
+pub const INPUTS: &str = "aishell.inputs";
 /// The key of a harness set.
 pub const HARNESS_HASH: &str = "aishell.harness.hash";
 /// The schema of a harness set's layout.

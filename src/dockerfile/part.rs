@@ -133,6 +133,12 @@ pub(super) fn parts(text: &str, escape: char) -> Vec<Part<'_>> {
 }
 
 impl Part<'_> {
+    /// Returns the line of the whole text that it begins on, counted from 1.
+    pub(super) fn line(&self, text: &str) -> u32 {
+        let before = text.get(..self.start).unwrap_or_default().matches('\n').count();
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     /// Returns the words behind the keyword: where they are. Quotes are part of them.
     pub(super) fn words(&self, escape: char) -> Vec<Range<usize>> {
         let mut words = Vec::new();

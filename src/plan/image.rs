@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
 use crate::call::Call;
+use crate::desired::inputs::{Change, Inputs, PARENT};
 use crate::desired::{Identity, Pin, Stage, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Mark};
@@ -82,6 +83,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         alias,
         about,
         kind,
+        inputs,
         on,
     } = &stage.source
     else {
@@ -113,13 +115,14 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
     let because = match (found, earlier(draft, *kind, name)) {
         (Some(image), _) => parents.differ_from(image),
         (None, Some(earlier)) => {
-            let from = Mark::read(&earlier.labels).map(|mark| mark.key.short().to_owned());
-            vec![Because::field(
-                Cause::Stale,
-                name,
-                json!(from),
-                json!(key.short()),
-            )]
+            let told = because_of(inputs, earlier);
+            if told.is_empty() {
+                let from = Mark::read(&earlier.labels).map(|mark| mark.key.short().to_owned());
+                let because = Because::field(Cause::Stale, name, json!(from), json!(key.short()));
+                vec![because]
+            } else {
+                told
+            }
         }
         (None, None) => vec![Because::plain(Cause::Missing)],
     };
@@ -133,7 +136,10 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         impact: Impact::None,
         because: because
             .into_iter()
-            .map(|because| because.at(stage.place.as_ref()))
+            .map(|because| match because.at {
+                Some(_) => because,
+                None => because.at(stage.place.as_ref()),
+            })
             .collect(),
         needs,
         detail: Some(detail),
@@ -146,6 +152,23 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         },
     });
     Maker::Step(id)
+}
+
+/// Returns which inputs are not what they were when an image was made.
+fn because_of(inputs: &Inputs, earlier: &Image) -> Vec<Because> {
+    let label = earlier.labels.get(label::INPUTS).map_or("", String::as_str);
+    let changes = inputs.changes(label).into_iter();
+    let because = changes.map(|Change { field, from, to, at }| {
+        let cause = if field == PARENT {
+            Cause::Dependency
+        } else if field.starts_with("args.") || field == "target" {
+            Cause::Manifest
+        } else {
+            Cause::Stale
+        };
+        Because::field(cause, &field, from, to).at(at.as_ref())
+    });
+    because.collect()
 }
 
 /// The stages that one is made on, as they will be.
@@ -315,6 +338,8 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         .map(|stage| stage.reference().to_owned())
         .unwrap_or_default();
     let mut labels = label::shared(&desired.owner.manifest, Kind::Identity, name, key);
+    // It inherits the labels of the stage, and containers inherit its own.
+    labels.insert(label::INPUTS.to_owned(), String::new());
     labels.insert(
         label::FOUNDATION_HASH.to_owned(),
         stage_key(draft, &identity.stage),

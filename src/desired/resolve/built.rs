@@ -8,11 +8,15 @@ use super::Resolver;
 use super::chain::origin_of;
 use crate::builtin;
 use crate::call::Build;
+use crate::context::Context;
+use crate::desired::inputs::{CONTEXT, Inputs, PARENT};
 use crate::desired::{Pin, Stage, StageSource};
+use crate::dockerfile::{line_of_argument, line_of_file};
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest;
 use crate::manifest::builtin::PackageName;
+use crate::manifest::place::Place;
 use crate::manifest::stage::{Stage as WrittenStage, StageName};
 
 /// The name of the built-in foundation where it is not the manifest's, and jobs run on it.
@@ -66,7 +70,49 @@ impl Resolver<'_> {
             certificates: None,
         };
         let about = format!("{} files in the context", context.files.len());
-        Some(self.built_stage(name, key, build, about, on))
+        let inputs = self.inputs(name, written, context, parent);
+        Some(self.built_stage(name, (key, inputs), build, about, on))
+    }
+
+    /// Returns what a stage is made of, each with the line that says or uses it.
+    fn inputs(
+        &self,
+        name: StageName,
+        written: &manifest::stage::DockerfileStage,
+        context: &Context,
+        parent: Option<&Stage>,
+    ) -> Inputs {
+        let in_dockerfile = |line: u32| Place {
+            file: context.path.clone(),
+            line,
+            column: 1,
+        };
+        let in_manifest = |field: &str| self.loaded.source.place(&format!("{name}.{field}"));
+        let text = &context.dockerfile;
+        let mut inputs = Inputs::default();
+        inputs.dockerfile(text, in_dockerfile(1));
+        inputs.add("platform", json!(self.pins.platform), None);
+        if let Some(target) = &written.target {
+            inputs.add("target", json!(target), in_manifest("target"));
+        }
+        for (argument, value) in &written.args {
+            let field = format!("args.{argument}");
+            let place = in_manifest(&field);
+            let place = place.or_else(|| line_of_argument(text, argument).map(in_dockerfile));
+            inputs.add(field, json!(value), place);
+        }
+        for (file, digest) in &context.parts {
+            let place = line_of_file(text, file).map(in_dockerfile);
+            inputs.add(format!("{CONTEXT}{file}"), json!(digest), place);
+        }
+        if let Some(key) = parent.and_then(|parent| parent.key.known()) {
+            inputs.add(
+                PARENT,
+                json!(key.short()),
+                parent.and_then(|parent| parent.place.clone()),
+            );
+        }
+        inputs
     }
 
     /// Returns the version of the built-in foundation: what the lock says, while this aishell has it.
@@ -96,14 +142,15 @@ impl Resolver<'_> {
         let key = version.key(&self.pins.platform, &packages);
         let (key, build) = (Pin::Known(key), version.build(&packages));
         let about = version.display(&packages);
-        self.built_stage(StageName::Foundation, key, build, about, Vec::new())
+        let inputs = Inputs::default();
+        self.built_stage(StageName::Foundation, (key, inputs), build, about, Vec::new())
     }
 
     /// Returns the stage that a build makes, with what builds have in common.
     fn built_stage(
         &self,
         name: StageName,
-        key: Pin<Key>,
+        (key, inputs): (Pin<Key>, Inputs),
         build: Build,
         about: String,
         on: Vec<StageName>,
@@ -111,7 +158,13 @@ impl Resolver<'_> {
         let manifest = &self.facts.owner.manifest;
         let alias = format!("aishell-{manifest}:{name}");
         let build = match &key {
-            Pin::Known(key) => self.tagged(name.as_str(), kind(name), key, build),
+            Pin::Known(key) => {
+                let mut build = self.tagged(name.as_str(), kind(name), key, build);
+                // Where there is nothing to say, that of an image it is made on must not be inherited.
+                let label = inputs.label().unwrap_or_default();
+                build.labels.insert(label::INPUTS.to_owned(), label);
+                build
+            }
             Pin::Unknown(_) => Build {
                 tag: alias.clone(),
                 ..build
@@ -129,6 +182,7 @@ impl Resolver<'_> {
                 alias,
                 about,
                 kind: kind(name),
+                inputs: Box::new(inputs),
                 on,
             },
             key,
