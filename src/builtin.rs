@@ -78,6 +78,7 @@ impl Version {
             args,
             target: None,
             certificates: None,
+            cache: true,
         }
     }
 

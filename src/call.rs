@@ -234,6 +234,8 @@ pub struct Build {
     pub target: Option<String>,
     /// A CA bundle that every `RUN` sees, in no layer.
     pub certificates: Option<Vec<u8>>,
+    /// Whether what earlier builds left is used again.
+    pub cache: bool,
 }
 
 /// A commit of a container.

@@ -140,7 +140,7 @@ impl Parts {
             let first = file.components().next();
             first.map_or_else(String::new, |first| first.as_os_str().display().to_string())
         };
-        let part = self.parts.entry(name).or_insert_with(Hasher::new);
+        let part = self.parts.entry(name).or_default();
         part.update(entry.as_bytes());
     }
 

@@ -34,7 +34,7 @@ pub use container::{NEXT, PREVIOUS, inherit, refuted, unheard};
 pub use delete::deletion;
 pub use discard::{files, unread};
 pub use hand::{restarting, stopping};
-pub use requested::Requested;
+pub use requested::{Rebuilt, Requested};
 pub use widening::Baseline;
 
 /// What the person allows.
@@ -50,6 +50,8 @@ pub struct Consent {
     pub widen: Widen,
     /// Which containers are replaced though nothing differs.
     pub replace: Requested,
+    /// Which stages are built anew though nothing differs.
+    pub rebuild: Rebuilt,
     /// The resources that may be touched, with what they need; `None`: every one. Nothing is removed then.
     pub only: Option<BTreeSet<Resource>>,
     /// The containers that are not to stay stopped any more, by their names in the manifest.
@@ -74,6 +76,7 @@ impl Default for Consent {
             data_loss: false,
             widen: Widen::Allowed,
             replace: Requested::default(),
+            rebuild: Rebuilt::default(),
             only: None,
             release: BTreeSet::new(),
         }
@@ -163,6 +166,10 @@ struct Draft<'a> {
     prune: bool,
     /// Which containers are replaced though nothing differs.
     requested: &'a Requested,
+    /// Which stages are built anew though nothing differs.
+    rebuilt: &'a Rebuilt,
+    /// The images that are made anew because that was asked for.
+    anew: BTreeSet<Made>,
     /// Whether the private network is made anew.
     renewed: bool,
     steps: Vec<Step>,
@@ -226,6 +233,8 @@ impl<'a> Draft<'a> {
             observed,
             prune,
             requested: &consent.replace,
+            rebuilt: &consent.rebuild,
+            anew: BTreeSet::new(),
             renewed: false,
             steps: Vec::new(),
             blocked: Vec::new(),
@@ -335,6 +344,8 @@ impl<'a> Draft<'a> {
             live: _,
             awaited: _,
             released: _,
+            rebuilt: _,
+            anew: _,
         } = self;
         let manifest = ManifestInfo {
             key: desired.key.as_str().to_owned(),

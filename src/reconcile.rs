@@ -40,9 +40,11 @@ impl Subject<'_> {
     /// Returns the same subject for the rest of a pass that has looked: what was asked for once is done once.
     fn after(&self, look: &Look) -> Self {
         let replace = self.consent.replace.seen(&look.observed);
+        let rebuild = self.consent.rebuild.seen(&look.observed);
         Self {
             consent: Consent {
                 replace,
+                rebuild,
                 ..self.consent.clone()
             },
             ..self.clone()

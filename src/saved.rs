@@ -15,8 +15,9 @@ use serde_json::Value;
 use crate::desired::{Desired, HarnessSet};
 use crate::key::{canonical, digest};
 use crate::label::Owner;
+use crate::manifest::stage::StageName;
 use crate::observed::Observed;
-use crate::plan::{Consent, Requested};
+use crate::plan::{Consent, Rebuilt, Requested};
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Cause, Impact, Plan, Resource, ResourceKind, Step,
 };
@@ -101,6 +102,9 @@ pub struct Options {
     pub only: Option<BTreeSet<Resource>>,
     /// Containers that are replaced though nothing differs.
     pub replace: BTreeSet<String>,
+    /// Stages that are built anew though nothing differs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rebuild: BTreeSet<StageName>,
     /// Whether what the manifest does not want any more is removed.
     pub prune: bool,
     /// What is allowed that is blocked otherwise.
@@ -297,6 +301,7 @@ impl Saved {
         let Options {
             only,
             replace,
+            rebuild,
             prune,
             allow,
         } = &self.options;
@@ -305,6 +310,7 @@ impl Saved {
             interrupt: allow.contains(&Allowed::Interrupt),
             data_loss: allow.contains(&Allowed::DataLoss),
             replace: Requested::Named(replace.clone()),
+            rebuild: Rebuilt::of(rebuild.clone()),
             only: only.clone(),
             ..Consent::default()
         }
@@ -350,6 +356,7 @@ impl Options {
             // Typing `apply` is that consent.
             widen: _,
             replace,
+            rebuild,
             only,
             // Nobody asks for it with a plan.
             release: _,
@@ -361,6 +368,7 @@ impl Options {
                 Requested::Named(names) => names.clone(),
                 Requested::Seen(_) => BTreeSet::new(),
             },
+            rebuild: rebuild.stages.clone(),
             prune: *prune,
             allow: allowed
                 .into_iter()

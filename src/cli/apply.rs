@@ -20,7 +20,7 @@ use crate::desired::resolve::{self, resolve};
 use crate::engine::docker::DockerEngine;
 use crate::lock::Change;
 use crate::pin::{Pinning, Pins, pin};
-use crate::plan::{Consent, Requested, Widen};
+use crate::plan::{Consent, Rebuilt, Requested, Widen};
 use crate::prepare::Prepared;
 use crate::readiness::until_ready;
 use crate::reconcile::{Subject, append, reconcile_alone};
@@ -185,6 +185,7 @@ pub async fn awaited(
             // What was asked for is done.
             let consent = Consent {
                 replace: Requested::default(),
+                rebuild: Rebuilt::default(),
                 ..subject.consent.clone()
             };
             let subject = Subject { consent, ..subject };

@@ -1,5 +1,6 @@
 //! `aishell diff`: what `apply` would do, and why.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use super::json;
 use super::named::among;
 use super::planned;
 use crate::manifest::Manifest;
+use crate::manifest::stage::StageName;
 use crate::name::ContainerName;
-use crate::plan::{Consent, Requested, Widen};
+use crate::plan::{Consent, Rebuilt, Requested, Widen};
 use crate::reconcile::{Subject, identity, look};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -38,6 +40,10 @@ pub struct PlanOptions {
     /// Replace this container though nothing differs; can be given several times
     #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
+    /// Build this stage anew, without what earlier builds left, and what is made on it; without a name, every stage
+    /// that is built. Can be repeated
+    #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    rebuild: Vec<String>,
     /// Touch only this, such as container/reviewer, and what it needs; nothing is removed then. Can be repeated
     #[arg(long, value_name = "KIND/NAME", value_parser = resource)]
     only: Vec<Resource>,
@@ -78,12 +84,32 @@ impl PlanOptions {
         for name in self.replace.iter().chain(containers.map(|one| &one.name)) {
             among(known.clone(), name)?;
         }
+        let mut rebuild = BTreeSet::new();
+        for name in &self.rebuild {
+            rebuild.extend(stages(manifest, name)?);
+        }
         Ok(Consent {
+            rebuild: Rebuilt::of(rebuild),
             replace: Requested::Named(self.replace.iter().cloned().collect()),
             only: (!self.only.is_empty()).then(|| self.only.iter().cloned().collect()),
             ..self.standing.consent()
         })
     }
+}
+
+/// Returns the stages that a name means; no name means every one.
+fn stages(manifest: &Manifest, name: &str) -> Result<Vec<StageName>, Failure> {
+    let there = |stage: &StageName| *stage == StageName::Foundation || manifest.stage(*stage).is_some();
+    let mut known = StageName::ALL.into_iter().filter(there);
+    if name.is_empty() {
+        return Ok(known.collect());
+    }
+    if let Some(found) = known.clone().find(|stage| stage.as_str() == name) {
+        return Ok(vec![found]);
+    }
+    let known: Vec<&str> = known.by_ref().map(StageName::as_str).collect();
+    let hint = format!("there are: {}", known.join(", "));
+    Err(Failure::usage(format!("there is no stage `{name}`"), &hint))
 }
 
 /// Reads `KIND/NAME`.

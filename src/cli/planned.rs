@@ -108,6 +108,7 @@ fn again(invocation: &Invocation, file: &Path, plan: &Saved) -> String {
     let saved::Options {
         only,
         replace,
+        rebuild,
         prune,
         allow,
     } = &plan.options;
@@ -115,6 +116,7 @@ fn again(invocation: &Invocation, file: &Path, plan: &Saved) -> String {
     let only = only.iter().flatten();
     words.extend(only.map(|one| format!("--only {}/{}", one.kind.as_str(), one.name)));
     words.extend(replace.iter().map(|name| format!("--replace {name}")));
+    words.extend(rebuild.iter().map(|stage| format!("--rebuild={stage}")));
     words.extend((!prune).then(|| "--no-prune".to_owned()));
     let allowed: Vec<&str> = allow.iter().map(|one| one.as_str()).collect();
     words.extend((!allowed.is_empty()).then(|| format!("--allow {}", allowed.join(","))));

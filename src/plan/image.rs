@@ -27,7 +27,14 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
             continue;
         };
         let maker = match &stage.source {
-            StageSource::Image { pull, present, .. } => pulled(draft, stage, *pull, *present),
+            StageSource::Image { pull, present, .. } => {
+                if of_the_chain(name) && draft.rebuilt.includes(name, None) {
+                    draft.notes.push(format!(
+                        "{name} is an image that aishell does not build: `--rebuild` changes nothing of it"
+                    ));
+                }
+                pulled(draft, stage, *pull, *present)
+            }
             StageSource::Dockerfile { .. } => built(draft, name, stage),
         };
         draft.made(Made::Stage(name.to_owned()), maker);
@@ -103,7 +110,12 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
     };
     let parents = Parents::of(draft, on, &needs);
     let found = draft.observed.keyed(&build.tag, *kind, key);
-    if found.is_some_and(|image| parents.are_of(image)) {
+    let requested = draft.rebuilt.includes(name, found);
+    let anew = requested
+        || on
+            .iter()
+            .any(|stage| draft.anew.contains(&Made::Stage(stage.as_str().to_owned())));
+    if !anew && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &build.tag);
         return Maker::Ready;
     }
@@ -112,7 +124,8 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         .observed
         .made(*kind, key)
         .find(|image| parents.are_of(image));
-    let because = match (found, earlier(draft, *kind, name)) {
+    let shared = shared.filter(|_| !anew);
+    let mut because = match (found, earlier(draft, *kind, name)) {
         (Some(image), _) => parents.differ_from(image),
         (None, Some(earlier)) => {
             let told = because_of(inputs, earlier);
@@ -126,6 +139,14 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         }
         (None, None) => vec![Because::plain(Cause::Missing)],
     };
+    if requested {
+        because.push(Because::plain(Cause::Requested));
+    }
+    let mut build = build.clone();
+    build.cache = !requested;
+    if anew {
+        draft.anew.insert(Made::Stage(name.to_owned()));
+    }
     let (action, detail) = match shared.and_then(|image| Mark::read(&image.labels)) {
         Some(mark) => (Action::Tag, format!("made for manifest {}", mark.manifest)),
         None => (Action::Build, about.clone()),
@@ -144,7 +165,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
         needs,
         detail: Some(detail),
         work: Work::Build {
-            build: build.clone(),
+            build,
             alias: alias.clone(),
             making: making(draft, key),
             made: shared.map(|image| image.id.clone()),
@@ -301,7 +322,9 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         }
         Needs::Blocked => return Maker::Blocked,
     };
-    if draft.observed.keyed(tag, Kind::Identity, key).is_some() {
+    let anew = draft.anew.contains(&Made::Stage(identity.stage.clone()));
+    let found = draft.observed.keyed(tag, Kind::Identity, key);
+    if !anew && found.is_some() {
         draft.unchanged(ResourceKind::Image, tag);
         return Maker::Ready;
     }
@@ -316,7 +339,9 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
     let because = vec![because.at(identity.place.as_ref())];
     // Other manifests may make the same for users whom other certificates are trusted by.
     let own = |image: &&Image| image.tags.contains(&label::proof(tag, &image.id));
-    if let Some(image) = draft.observed.made(Kind::Identity, key).find(own) {
+    if let Some(image) = draft.observed.made(Kind::Identity, key).find(own)
+        && !anew
+    {
         let id = draft.push(NewStep {
             resource: resource(ResourceKind::Image, tag),
             action: Action::Tag,
@@ -344,6 +369,9 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         label::FOUNDATION_HASH.to_owned(),
         stage_key(draft, &identity.stage),
     );
+    if anew {
+        draft.anew.insert(Made::Identity(name.to_owned()));
+    }
     let id = draft.push(NewStep {
         resource: resource(ResourceKind::Image, tag),
         action: Action::Build,
@@ -355,6 +383,7 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
             identity.account.name, identity.account.uid, identity.account.gid, identity.account.home
         )),
         work: Work::Identity(Box::new(IdentityWork {
+            renews: found.map(|image| image.id.clone()),
             making: making(draft, key),
             from,
             tag: tag.clone(),

@@ -1,8 +1,10 @@
-//! [`Requested`]: containers that a person wants replaced though nothing differs.
+//! [`Requested`] and [`Rebuilt`]: containers and stages that a person wants made anew though nothing differs.
 
 use std::collections::BTreeSet;
 
-use crate::observed::{Container, Observed};
+use crate::label::Mark;
+use crate::manifest::stage::StageName;
+use crate::observed::{Container, Image, Observed};
 
 /// Which containers are replaced though nothing differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,5 +36,42 @@ impl Requested {
             Self::Named(names) => names.contains(&container.mark.name),
             Self::Seen(ids) => ids.contains(container.id.id()),
         }
+    }
+}
+
+/// Which stages are built anew, without what earlier builds left, though nothing differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The stages.
+    pub stages: BTreeSet<StageName>,
+    /// The images that were there when it was asked for, by id; `None`: whichever are there.
+    seen: Option<BTreeSet<String>>,
+}
+
+impl Rebuilt {
+    /// Returns the request for some stages.
+    pub fn of(stages: BTreeSet<StageName>) -> Self {
+        Self { stages, seen: None }
+    }
+
+    /// Returns the same request, settled: what takes the place of an image that is there by then is not meant.
+    #[must_use]
+    pub fn seen(&self, observed: &Observed) -> Self {
+        let meant = |image: &&Image| {
+            let mark = Mark::read(&image.labels);
+            mark.is_some_and(|mark| self.stages.iter().any(|stage| stage.as_str() == mark.name))
+        };
+        let images = observed.images.values().filter(meant);
+        Self {
+            stages: self.stages.clone(),
+            seen: Some(images.map(|image| image.id.clone()).collect()),
+        }
+    }
+
+    /// Says whether a stage is to be built anew, of which there may be an image.
+    pub(super) fn includes(&self, stage: &str, image: Option<&Image>) -> bool {
+        let named = self.stages.iter().any(|name| name.as_str() == stage);
+        let meant = |image: &Image| self.seen.as_ref().is_none_or(|seen| seen.contains(&image.id));
+        named && image.is_none_or(meant)
     }
 }

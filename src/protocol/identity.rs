@@ -240,7 +240,9 @@ impl Protocol for Identity {
         self.at = match (at, result) {
             (At::Check, Ok(Answer::Image(image))) => {
                 let mark = Mark::read(&image.image.labels);
-                if mark.is_some_and(|mark| mark.key == self.work.key && image.image.is_proven(&mark)) {
+                let renewed = self.work.renews.as_ref() == Some(&image.image.id);
+                let is_it = |mark: &Mark| mark.key == self.work.key && image.image.is_proven(mark);
+                if !renewed && mark.as_ref().is_some_and(is_it) {
                     At::Leftover
                 } else {
                     At::From

@@ -78,6 +78,8 @@ pub struct Ancestor {
 /// What the identity protocol makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityWork {
+    /// The id of the one that is there, and is made anew all the same.
+    pub renews: Option<String>,
     /// What it is called while it is made; nobody else calls anything that.
     pub making: String,
     /// The image to start from.

@@ -879,6 +879,7 @@ impl Context {
             args: BTreeMap::new(),
             target: None,
             certificates: None,
+            cache: true,
         }
     }
 }

@@ -42,6 +42,7 @@ mod run;
 mod saved;
 mod secrets;
 mod session;
+mod stage;
 mod strangers;
 mod sweep;
 mod watch;

@@ -223,6 +223,7 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             args: BTreeMap::new(),
             target: None,
             certificates: None,
+            cache: true,
         })),
         0..=4 => Call::CreateContainer(Box::new(Create {
             name: container,

@@ -45,6 +45,7 @@ const VALUES: &[(&str, &str)] = &[
     ("manifest", "aishell.yaml"),
     ("names", "tool"),
     ("only", "container/a"),
+    ("rebuild", "foundation"),
     ("replace", "a"),
     ("wait", "1s"),
 ];

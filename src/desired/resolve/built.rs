@@ -68,6 +68,7 @@ impl Resolver<'_> {
             args: written.args.clone(),
             target: written.target.clone(),
             certificates: None,
+            cache: true,
         };
         let about = format!("{} files in the context", context.files.len());
         let inputs = self.inputs(name, written, context, parent);

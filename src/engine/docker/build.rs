@@ -38,6 +38,7 @@ pub(super) async fn build(
         args,
         target,
         certificates,
+        cache,
     } = build;
     let taken = files.iter().any(|file| file.starts_with(dockerfile::RESERVED));
     let Prepared { text, below } = dockerfile::prepare(dockerfile, certificates.is_some(), taken);
@@ -55,6 +56,7 @@ pub(super) async fn build(
         labels: Some(encode::labels(labels, uid)),
         target: target.clone().unwrap_or_default(),
         version: BuilderVersion::BuilderBuildKit,
+        nocache: !cache,
         rm: true,
         ..BuildImageOptions::default()
     };

@@ -607,6 +607,7 @@ fn a_build_inherits_from_its_base_and_fails_with_its_output() {
             args: [("BASE".to_owned(), "base:1".to_owned())].into(),
             target: None,
             certificates: None,
+            cache: true,
         }))
     };
     engine.id(build(

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::Draft;
+use super::super::{Draft, Made};
 use crate::desired::{Container, HarnessSet, ImageChoice, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Mark};
@@ -156,6 +156,11 @@ pub(super) fn image_change(
             }
         }
     };
+    let made = match &container.image {
+        ImageChoice::Identity(name) => Made::Identity(name.clone()),
+        ImageChoice::Stage(name) => Made::Stage(name.clone()),
+    };
+    let same = same && !draft.anew.contains(&made);
     (!same).then(|| Because::field(Cause::Image, "image", json!(live.spec.image), json!(reference)))
 }
 
