@@ -10,6 +10,10 @@ use crate::label::{Labels, OwnedId};
 use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
+mod build;
+
+pub use build::Build;
+
 /// One request to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -213,29 +217,6 @@ pub enum Call {
         /// What to unpack at `/`.
         files: Vec<File>,
     },
-}
-
-/// A build from a Dockerfile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Build {
-    /// The keyed tag that the image gets.
-    pub tag: String,
-    /// Labels of the image; a random identifier is added.
-    pub labels: Labels,
-    /// The Dockerfile's text, as it is to be sent.
-    pub dockerfile: String,
-    /// The directory sent as context.
-    pub context: PathBuf,
-    /// The files of the context, relative to it, already filtered by `.dockerignore`.
-    pub files: Vec<PathBuf>,
-    /// Build arguments, proxies included.
-    pub args: BTreeMap<String, String>,
-    /// The stage of the Dockerfile to stop at.
-    pub target: Option<String>,
-    /// A CA bundle that every `RUN` sees, in no layer.
-    pub certificates: Option<Vec<u8>>,
-    /// Whether what earlier builds left is used again.
-    pub cache: bool,
 }
 
 /// A commit of a container.
