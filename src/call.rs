@@ -4,7 +4,6 @@
 //! between any two of them. What a call means in the engine's own API is known to `engine/docker` alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use crate::label::{Labels, OwnedId};
 use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
