@@ -12,11 +12,12 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
-
+use self::ignore::{Ignore, Verdict};
 use crate::dockerfile::{Reads, reads};
 use crate::key::{Hasher, canonical as canonical_json};
 use crate::manifest::load::{self, LARGEST, Opened};
+
+mod ignore;
 
 /// A build context, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +77,10 @@ impl Context {
     /// The first file that cannot be read.
     pub fn read(directory: &Path, dockerfile: &Path, own: &BTreeSet<PathBuf>) -> Result<Self, ContextError> {
         let text = read_text(dockerfile)?;
-        let ignore = Ignore::read(directory, dockerfile)?;
+        let ignore = ignore(directory, dockerfile)?;
         let mut files = Vec::new();
-        walk(directory, Path::new(""), &ignore, &mut files)?;
+        let root = (&ignore, &Verdict::default());
+        walk(directory, Path::new(""), root, &mut files)?;
         files.retain(|file| !own.contains(&directory.join(file)));
         files.sort();
         let mut hasher = Hasher::new();
@@ -191,22 +193,29 @@ fn open(path: &Path) -> io::Result<fs::File> {
     }
 }
 
-fn walk(root: &Path, below: &Path, ignore: &Ignore, files: &mut Vec<PathBuf>) -> Result<(), ContextError> {
+/// Gathers the files below a directory; one that is left out is there all the same where something below it is not.
+fn walk(
+    root: &Path,
+    below: &Path,
+    (ignore, above): (&Ignore, &Verdict),
+    files: &mut Vec<PathBuf>,
+) -> Result<(), ContextError> {
     let directory = root.join(below);
     for entry in fs::read_dir(&directory).map_err(unreadable(&directory))? {
         let entry = entry.map_err(unreadable(&directory))?;
         let path = below.join(entry.file_name());
         let kind = entry.file_type().map_err(unreadable(&root.join(&path)))?;
-        let ignored = ignore.excludes(&path);
+        let verdict = ignore.verdict(&path, above);
         if kind.is_dir() {
             // An exception may lie below what is excluded.
-            if !ignored || ignore.has_exceptions() {
-                if !ignored {
-                    files.push(path.clone());
+            if !verdict.ignored || ignore.has_exceptions() {
+                let count = files.len();
+                walk(root, &path, (ignore, &verdict), files)?;
+                if !verdict.ignored || files.len() > count {
+                    files.push(path);
                 }
-                walk(root, &path, ignore, files)?;
             }
-        } else if !ignored && (kind.is_file() || kind.is_symlink()) {
+        } else if !verdict.ignored && (kind.is_file() || kind.is_symlink()) {
             files.push(path);
         }
     }
@@ -242,71 +251,21 @@ fn content(path: &Path) -> Result<String, ContextError> {
     }
 }
 
-/// What `.dockerignore` excludes: patterns relative to the context's root, the last that matches decides.
-struct Ignore(Vec<(GlobMatcher, bool)>);
-
-impl Ignore {
-    /// Reads the file beside the Dockerfile that is for it alone, else the one of the context.
-    fn read(directory: &Path, dockerfile: &Path) -> Result<Self, ContextError> {
-        let mut own = dockerfile.as_os_str().to_owned();
-        own.push(".dockerignore");
-        for path in [PathBuf::from(own), directory.join(".dockerignore")] {
-            match text(&path) {
-                Ok(text) => return Self::parse(&text, &path),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable(&path)(error)),
+/// Reads what `.dockerignore` leaves out: the file beside the Dockerfile that is for it alone, else the one of the
+/// context.
+fn ignore(directory: &Path, dockerfile: &Path) -> Result<Ignore, ContextError> {
+    let mut own = dockerfile.as_os_str().to_owned();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), directory.join(".dockerignore")] {
+        match text(&path) {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|pattern| ContextError::Pattern { path, pattern });
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&path)(error)),
         }
-        Ok(Self(Vec::new()))
     }
-
-    fn parse(text: &str, path: &Path) -> Result<Self, ContextError> {
-        let mut patterns = Vec::new();
-        for line in text.trim_start_matches('\u{feff}').lines() {
-            if line.starts_with('#') || line.trim().is_empty() {
-                continue;
-            }
-            let (pattern, exception) = match line.trim().strip_prefix('!') {
-                Some(rest) => (rest.trim(), true),
-                None => (line.trim(), false),
-            };
-            let pattern = pattern.trim_start_matches("./").trim_matches('/');
-            if pattern.is_empty() || pattern == "." {
-                continue;
-            }
-            let glob = GlobBuilder::new(pattern)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build();
-            let glob = glob.map_err(|_| ContextError::Pattern {
-                path: path.to_path_buf(),
-                pattern: pattern.to_owned(),
-            })?;
-            patterns.push((glob.compile_matcher(), exception));
-        }
-        Ok(Self(patterns))
-    }
-
-    /// Says whether a path, or a directory it is in, is excluded.
-    fn excludes(&self, path: &Path) -> bool {
-        let mut excluded = false;
-        for (pattern, exception) in &self.0 {
-            if *exception != excluded {
-                continue;
-            }
-            let mut ancestors = path
-                .ancestors()
-                .filter(|ancestor| !ancestor.as_os_str().is_empty());
-            if ancestors.any(|ancestor| pattern.is_match(ancestor)) {
-                excluded = !exception;
-            }
-        }
-        excluded
-    }
-
-    fn has_exceptions(&self) -> bool {
-        self.0.iter().any(|(_, exception)| *exception)
-    }
+    Ok(Ignore::default())
 }
 
 /// Reads a bundle of certificates.
@@ -352,28 +311,6 @@ pub fn canonical(path: &Path) -> Result<PathBuf, ContextError> {
 mod tests {
     use super::*;
 
-    fn ignore(text: &str) -> Ignore {
-        Ignore::parse(text, Path::new(".dockerignore")).expect("patterns")
-    }
-
-    #[test]
-    fn the_last_pattern_that_matches_decides() {
-        let ignore = ignore("# comment\n*.log\n!keep.log\nnode_modules\n/build/\n**/*.tmp\n");
-        for excluded in [
-            "a.log",
-            "node_modules",
-            "node_modules/x/y.js",
-            "build/out",
-            "a/b/c.tmp",
-            "c.tmp",
-        ] {
-            assert!(ignore.excludes(Path::new(excluded)), "{excluded}");
-        }
-        for kept in ["keep.log", "sub/a.log", "src/node_modules", "builder"] {
-            assert!(!ignore.excludes(Path::new(kept)), "{kept}");
-        }
-    }
-
     #[test]
     fn an_exception_below_an_excluded_directory_is_kept() {
         let directory = tempfile::tempdir().expect("directory");
@@ -389,7 +326,7 @@ mod tests {
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        assert_eq!(names, [".dockerignore", "Dockerfile", "a/b/keep"]);
+        assert_eq!(names, [".dockerignore", "Dockerfile", "a", "a/b", "a/b/keep"]);
     }
 
     #[test]

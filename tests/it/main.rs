@@ -15,6 +15,7 @@ mod dependencies;
 #[path = "../support/dice.rs"]
 mod dice;
 mod failed;
+mod keys;
 mod laws;
 mod outage;
 mod requested;

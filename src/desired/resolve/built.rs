@@ -14,10 +14,9 @@ use crate::desired::{Pin, Stage, StageSource};
 use crate::dockerfile::{line_of_argument, line_of_file};
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
-use crate::manifest;
 use crate::manifest::builtin::PackageName;
 use crate::manifest::place::Place;
-use crate::manifest::stage::{Stage as WrittenStage, StageName};
+use crate::manifest::stage::{DockerfileStage, Stage as WrittenStage, StageName};
 
 /// The name of the built-in foundation where it is not the manifest's, and jobs run on it.
 const BUILTIN: &str = "builtin";
@@ -28,7 +27,7 @@ impl Resolver<'_> {
     pub(super) fn dockerfile_stage(
         &self,
         name: StageName,
-        written: &manifest::stage::DockerfileStage,
+        written: &DockerfileStage,
         stages: &BTreeMap<String, Stage>,
     ) -> Option<Stage> {
         let context = self.facts.contexts.get(&name)?;
@@ -44,7 +43,7 @@ impl Resolver<'_> {
             "platform": self.pins.platform,
             "dockerfile": context.dockerfile,
             "context": context.digest,
-            "args": written.args,
+            "args": counting(written, context),
             "target": written.target,
         });
         let key = match parent.map(|parent| &parent.key) {
@@ -79,7 +78,7 @@ impl Resolver<'_> {
     fn inputs(
         &self,
         name: StageName,
-        written: &manifest::stage::DockerfileStage,
+        written: &DockerfileStage,
         context: &Context,
         parent: Option<&Stage>,
     ) -> Inputs {
@@ -96,7 +95,7 @@ impl Resolver<'_> {
         if let Some(target) = &written.target {
             inputs.add("target", json!(target), in_manifest("target"));
         }
-        for (argument, value) in &written.args {
+        for (argument, value) in counting(written, context) {
             let field = format!("args.{argument}");
             let place = in_manifest(&field);
             let place = place.or_else(|| line_of_argument(text, argument).map(in_dockerfile));
@@ -220,4 +219,15 @@ fn kind(stage: StageName) -> Kind {
         StageName::Base => Kind::Base,
         StageName::Extension => Kind::Extension,
     }
+}
+
+/// Returns the arguments that can change an image: those that the Dockerfile declares, and those for the builder itself.
+fn counting<'a>(written: &'a DockerfileStage, context: &Context) -> BTreeMap<&'a str, &'a str> {
+    let counts =
+        |name: &str| name.starts_with("BUILDKIT_") || line_of_argument(&context.dockerfile, name).is_some();
+    let args = written
+        .args
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    args.filter(|(name, _)| counts(name)).collect()
 }
