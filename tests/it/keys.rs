@@ -33,9 +33,8 @@ fn write(root: &Path) {
 fn keys(root: &Path, args: &str) -> [String; 2] {
     let host = Host::detect().expect("a host");
     let text = format!(
-        "apiVersion: aishell/v1\nname: demo\nfoundation: {{ dockerfile: image/Dockerfile, args: {} }}\n\
+        "apiVersion: aishell/v1\nname: demo\nfoundation: {{ dockerfile: image/Dockerfile, args: {args} }}\n\
          extension: {{ dockerfile: Dockerfile }}\ncontainers: {{ a: {{}} }}\n",
-        args
     );
     let loaded = parse(&text, &root.join("aishell.yaml"), &host).expect("a manifest");
     let prepared = Prepared::of(loaded, &host).expect("a manifest without problems");
