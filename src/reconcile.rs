@@ -224,7 +224,8 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     let mut done: Vec<Done> = Vec::new();
     let mut more = true;
     for _ in 0..ROUNDS {
-        let mut round = untried(&plan, &done);
+        // What was done and has to be done again did not last; that is for another pass.
+        let mut round = keep(&untried(&plan, &done), |step| !was_done(step, &done));
         if !more {
             if done.iter().any(|done| done.outcome != Outcome::Done) {
                 break;
@@ -255,6 +256,14 @@ pub(crate) fn untried(plan: &Plan, done: &[Done]) -> Plan {
                 && done.step.resource == step.resource
                 && done.step.action == step.action
         })
+    })
+}
+
+/// Says whether the very same was done in this pass.
+fn was_done(step: &Step, done: &[Done]) -> bool {
+    done.iter().any(|done| {
+        let same = done.step.resource == step.resource && done.step.action == step.action;
+        same && done.step.work == step.work
     })
 }
 

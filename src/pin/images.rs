@@ -9,6 +9,7 @@ use crate::call::{Answer, Call};
 use crate::desired::resolve::digest_of;
 use crate::engine::{Engine, EngineError};
 use crate::lock::{ImageDigest, Lock, Wishes};
+use crate::manifest::container::ContainerImage;
 use crate::manifest::stage::{ImageReference, Pull, Stage};
 use crate::plan::Consent;
 use crate::prepare::Prepared;
@@ -151,12 +152,31 @@ pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
     listener.planned(&plan);
     let done = apply(&plan, engine, listener, stop).await;
     let seen = look(engine, &subject).await;
-    let failed = done.iter().any(|done| done.outcome != Outcome::Done);
+    let (made, failed): (Vec<Done>, Vec<Done>) =
+        done.into_iter().partition(|done| done.outcome == Outcome::Done);
+    // One container's own image is that container's trouble: the pass meets it again, and the others go on.
+    let contained = failed
+        .iter()
+        .all(|done| is_own(prepared, &done.step.resource.name));
     match seen {
-        Ok(seen) if failed || stop.is_wished() => {
+        Ok(seen) if !contained || stop.is_wished() => {
+            let mut done = [made, failed].concat();
+            done.sort_by_key(|done| done.step.id);
             Ok(Made::Stopped(Box::new(report(seen.plan, done, stop, None))))
         }
-        Ok(seen) => Ok(Made::Ready(Box::new(seen), done)),
-        Err(error) => Ok(Made::Stopped(Box::new(report(plan, done, stop, Some(&error))))),
+        Ok(seen) => Ok(Made::Ready(Box::new(seen), made)),
+        Err(error) => {
+            let done = [made, failed].concat();
+            Ok(Made::Stopped(Box::new(report(plan, done, stop, Some(&error)))))
+        }
     }
+}
+
+/// Says whether an image is only a container's own: no stage starts from it.
+fn is_own(prepared: &Prepared, name: &str) -> bool {
+    let manifest = &prepared.loaded.manifest;
+    let names = |image: &ImageReference| image.to_string() == name;
+    let stage = matches!(&manifest.foundation, Some(Stage::Image { image, .. }) if names(image));
+    let container = |image: &Option<ContainerImage>| matches!(image, Some(ContainerImage::Reference(image)) if names(image));
+    !stage && manifest.containers.values().any(|one| container(&one.image))
 }

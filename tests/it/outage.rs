@@ -212,6 +212,35 @@ fn a_long_outage_ends_the_pass_once_and_the_next_one_completes() {
 }
 
 #[test]
+fn what_ends_as_soon_as_it_is_started_is_started_once_though_something_else_is_unknown() {
+    let broken = json!({ "image": "nowhere:1", "user": "image", "workspace": "none" });
+    let wish = three()
+        .container("broken", broken)
+        .container("crash", json!({ "command": ["crash"] }));
+    let engine = MemoryEngine::new(world().with_fate("crash", Fate::Ends(3)));
+    for _ in 0..2 {
+        engine.forget();
+        let report = passed(&engine, &wish).expect("the engine answers");
+        assert!(!report.converged);
+        let crash = engine
+            .world()
+            .container(&wish.object("crash"))
+            .expect("a container")
+            .reply
+            .id
+            .clone();
+        let starts = |call: &&Call| matches!(call, Call::StartContainer { container } if *container == crash);
+        let effects = engine.effects();
+        assert!(effects.iter().filter(starts).count() <= 2, "{}", told(&report));
+        for name in ["a", "b", "c"] {
+            let world = engine.world();
+            let container = world.container(&wish.object(name)).expect("a container");
+            assert!(container.state().is_alive(), "{}", told(&report));
+        }
+    }
+}
+
+#[test]
 fn whoever_wishes_to_stop_does_not_wait_for_an_engine() {
     let engine = broken_at_creation(&three(), usize::MAX);
     let (wish, stop) = Stop::new();

@@ -33,6 +33,7 @@ mod lock;
 mod logs;
 mod matrix;
 mod memory;
+mod outage;
 mod phantom;
 mod reading;
 mod ready;

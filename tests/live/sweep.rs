@@ -1,13 +1,15 @@
 //! Whatever is done can be cut at any request: the program killed, or a connection lost. The next apply converges in
-//! one run, nothing is left lying about, and data is as it was.
+//! one run, nothing is left lying about, and data is as it was. Where the engine is only away for a while, the very run
+//! that meets it converges.
 //!
-//! Every write is cut in one of the ways, and a few reads. `AISHELL_CUTS=all` cuts every request in every way.
+//! Every write is cut in one of the ways, and a few reads. `AISHELL_CUTS=all` cuts every request in every way,
+//! `AISHELL_CUTS=away` takes the engine away at every request.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -18,6 +20,8 @@ use crate::raw::{self, Events};
 
 /// How many worlds are swept at once.
 const AT_ONCE: usize = 3;
+/// How long an engine is away.
+const AWAY: Duration = Duration::from_millis(1500);
 /// One of so many reads is cut, unless all are.
 const SOME: usize = 12;
 
@@ -32,9 +36,20 @@ enum Cut {
     LoseBefore,
     /// The connection is lost when the engine has done what was asked, and its answer with it.
     LoseAnswer,
+    /// The same as the last but one, and whatever is asked in the next while.
+    AwayBefore,
+    /// The same as the last but one, and whatever is asked in the next while.
+    AwayAfter,
 }
 
-const CUTS: [Cut; 4] = [Cut::KillBefore, Cut::LoseAnswer, Cut::KillDuring, Cut::LoseBefore];
+const CUTS: [Cut; 6] = [
+    Cut::KillBefore,
+    Cut::LoseAnswer,
+    Cut::AwayBefore,
+    Cut::KillDuring,
+    Cut::LoseBefore,
+    Cut::AwayAfter,
+];
 
 impl Cut {
     fn kills(self) -> bool {
@@ -43,10 +58,14 @@ impl Cut {
 
     fn verdict(self) -> Verdict {
         match self {
-            Self::KillBefore | Self::LoseBefore => Verdict::Cut,
+            Self::KillBefore | Self::LoseBefore | Self::AwayBefore => Verdict::Cut,
             Self::KillDuring => Verdict::CutAfter,
-            Self::LoseAnswer => Verdict::Unheard,
+            Self::LoseAnswer | Self::AwayAfter => Verdict::Unheard,
         }
+    }
+
+    fn is_outage(self) -> bool {
+        matches!(self, Self::AwayBefore | Self::AwayAfter)
     }
 }
 
@@ -185,7 +204,11 @@ impl World {
         let proxy = Proxy::ruled({
             let (victim, reached) = (victim.clone(), Arc::clone(&reached));
             let mut reads = 0;
+            let mut since: Option<Instant> = None;
             move |request: &Request| {
+                if cut.is_outage() && since.is_some_and(|since| since.elapsed() < AWAY) {
+                    return Verdict::Cut;
+                }
                 if reached.load(Ordering::SeqCst) {
                     return if cut.kills() { Verdict::Cut } else { Verdict::Pass };
                 }
@@ -198,6 +221,7 @@ impl World {
                     return Verdict::Pass;
                 }
                 reached.store(true, Ordering::SeqCst);
+                since = Some(Instant::now());
                 if cut.kills() {
                     victim.kill();
                 }
@@ -210,6 +234,14 @@ impl World {
         let reached = reached.load(Ordering::SeqCst);
         match run.code {
             None => assert!(reached && cut.kills(), "{cut:?} {at:?}: {run:#?}"),
+            // What an engine is asked once it has begun is asked until it answers.
+            Some(0 | 5) if reached && !cut.kills() => {
+                let expected = if protocol.instead.is_some() { 5 } else { 0 };
+                assert_eq!(run.code, Some(expected), "{cut:?} {at:?}: {run:#?}");
+                if protocol.instead.is_none() && protocol.command[0] != "delete" {
+                    self.project.settled();
+                }
+            }
             // It may have ended before it could be killed: what was lost was not waited for.
             Some(0 | 5 | 6) => {}
             Some(4) => assert_eq!(self.objects(), before, "{cut:?} {at:?}: {run:#?}"),
@@ -315,7 +347,16 @@ fn data(id: &str, places: &str) -> String {
 
 /// Returns every cut that is tried of a run with so many reads and writes.
 fn points(reads: usize, writes: usize) -> Vec<(Cut, At)> {
-    let all = std::env::var("AISHELL_CUTS").is_ok_and(|cuts| cuts == "all");
+    let wish = std::env::var("AISHELL_CUTS").unwrap_or_default();
+    if wish == "away" {
+        let outages = |at| [(Cut::AwayBefore, at), (Cut::AwayAfter, at)];
+        let writes = (1..=writes).map(At::Write);
+        return writes
+            .chain((1..=reads).map(At::Read))
+            .flat_map(outages)
+            .collect();
+    }
+    let all = wish == "all";
     let mut points = Vec::new();
     for write in 1..=writes {
         let cuts = CUTS.iter().enumerate();

@@ -1,0 +1,177 @@
+//! An engine that goes away while something is carried out, and containers of which some are broken.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::project::{Project, changes, failures, project, step, text};
+use crate::proxy::{Proxy, Request, Verdict};
+use crate::raw;
+
+const QUICK: &str = "stop: { timeout: 0 }";
+
+fn running(project: &Project, name: &str) -> bool {
+    raw::container(&project.object(name)).is_some_and(|one| one["State"]["Running"] == json!(true))
+}
+
+#[test]
+fn of_eight_containers_three_are_broken_and_the_others_run() {
+    let project = project();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let missing = format!("aishelltest-{}/missing:1", project.name);
+    let manifest = |port: &str, image: &str, program: &str| {
+        format!(
+            "containers:\n  \
+             a: {{ home: tmpfs, {QUICK} }}\n  \
+             b: {{ home: tmpfs, {QUICK} }}\n  \
+             c: {{ mounts: [{{ volume: data, target: /data }}], {QUICK} }}\n  \
+             d: {{ network: none, home: tmpfs, dependsOn: [a], {QUICK} }}\n  \
+             port: {{ home: tmpfs, ports: ['{port}:80'], {QUICK} }}\n  \
+             image: {{ image: '{image}', command: [sleep, '1000'], home: tmpfs, {QUICK} }}\n  \
+             program: {{ command: ['{program}', '1000'], home: tmpfs, {QUICK} }}\n  \
+             after: {{ home: tmpfs, dependsOn: [port], {QUICK} }}\n"
+        )
+    };
+    project.manifest(&manifest(&port.to_string(), &missing, "/no/such/program"));
+    for _ in 0..2 {
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{run:#?}");
+        assert_eq!(run.json["converged"], false);
+        for name in ["a", "b", "c", "d"] {
+            assert!(running(&project, name), "{name}: {run:#?}");
+        }
+        for name in ["port", "after"] {
+            assert!(!running(&project, name), "{name}: {run:#?}");
+        }
+        let failed = failures(&run.json).join("\n");
+        for name in ["port", "after"] {
+            assert!(failed.contains(&format!("container {name}")), "{failed}");
+        }
+        // It was started, and ends: that there is no such program is known to nobody but its init.
+        raw::until("the init has ended", || {
+            let program = raw::container(&project.object("program"))?;
+            (program["State"]["ExitCode"] == 127).then_some(())
+        });
+        let left = changes(&project.diff().json).join("\n");
+        assert!(left.contains("start container program"), "{left}");
+        assert!(failed.contains(&missing), "{failed}");
+    }
+    let run = project.apply();
+    let after = step(&run.json, "container", "after");
+    assert_eq!(after["outcome"], "skipped", "{run:#?}");
+    assert!(
+        text(&after["error"]["message"]).contains("container port"),
+        "{after:#}"
+    );
+
+    // What was broken is mended, and nobody else is touched.
+    let kept: Vec<Value> = ["a", "b", "c", "d"].map(|name| project.container(name)).into();
+    drop(taken);
+    project.manifest(&manifest("0", &project.image, "sleep").replace("ports: ['0:80'], ", ""));
+    project.converge();
+    for (name, before) in ["a", "b", "c", "d"].iter().zip(&kept) {
+        raw::same(&project.container(name), before);
+    }
+}
+
+/// Lets an engine be away for a while, from a write of a number on.
+fn away(from: usize, time: Duration) -> (Proxy, Arc<AtomicUsize>) {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    let mut since: Option<Instant> = None;
+    let proxy = Proxy::ruled(move |request: &Request| {
+        let begins = request.is_write() && request.writes == from && !request.names_claim();
+        if begins && since.is_none() {
+            since = Some(Instant::now());
+        }
+        if since.is_some_and(|since| since.elapsed() < time) {
+            count.fetch_add(1, Ordering::SeqCst);
+            Verdict::Cut
+        } else {
+            Verdict::Pass
+        }
+    });
+    (proxy, refused)
+}
+
+/// Three containers, which take a dozen writes.
+const THREE: &str = "containers:\n  a: { stop: { timeout: 0 } }\n  b: { home: tmpfs, stop: { timeout: 0 } }\n  c: { network: none, home: tmpfs, stop: { timeout: 0 } }\n";
+
+#[test]
+fn a_short_outage_is_waited_for_and_said() {
+    let mut project = project();
+    project.manifest(THREE);
+    let (proxy, refused) = away(8, Duration::from_secs(3));
+    project.through(&proxy);
+    let run = project.plain(&["apply", "-v"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(refused.load(Ordering::SeqCst) > 1, "{run:#?}");
+    assert!(run.stdout.contains("engine asked again"), "{run:#?}");
+    for words in [
+        "trying again",
+        "waiting for the engine: ",
+        "the engine answers again after",
+    ] {
+        assert!(run.stderr.contains(words), "{words}: {run:#?}");
+    }
+    project.at(None);
+    project.settled();
+    project.only(&["a", "b", "c"]);
+}
+
+#[test]
+fn whoever_is_interrupted_while_it_waits_ends_at_once() {
+    let mut project = project();
+    project.manifest(THREE);
+    let (proxy, refused) = away(8, Duration::from_secs(3600));
+    project.through(&proxy);
+    let child = project.begin(&["apply"]);
+    raw::until("the engine is away", || {
+        (refused.load(Ordering::SeqCst) > 3).then_some(())
+    });
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(killed.expect("kill").success());
+    let ended = child.wait_with_output().expect("an end");
+    let talk = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{talk}");
+    project.at(None);
+    project.unclaimed();
+    project.converge();
+    project.only(&["a", "b", "c"]);
+}
+
+#[test]
+fn an_outage_that_does_not_end_leaves_what_the_next_apply_completes() {
+    let mut project = project();
+    project.manifest(THREE);
+    let (proxy, _) = away(8, Duration::from_secs(3600));
+    project.through(&proxy);
+    let run = project.apply();
+    assert_eq!(
+        (run.code, &run.json["converged"]),
+        (Some(5), &json!(false)),
+        "{run:#?}"
+    );
+    let steps = run.json["steps"].as_array().expect("steps");
+    let again = steps.iter().filter_map(|step| step["retries"]["times"].as_u64());
+    assert!(again.sum::<u64>() > 5, "{run:#?}");
+    let lost = |condition: &Value| condition["reason"] == "EngineUnreachable";
+    assert!(
+        run.json["conditions"]
+            .as_array()
+            .expect("conditions")
+            .iter()
+            .any(lost),
+        "{run:#?}"
+    );
+    project.at(None);
+    project.unclaimed();
+    project.converge();
+    project.only(&["a", "b", "c"]);
+}
