@@ -144,12 +144,10 @@ fn a_dockerfile_that_fails_shows_the_end_of_its_output() {
 fn an_engine_that_dies_half_way_leaves_a_report() {
     let mut project = project();
     project.manifest("containers:\n  a: { }\n  b: { }\n");
-    let proxy = Proxy::ruled(|request| {
-        if request.writes > 3 {
-            Verdict::Cut
-        } else {
-            Verdict::Pass
-        }
+    let mut dead = false;
+    let proxy = Proxy::ruled(move |request| {
+        dead |= request.path == "/containers/create" && !request.names_claim();
+        if dead { Verdict::Cut } else { Verdict::Pass }
     });
     project.through(&proxy);
     let run = project.apply();
@@ -166,6 +164,7 @@ fn an_engine_that_dies_half_way_leaves_a_report() {
     );
     project.at(None);
     project.converge();
+    project.unclaimed();
     project.only(&["a", "b"]);
 }
 

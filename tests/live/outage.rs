@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
 use crate::project::{Project, changes, failures, project, step, text};
 use crate::proxy::{Proxy, Request, Verdict};
 use crate::raw;
@@ -120,6 +121,7 @@ fn a_short_outage_is_waited_for_and_said() {
     }
     project.at(None);
     project.settled();
+    project.unclaimed();
     project.only(&["a", "b", "c"]);
 }
 
@@ -141,8 +143,8 @@ fn whoever_is_interrupted_while_it_waits_ends_at_once() {
     let talk = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(130), "{talk}");
     project.at(None);
-    project.unclaimed();
     project.converge();
+    project.unclaimed();
     project.only(&["a", "b", "c"]);
 }
 
@@ -171,7 +173,92 @@ fn an_outage_that_does_not_end_leaves_what_the_next_apply_completes() {
         "{run:#?}"
     );
     project.at(None);
-    project.unclaimed();
     project.converge();
+    project.unclaimed();
     project.only(&["a", "b", "c"]);
+}
+
+/// A container that is changed by being replaced, one beside the other where that can be, and two that stay.
+fn manifest(mode: &str) -> String {
+    format!(
+        "containers:\n  a: {{ env: {{ MODE: {mode} }}, {QUICK} }}\n  \
+         b: {{ env: {{ MODE: {mode} }}, home: tmpfs, {QUICK} }}\n  \
+         c: {{ network: none, home: tmpfs, {QUICK} }}\n"
+    )
+}
+
+/// Runs a command on an engine of its own that is started anew at a write. Says whether it came that far.
+fn restarted(project: &mut Project, daemon: &mut Daemon, at: usize, command: &[&str]) -> bool {
+    let (sender, restarts) = std::sync::mpsc::channel();
+    let (mut sent, mut writes) = (false, 0);
+    let proxy = Proxy::before(daemon.socket(), move |request: &Request| {
+        // An engine that is stopped while it makes a volume may leave it without labels, for a person to remove.
+        writes += usize::from(request.is_write() && request.path != "/volumes/create");
+        if writes == at && !sent {
+            sent = true;
+            sender.send(()).expect("somebody who listens");
+        }
+        Verdict::Pass
+    });
+    project.through(&proxy);
+    let child = project.begin(command);
+    let ended = std::thread::spawn(move || child.wait_with_output().expect("an end"));
+    // Whoever ends before takes the sender along with the proxy only then.
+    let reached = loop {
+        match restarts.recv_timeout(Duration::from_millis(20)) {
+            Ok(()) => break true,
+            Err(_) if ended.is_finished() => break restarts.try_recv().is_ok(),
+            Err(_) => {}
+        }
+    };
+    if reached {
+        daemon.restart(&[]);
+    }
+    let ended = ended.join().expect("an end");
+    let told = format!(
+        "{command:?} at {at}\n{}\n{}",
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    project.at(Some(daemon.host()));
+    match ended.status.code() {
+        Some(0) => {}
+        // It was not even its turn.
+        Some(4) => {
+            let again = project.plain(command);
+            assert_eq!(again.code, Some(0), "{told}\n{again:#?}");
+        }
+        _ => panic!("{told}"),
+    }
+    reached
+}
+
+#[test]
+#[ignore = "takes an engine of its own, and root: cargo test --test live outage:: -- --ignored"]
+fn an_engine_that_is_started_anew_at_any_write_is_waited_for() {
+    let mut daemon = Daemon::new(&[], &raw::tiny());
+    let mut restarts = 0;
+    let mut reached = true;
+    for at in 1.. {
+        if !std::mem::take(&mut reached) {
+            break;
+        }
+        let mut project = project();
+        for mode in ["fast", "safe"] {
+            project.manifest(&manifest(mode));
+            let came = restarted(&mut project, &mut daemon, at, &["apply"]);
+            reached |= came;
+            restarts += usize::from(came);
+            project.settled();
+        }
+        let came = restarted(
+            &mut project,
+            &mut daemon,
+            at,
+            &["delete", "--yes", "--allow", "data-loss"],
+        );
+        reached |= came;
+        restarts += usize::from(came);
+    }
+    eprintln!("{restarts} restarts");
 }

@@ -266,6 +266,21 @@ impl World {
             .collect()
     }
 
+    /// Waits until nothing keeps others out: that ends with whoever was killed, a little later. What the engine made when
+    /// the next apply had already looked goes with the one after that.
+    fn unclaimed(&self, command: &[&str]) {
+        let label = self.project.label();
+        let is_claim = |one: &&Value| one["Labels"]["aishell.kind"] == "claim";
+        raw::until("nothing is claimed", || {
+            let found = [raw::containers(&label), raw::volumes(&label)].concat();
+            let left: Vec<&Value> = found.iter().filter(is_claim).collect();
+            if left.iter().any(|one| one["State"] == "created") {
+                assert_eq!(self.project.run(command).code, Some(0));
+            }
+            left.is_empty().then_some(())
+        });
+    }
+
     /// Insists that one apply makes everything good, and that nothing else is left.
     fn heals(&self, protocol: &Protocol, round: usize, told: &str) {
         if let Some(name) = protocol.stays {
@@ -290,9 +305,8 @@ impl World {
         let healed = protocol.instead.unwrap_or(protocol.wanted);
         self.project.manifest(&healed(self, round));
         let deletes = protocol.command[0] == "delete";
-        let run = self
-            .project
-            .run(if deletes { protocol.command } else { &["apply"] });
+        let command = if deletes { protocol.command } else { &["apply"] };
+        let run = self.project.run(command);
         assert_eq!(
             (run.code, &run.json["converged"]),
             (Some(0), &Value::Bool(true)),
@@ -305,6 +319,7 @@ impl World {
             assert_eq!(self.project.id(name), self.id, "{told}");
         }
         let (containers, volumes, networks) = protocol.left;
+        self.unclaimed(command);
         self.project.only(containers);
         let label = self.project.label();
         let found = raw::volumes(&label);

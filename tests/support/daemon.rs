@@ -2,7 +2,7 @@
 //! beside the engine of all tests, with everything it has below one directory. It needs root, and `dockerd` here.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -70,7 +70,12 @@ impl Daemon {
 
     /// Returns the address of the engine.
     pub fn host(&self) -> String {
-        format!("unix://{}", self.path().join("socket").display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Returns the socket of the engine.
+    pub fn socket(&self) -> PathBuf {
+        self.path().join("socket")
     }
 
     /// Starts the engine anew with other options. What runs on it goes on meanwhile.

@@ -57,6 +57,8 @@ pub enum Verdict {
 type Rule = Box<dyn FnMut(&Request) -> Verdict + Send>;
 
 struct Shared {
+    /// Where the engine is.
+    engine: PathBuf,
     rule: Mutex<Rule>,
     seen: Mutex<Vec<Request>>,
     clients: Mutex<Vec<UnixStream>>,
@@ -91,9 +93,15 @@ impl Proxy {
 
     /// Asks a rule about every request.
     pub fn ruled(rule: impl FnMut(&Request) -> Verdict + Send + 'static) -> Self {
+        Self::before(raw::socket(), rule)
+    }
+
+    /// Asks a rule about every request to the engine at a socket.
+    pub fn before(engine: PathBuf, rule: impl FnMut(&Request) -> Verdict + Send + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join("engine.sock")).expect("a socket");
         let shared = Arc::new(Shared {
+            engine,
             rule: Mutex::new(Box::new(rule)),
             seen: Mutex::default(),
             clients: Mutex::default(),
@@ -153,7 +161,7 @@ impl Proxy {
 
 /// Serves one connection: a request passes when it is allowed to, answers flow back as they come.
 fn serve(client: &UnixStream, shared: &Shared) -> io::Result<()> {
-    let mut engine = UnixStream::connect(raw::socket())?;
+    let mut engine = UnixStream::connect(&shared.engine)?;
     let (back, front) = (engine.try_clone()?, client.try_clone()?);
     let unheard = Arc::new(AtomicBool::new(false));
     let answers = thread::spawn({
