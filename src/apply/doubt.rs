@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::call::{Answer, Call, ContainerReply, NetworkReply};
+use jiff::Timestamp;
+
+use crate::call::{Answer, Call, ContainerReply, NetworkReply, VolumeReply};
 use crate::label::{Labels, Mark, UID};
 use crate::observed::RunState;
 
@@ -61,6 +63,17 @@ pub(super) fn removes(call: &Call) -> bool {
 /// seen, and removals take their time.
 pub(super) fn meets_itself(call: &Call) -> bool {
     matches!(call, Call::CreateContainer(_) | Call::RemoveContainer { .. })
+}
+
+/// Says whether a volume is what is left of a creation that the engine did not complete: it has our name, no label at
+/// all, and has come about since the creation was asked for. Only one that nobody uses can be removed, so nothing is
+/// lost where it was somebody else's after all.
+pub(super) fn is_half_made(call: &Call, reply: &VolumeReply, since: Timestamp) -> bool {
+    // Engines tell whole seconds.
+    let recent = |created: Timestamp| created.as_second() >= since.as_second();
+    matches!(call, Call::CreateVolume { name, .. } if reply.name == *name)
+        && reply.labels.is_empty()
+        && reply.created.parse().is_ok_and(recent)
 }
 
 /// Returns the labels of what a call makes.
@@ -205,4 +218,46 @@ fn is_made(found: &Labels, wanted: &Labels) -> bool {
 fn is_attached(reply: &ContainerReply, network: &NetworkReply) -> bool {
     let id = reply.network_ids.get(&network.name);
     reply.spec.networks.contains_key(&network.name) && id.is_none_or(|id| *id == network.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_volume_without_labels_that_has_just_come_about_is_half_made() {
+        let call = Call::CreateVolume {
+            name: "data".to_owned(),
+            labels: Labels::new(),
+        };
+        let since: Timestamp = "2026-11-21T16:00:00.7Z".parse().expect("a time");
+        let volume = |name: &str, created: &str| VolumeReply {
+            name: name.to_owned(),
+            created: created.to_owned(),
+            ..VolumeReply::default()
+        };
+        let now = volume("data", "2026-11-21T16:00:00Z");
+        assert!(is_half_made(&call, &now, since));
+        assert!(is_half_made(
+            &call,
+            &volume("data", "2026-11-21T18:00:01+02:00"),
+            since
+        ));
+        assert!(!is_half_made(
+            &call,
+            &volume("data", "2026-11-21T15:59:59Z"),
+            since
+        ));
+        assert!(!is_half_made(&call, &volume("data", ""), since));
+        assert!(!is_half_made(
+            &call,
+            &volume("other", "2026-11-21T16:00:00Z"),
+            since
+        ));
+        let labelled = VolumeReply {
+            labels: [("team".to_owned(), "core".to_owned())].into(),
+            ..now
+        };
+        assert!(!is_half_made(&call, &labelled, since));
+    }
 }

@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::doubt::{self, Seen};
 use super::{Listener, Stop};
 use crate::call::{Answer, Call};
 use crate::engine::{Engine, EngineError, Lifeline, Notices};
-use crate::label::{Owner, UID};
+use crate::label::{OwnedId, Owner, UID};
 use crate::progress::Progress;
 use crate::report::Retries;
 
@@ -109,10 +110,11 @@ impl<'e, E: Engine> Patient<'e, E> {
     /// Sends a call until it is answered, as far as that makes sense.
     async fn persist(&self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
         let mut trouble = Trouble::default();
+        let since = Timestamp::now();
         loop {
             let asked = Instant::now();
             let result = if trouble.doubtful {
-                self.settle(call, progress).await
+                self.settle(call, since, progress).await
             } else {
                 self.engine.call(call, progress).await
             };
@@ -220,7 +222,12 @@ impl<'e, E: Engine> Patient<'e, E> {
     }
 
     /// Sends a call again that may have been carried out, unless it was.
-    async fn settle(&self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
+    async fn settle(
+        &self,
+        call: &Call,
+        since: Timestamp,
+        progress: &Progress,
+    ) -> Result<Answer, EngineError> {
         let mut looks = 0;
         loop {
             match self.look(call).await? {
@@ -230,6 +237,16 @@ impl<'e, E: Engine> Patient<'e, E> {
                 Seen::Undone if doubt::shows_late(call) && looks < LOOKS => {}
                 Seen::Undone => match self.engine.call(call, progress).await {
                     Err(EngineError::NotFound { .. }) if doubt::removes(call) => return Ok(Answer::Done),
+                    // Engines that are stopped while they make a volume leave it without labels.
+                    Ok(Answer::Volume(reply))
+                        if doubt::is_half_made(call, &reply, since) && looks < LOOKS =>
+                    {
+                        let volume = OwnedId::made(&reply.name);
+                        let remove = Call::RemoveVolume { volume };
+                        if self.engine.call(&remove, &Progress::default()).await.is_err() {
+                            return Ok(Answer::Volume(reply));
+                        }
+                    }
                     // It is being made, or on its way out.
                     Err(EngineError::Conflict { .. }) if doubt::meets_itself(call) && looks < LOOKS => {}
                     result => return result,

@@ -223,8 +223,9 @@ fn restarted(project: &mut Project, daemon: &mut Daemon, at: usize, command: &[&
     project.at(Some(daemon.host()));
     match ended.status.code() {
         Some(0) => {}
-        // It was not even its turn.
-        Some(4) => {
+        // It was not even its turn, or the engine gave a verdict on its way out: the next one completes it.
+        Some(4 | 5) => {
+            eprintln!("{told}");
             let again = project.plain(command);
             assert_eq!(again.code, Some(0), "{told}\n{again:#?}");
         }
@@ -235,7 +236,7 @@ fn restarted(project: &mut Project, daemon: &mut Daemon, at: usize, command: &[&
 
 #[test]
 #[ignore = "takes an engine of its own, and root: cargo test --test live outage:: -- --ignored"]
-fn an_engine_that_is_started_anew_at_any_write_is_waited_for() {
+fn an_engine_that_is_started_anew_at_any_write_is_waited_for_or_the_next_apply_completes() {
     let mut daemon = Daemon::new(&[], &raw::tiny());
     let mut restarts = 0;
     let mut reached = true;

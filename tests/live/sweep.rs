@@ -203,7 +203,7 @@ impl World {
         let before = self.objects();
         let proxy = Proxy::ruled({
             let (victim, reached) = (victim.clone(), Arc::clone(&reached));
-            let mut reads = 0;
+            let (mut reads, mut turn) = (0, false);
             let mut since: Option<Instant> = None;
             move |request: &Request| {
                 if cut.is_outage() && since.is_some_and(|since| since.elapsed() < AWAY) {
@@ -217,6 +217,10 @@ impl World {
                     At::Write(number) => request.is_write() && request.writes == number,
                     At::Read(number) => !request.is_write() && reads == number,
                 };
+                // An engine that goes away before it is anybody's turn is not waited for.
+                let here = here && (turn || !cut.is_outage());
+                let claimed = request.names_claim() && request.path.ends_with("/rename");
+                turn |= claimed || request.path == "/volumes/create";
                 if !here {
                     return Verdict::Pass;
                 }

@@ -126,6 +126,8 @@ fn is_stopping(message: &str) -> bool {
         "transport is closing",
         "shutting down",
         "error reading from server: eof",
+        "database not open",
+        "failed to update store",
     ]
     .iter()
     .any(|words| message.contains(words))
