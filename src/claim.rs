@@ -16,6 +16,7 @@ use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
 use crate::observe::ask;
 use crate::observed::Observed;
+use crate::progress::Progress;
 
 mod file;
 mod holder;
@@ -193,6 +194,18 @@ impl Claim {
     /// Ends the claim, and returns what makes the next one quick.
     pub async fn shelve(self, engine: &impl Engine) -> Option<Stake> {
         self.mark.shelve(engine).await
+    }
+}
+
+/// Removes what was to be a claim and does not run: whoever made it was killed before it could start it, or is about to
+/// and makes another one.
+pub async fn clear(engine: &impl Engine, seen: &Observed) {
+    for idle in &seen.idle_claims {
+        // One that runs by now is somebody's, and stays.
+        let call = Call::RemoveIdle {
+            container: idle.clone(),
+        };
+        let _ = engine.call(&call, &Progress::default()).await;
     }
 }
 

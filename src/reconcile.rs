@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::apply::{Listener, Patient, Stop, walk};
-use crate::claim::{ClaimError, Turn};
+use crate::claim::{ClaimError, Turn, clear};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
@@ -202,6 +202,7 @@ pub async fn reconcile_alone<L: Listener + ?Sized + 'static>(
     let seen = look(engine, subject).await?;
     let subject = &subject.after(&seen);
     if seen.plan.steps.is_empty() {
+        clear(engine, &seen.observed).await;
         return Ok(carry_out(engine, subject, seen.plan, (listener, stop)).await);
     }
     let owner = subject.intent.owner();

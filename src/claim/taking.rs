@@ -40,6 +40,8 @@ pub(super) struct Taking<'a, E> {
     images: Option<Vec<String>>,
     /// Those that do not serve.
     unfit: BTreeSet<String>,
+    /// How often a container was gone before it was started.
+    swept: u32,
     /// When something was first seen to be on its way out, by its id.
     ending: Option<(String, Instant)>,
 }
@@ -65,6 +67,7 @@ impl<'a, E: Engine> Taking<'a, E> {
             labels,
             images: None,
             unfit: BTreeSet::new(),
+            swept: 0,
             ending: None,
         }
     }
@@ -88,12 +91,8 @@ impl<'a, E: Engine> Taking<'a, E> {
                 Err(error) => return Err(error),
             }
         };
-        for idle in seen.iter().flat_map(|seen| &seen.idle_claims) {
-            // One that runs by now is somebody's, and stays.
-            let call = Call::RemoveIdle {
-                container: idle.clone(),
-            };
-            let _ = self.engine.call(&call, &Progress::default()).await;
+        if let Some(seen) = seen {
+            super::clear(self.engine, seen).await;
         }
         Ok(mark)
     }
@@ -113,7 +112,9 @@ impl<'a, E: Engine> Taking<'a, E> {
             let holder = self.volume_holder(volume).await?;
             return self.held(seen, kept, holder).await;
         }
-        self.prepare(seen, kept).await?;
+        if !self.prepare(seen, kept).await? {
+            return Ok(None);
+        }
         match kept.take() {
             Some(stake) => self.name(stake, kept).await,
             None => self.number().await,
@@ -216,10 +217,14 @@ impl<'a, E: Engine> Taking<'a, E> {
         free.map(|_| None).map_err(Into::into)
     }
 
-    /// Makes a container ready, if there is an image to make one from.
-    async fn prepare(&mut self, seen: Option<&Observed>, kept: &mut Option<Stake>) -> Result<(), ClaimError> {
+    /// Makes a container ready, if there is an image to make one from. Returns whether that is all that can be done.
+    async fn prepare(
+        &mut self,
+        seen: Option<&Observed>,
+        kept: &mut Option<Stake>,
+    ) -> Result<bool, ClaimError> {
         if kept.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         if self.images.is_none() {
             let listed = match seen {
@@ -237,9 +242,14 @@ impl<'a, E: Engine> Taking<'a, E> {
             match Stake::make(self.engine, claim, image, &self.labels).await {
                 Ok(stake) => {
                     *kept = Some(stake);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error @ EngineError::Unreachable { .. }) => return Err(error.into()),
+                // Before it was started somebody took it for one that a killed one left.
+                Err(EngineError::NotFound { .. } | EngineError::Conflict { .. }) if self.swept < AGAIN => {
+                    self.swept += 1;
+                    return Ok(false);
+                }
                 // It has no such command, or is gone.
                 Err(error) => {
                     tracing::debug!("{image} is not for a claim: {error}");
@@ -247,7 +257,7 @@ impl<'a, E: Engine> Taking<'a, E> {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Looks at who has the name. What is returned is that somebody lives who holds it; nothing means that it is on

@@ -15,7 +15,7 @@ use super::progress::Watcher;
 use super::render::{count, notes};
 use super::signal::{Ended, Signal, watched};
 use crate::apply::{Listener as _, Stop, apply};
-use crate::claim::{Claims, Turn};
+use crate::claim::{Claims, Turn, clear};
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::label::Owner;
@@ -77,6 +77,7 @@ impl Delete {
         }
         let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
         if plan.is_empty() {
+            clear(&engine, &observed).await;
             nothing(invocation, &watcher, plan);
             return Ok(Exit::Done);
         }

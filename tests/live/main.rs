@@ -17,6 +17,7 @@ mod busy;
 mod bystander;
 mod chain;
 mod change;
+mod claims;
 mod cut;
 mod decoys;
 mod delete;
