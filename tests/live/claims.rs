@@ -301,7 +301,10 @@ fn while_somebody_writes_others_learn_who_it_is_and_whoever_looks_does_not_wait(
 
     let other = Side::new();
     let process = format!("`aishell apply` (process {} of ", holder.id());
-    for arguments in ["apply", "delete --yes", "stop a", "restart a"] {
+    for arguments in
+        ["apply", "delete --yes", "stop a", "restart a"].map(|words| format!("{words} --lock-timeout 0"))
+    {
+        let arguments = arguments.as_str();
         // Where the lock file is seen it tells, elsewhere the container does.
         let here = mine.runtime.path().display().to_string();
         for run in [
