@@ -190,8 +190,10 @@ fn writes<'s>(project: &Project, log: &Log, sides: impl IntoIterator<Item = &'s 
                 method, path, query, ..
             } = &request;
             let claims = request.names_claim() || claims.iter().any(|id| path.contains(id));
-            // Others may want the same image at the same time: then they take turns, and what is done tells who did it.
-            let asks = path == "/containers/create" && query.contains("aishell-job-");
+            // Others may want the same image at the same time: then they take turns, and what is done tells who did
+            // it. Whether somebody works in a container is a question, however it is asked.
+            let asks =
+                path == "/containers/create" && query.contains("aishell-job-") || path.contains("/exec");
             if !request.is_write() || claims || asks || path == "/volumes/create" {
                 continue;
             }
@@ -210,8 +212,8 @@ fn writes<'s>(project: &Project, log: &Log, sides: impl IntoIterator<Item = &'s 
 
 /// Returns a word of a path as it is in every project.
 fn plain<'w>(project: &Project, word: &'w str) -> &'w str {
-    let id = word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if id {
+    let digits = word.strip_prefix("sha256:").unwrap_or(word);
+    if digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "ID"
     } else if word.contains(&project.name) {
         "NAME"
