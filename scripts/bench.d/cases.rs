@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 
+use crate::claiming::Claiming;
 use crate::engine::Connection;
 use crate::floor;
 use crate::measure::{Job, in_turns, median, ratio};
@@ -19,7 +20,7 @@ use crate::watching::{COUNT, Watching};
 
 const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
 /// Cases that have to be asked for.
-const MORE: [&str; 2] = ["watch", "replace"];
+const MORE: [&str; 3] = ["watch", "replace", "claims"];
 
 /// Harnesses for P13, one small and one large.
 const HARNESSES: [(&str, &str, &str); 2] = [
@@ -116,6 +117,9 @@ impl Bench {
         }
         if self.wants("replace") {
             self.replace();
+        }
+        if self.wants("claims") {
+            self.claims();
         }
         let table = markdown(&self.rows);
         print!("\n{table}");
@@ -410,6 +414,21 @@ impl Bench {
         self.rows.push(replacing.gap(self.rounds(11)));
         self.rows.push(replacing.probed(self.rounds(11)));
         self.rows.extend(replacing.failing(self.rounds(5)));
+        self.delete(&project);
+    }
+
+    /// R5: whoever holds a claim is killed.
+    fn claims(&mut self) {
+        let project = self.project(0);
+        let proxy = |name: &str| Proxy::start(&project.directory.join(name), &self.socket).expect("a proxy");
+        let claiming = Claiming {
+            aishell: &self.aishell,
+            socket: &self.socket,
+            directory: &project.directory,
+            name: &project.name,
+            proxies: [proxy("s"), proxy("t")],
+        };
+        self.rows.extend(claiming.takeover(self.rounds(11)));
         self.delete(&project);
     }
 

@@ -13,6 +13,7 @@
 )]
 
 mod cases;
+mod claiming;
 mod engine;
 mod floor;
 mod measure;
@@ -31,7 +32,7 @@ use crate::proxy::Request;
 const USAGE: &str = "usage: scripts/bench [--quick|--full] [--dist] [CASE...]
 
 cases: P1 P2 P3 P4 P5 P12 P13; without any, all of them
-       only if asked for: watch (P9 and P10), replace (P11 and R4)
+       only if asked for: watch (P9 and P10), replace (P11 and R4), claims (R5)
   --quick  fewer rounds, and no case above 10 containers
   --full   also 1,000 containers (some minutes)
   --dist   also the size of the dist profile (some minutes)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -141,6 +142,9 @@ fn tunnel(
             io::copy(answers, &mut to)
         });
         let mut to = upstream;
-        io::copy(requests, &mut to).map(drop)
+        let copied = io::copy(requests, &mut to).map(drop);
+        // What the other side still has to say comes.
+        upstream.shutdown(Shutdown::Write)?;
+        copied
     })
 }
