@@ -32,6 +32,8 @@ use taking::Taking;
 
 /// How often a claim that somebody holds is asked for again.
 const EVERY: Duration = Duration::from_millis(50);
+/// As long as makes no difference, whatever was asked for.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// What may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub enum Scope {
     Pass,
     /// Watching the manifest, for a life.
     Watch,
+    /// Being next to write.
+    Next,
 }
 
 /// A claim. It ends when it is released, and when the process ends.
@@ -144,11 +148,45 @@ impl Turn<'_> {
         owner: &Owner,
         (seen, kept): (Option<&Observed>, &mut Option<Stake>),
     ) -> Result<Claim, ClaimError> {
-        let until = Instant::now() + self.patience;
-        let file = self.here(engine, owner).await?;
+        let until = Instant::now()
+            .checked_add(self.patience)
+            .unwrap_or_else(|| Instant::now() + FOREVER);
+        let at_once = Turn {
+            patience: Duration::ZERO,
+            ..self
+        };
+        let file = match at_once.here(engine, owner).await {
+            Err(ClaimError::Held { .. }) if !self.patience.is_zero() => {
+                self.queued(engine, owner, (seen, kept), until).await?
+            }
+            answered => answered?,
+        };
         let taking = Taking::new((engine, owner), self, file.as_ref(), until);
         let mark = Box::pin(taking.run(seen, kept)).await?;
         Ok(Claim { mark, _file: file })
+    }
+
+    /// Waits in line behind other processes of this host. Whoever is at its head makes ready meanwhile, so that its turn
+    /// begins as soon as it can.
+    async fn queued(
+        self,
+        engine: &impl Engine,
+        owner: &Owner,
+        (seen, kept): (Option<&Observed>, &mut Option<Stake>),
+        until: Instant,
+    ) -> Result<Option<Locked>, ClaimError> {
+        let left = || until.saturating_duration_since(Instant::now());
+        let (claims, id) = (self.claims, identity(engine).await?);
+        let ahead = claims.take(&id, owner, Scope::Next, (self.command, left())).await;
+        if ahead.is_ok() {
+            let taking = Taking::new((engine, owner), self, None, until);
+            Box::pin(taking.make_ready(claims.record(&id, owner), seen, kept)).await;
+        }
+        let turn = Turn {
+            patience: left(),
+            ..self
+        };
+        turn.here(engine, owner).await
     }
 
     /// Waits for the turn among the processes of this host alone.

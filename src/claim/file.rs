@@ -107,12 +107,19 @@ impl Claims {
         }
     }
 
+    /// Returns what others can try the lock of a pass by, whoever holds it now.
+    pub(super) fn record(&self, engine: &str, owner: &Owner) -> Option<String> {
+        let path = self.file(engine, owner, Scope::Pass);
+        Record::of(&open(&path).ok()?, &path)?.told()
+    }
+
     fn file(&self, engine: &str, owner: &Owner, scope: Scope) -> PathBuf {
         let of = format!("{engine}\0{}\0{}", owner.project, owner.manifest);
         let digits = &digest(of.as_bytes())[..16];
         let suffix = match scope {
             Scope::Pass => "apply",
             Scope::Watch => "watch",
+            Scope::Next => "next",
         };
         self.directory.join(format!("{digits}.{suffix}"))
     }
@@ -143,13 +150,7 @@ impl Claims {
 impl Locked {
     /// Returns what others can try the lock by, if this machine can tell.
     pub(super) fn record(&self) -> Option<String> {
-        let Record {
-            boot,
-            device,
-            inode,
-            path,
-        } = self.record.as_ref()?;
-        Some(format!("{boot} {device}:{inode} {}", path.to_str()?))
+        self.record.as_ref()?.told()
     }
 }
 
@@ -185,6 +186,16 @@ impl Record {
             inode: found.ino(),
             path: path.to_path_buf(),
         })
+    }
+
+    fn told(&self) -> Option<String> {
+        let Self {
+            boot,
+            device,
+            inode,
+            path,
+        } = self;
+        Some(format!("{boot} {device}:{inode} {}", path.to_str()?))
     }
 
     /// Reads what anybody may have written.

@@ -97,6 +97,18 @@ impl<'a, E: Engine> Taking<'a, E> {
         Ok(mark)
     }
 
+    /// Makes a container ready for whoever is next, with the lock that it will hold then. What does not work now may work
+    /// when it is its turn.
+    pub(super) async fn make_ready(
+        mut self,
+        lock: Option<String>,
+        seen: Option<&Observed>,
+        kept: &mut Option<Stake>,
+    ) {
+        self.labels.extend(lock.map(|lock| (LOCK.to_owned(), lock)));
+        let _ = self.prepare(seen, kept).await;
+    }
+
     /// Takes the claim if it is free; `None` means that it is worth another look.
     async fn attempt(
         &mut self,
