@@ -196,6 +196,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     let (outcome, error) = match protocol::drive(protocol.as_mut(), &engine, &progress).await {
         Ok(()) => (Outcome::Done, None),
         Err(Undone::Failed(failure)) => (Outcome::Failed, Some(failure)),
+        Err(Undone::Used(who)) => (Outcome::Skipped, Some(Failure::new(who))),
         Err(Undone::Busy(detail)) => (Outcome::Blocked, Some(Failure::new(format!("busy: {detail}")))),
     };
     let seconds = begun.elapsed().as_secs_f64();

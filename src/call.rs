@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::label::{Labels, OwnedId};
 use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
@@ -12,6 +14,9 @@ use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 mod build;
 
 pub use build::Build;
+mod usage;
+
+pub use usage::Usage;
 
 /// One request to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub enum Call {
     Identify,
     /// Lists every container, running or not, that carries our labels.
     ListContainers,
+    /// Lists every container, whoever's.
+    ListUsers,
+    /// Asks how much room images, volumes and containers take.
+    MeasureUsage,
     /// Lists every volume that carries our labels.
     ListVolumes,
     /// Lists every network that carries our labels.
@@ -289,6 +298,8 @@ pub enum Answer {
     Container(Box<ContainerReply>),
     /// Images.
     Images(Vec<Image>),
+    /// How much room everything takes.
+    Usage(Usage),
     /// One image with its configuration.
     Image(Box<ImageReply>),
     /// The digest of an image in its registry.
@@ -330,6 +341,8 @@ pub struct ListedContainer {
     pub volumes: BTreeSet<String>,
     /// Whether it runs.
     pub running: bool,
+    /// When it was created.
+    pub created: Option<Timestamp>,
 }
 
 /// A container, as inspect shows it, normalised but not yet told from its image.
@@ -440,6 +453,8 @@ impl Call {
             Self::Version
             | Self::Identify
             | Self::ListContainers
+            | Self::ListUsers
+            | Self::MeasureUsage
             | Self::ListVolumes
             | Self::ListNetworks
             | Self::ListImages

@@ -40,6 +40,7 @@ mod named;
 mod output;
 mod planned;
 mod progress;
+mod prune;
 mod ps;
 mod render;
 mod restart;
@@ -161,6 +162,7 @@ enum Command {
     Attach(attach::Attach),
     #[command(visible_alias = "down")]
     Delete(delete::Delete),
+    Prune(prune::Prune),
     Schema(schema::Schema),
     Completions(completions::Completions),
     #[command(external_subcommand)]
@@ -237,6 +239,7 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Exec(exec) => wait(exec.run(invocation))?,
         Command::Attach(attach) => wait(attach.run(invocation))?,
         Command::Delete(delete) => wait(delete.run(invocation))?,
+        Command::Prune(prune) => wait(prune.run(invocation))?,
         Command::Schema(schema) => Ok(schema.run(invocation)),
         Command::Harness(words) => wait(harness::run(invocation, words))?,
         Command::Completions(completions) => Ok(completions.run(invocation)),

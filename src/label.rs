@@ -254,6 +254,8 @@ pub struct Mark {
     pub project: Option<String>,
     /// The manifest file it was made from, for owned objects.
     pub file: Option<String>,
+    /// The host that it was made on, for owned objects.
+    pub host: Option<String>,
 }
 
 impl Mark {
@@ -273,6 +275,7 @@ impl Mark {
             uid: text(UID)?,
             project: text(PROJECT),
             file: text(FILE),
+            host: text(HOST),
         })
     }
 

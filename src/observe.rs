@@ -19,13 +19,20 @@ use crate::observed::{
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
 
+mod answer;
 mod layer;
 mod refresh;
+mod stock;
 mod stranger;
 mod word;
 
+pub(crate) use answer::{
+    inspected_container, inspected_image, inspected_network, inspected_volume, listed_images,
+};
+use answer::{engine_info, listed_containers, listed_networks, listed_volumes};
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
+pub use stock::{stock, usage};
 pub use stranger::strangers;
 pub(crate) use stranger::whose;
 pub use word::last_words;
@@ -309,16 +316,24 @@ fn volume(reply: VolumeReply, owner: &Owner) -> Option<(String, Volume)> {
         Kind::Volume | Kind::Hold => owner.owns(&mark),
         _ => false,
     };
-    ours.then(|| {
-        let volume = Volume {
-            hold: hold(&mark, &reply.labels),
-            id: OwnedId::new(&reply.name, &mark),
-            mark,
-            created: reply.created,
-            harnesses: reply.labels.get(label::HARNESSES).cloned(),
-        };
-        (reply.name, volume)
-    })
+    ours.then(|| named(reply, mark))
+}
+
+/// Returns a harness volume under the name that its key gives it.
+fn harness(reply: VolumeReply, mark: Mark) -> Option<(String, Volume)> {
+    let own = format!("{}{}", label::HARNESS_VOLUME, mark.key.short());
+    (mark.kind == Kind::Harness && reply.name == own).then(|| named(reply, mark))
+}
+
+fn named(reply: VolumeReply, mark: Mark) -> (String, Volume) {
+    let volume = Volume {
+        hold: hold(&mark, &reply.labels),
+        id: OwnedId::new(&reply.name, &mark),
+        mark,
+        created: reply.created,
+        harnesses: reply.labels.get(label::HARNESSES).cloned(),
+    };
+    (reply.name, volume)
 }
 
 /// Reads who stopped a container by hand.
@@ -342,78 +357,6 @@ fn network(reply: NetworkReply, owner: &Owner) -> Option<(String, Network)> {
         };
         (reply.id, network)
     })
-}
-
-fn engine_info(answer: Answer) -> Option<EngineInfo> {
-    if let Answer::Engine(engine) = answer {
-        Some(engine)
-    } else {
-        None
-    }
-}
-
-fn listed_containers(answer: Answer) -> Option<Vec<ListedContainer>> {
-    if let Answer::Containers(containers) = answer {
-        Some(containers)
-    } else {
-        None
-    }
-}
-
-fn listed_volumes(answer: Answer) -> Option<Vec<VolumeReply>> {
-    if let Answer::Volumes(volumes) = answer {
-        Some(volumes)
-    } else {
-        None
-    }
-}
-
-fn listed_networks(answer: Answer) -> Option<Vec<NetworkReply>> {
-    if let Answer::Networks(networks) = answer {
-        Some(networks)
-    } else {
-        None
-    }
-}
-
-pub(crate) fn listed_images(answer: Answer) -> Option<Vec<Image>> {
-    if let Answer::Images(images) = answer {
-        Some(images)
-    } else {
-        None
-    }
-}
-
-pub(crate) fn inspected_image(answer: Answer) -> Option<ImageReply> {
-    if let Answer::Image(image) = answer {
-        Some(*image)
-    } else {
-        None
-    }
-}
-
-pub(crate) fn inspected_container(answer: Answer) -> Option<ContainerReply> {
-    if let Answer::Container(container) = answer {
-        Some(*container)
-    } else {
-        None
-    }
-}
-
-pub(crate) fn inspected_volume(answer: Answer) -> Option<VolumeReply> {
-    if let Answer::Volume(volume) = answer {
-        Some(volume)
-    } else {
-        None
-    }
-}
-
-pub(crate) fn inspected_network(answer: Answer) -> Option<NetworkReply> {
-    if let Answer::Network(network) = answer {
-        Some(network)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::report::Failure;
 use crate::step::{ResourceKind, Step, Work};
 
+mod clear;
 mod create;
 mod identity;
 mod image;
@@ -49,6 +50,8 @@ pub enum Next {
     Failed(Failure),
     /// Somebody works in what would be interrupted; whatever was begun is undone.
     Busy(String),
+    /// Somebody uses what would be removed; it is left.
+    Used(String),
 }
 
 /// Why a step was not carried out.
@@ -58,6 +61,8 @@ pub enum Undone {
     Failed(Failure),
     /// Somebody works in what would be interrupted.
     Busy(String),
+    /// Somebody uses what would be removed.
+    Used(String),
 }
 
 /// Several calls that belong together.
@@ -101,6 +106,7 @@ pub async fn drive(
             Next::Done => return Ok(()),
             Next::Failed(failure) => return Err(Undone::Failed(failure)),
             Next::Busy(detail) => return Err(Undone::Busy(detail)),
+            Next::Used(detail) => return Err(Undone::Used(detail)),
         }
     }
 }
@@ -126,6 +132,7 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
             Box::new(make.unless(made.as_deref()))
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
+        Work::Clear(work) => Box::new(clear::Clear::new((**work).clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),

@@ -24,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
         &[
             "observed",
             "call",
+            "stock",
             "catalogue",
             "manifest",
             "builtin",
@@ -41,7 +42,15 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ("hands", &["engine", "observe", "protocol", "apply"]),
     (
         "rhythm",
-        &["claim", "reconcile", "readiness", "prepare", "pin", "controller"],
+        &[
+            "claim",
+            "reconcile",
+            "readiness",
+            "prepare",
+            "pin",
+            "prune",
+            "controller",
+        ],
     ),
     ("side doors", &["session", "detect", "import"]),
     ("voice", &["cli"]),

@@ -71,9 +71,9 @@ impl Delete {
             ..Consent::default()
         };
         let mut observed = Box::pin(observe(&engine, owner, &BTreeSet::new())).await?;
-        let mut plan = deletion(&observed, prepared.info(), &consent);
+        let mut plan = deletion(&observed, owner, prepared.info(), &consent);
         if inquire(&engine, &plan, &mut observed).await? {
-            plan = deletion(&observed, prepared.info(), &consent);
+            plan = deletion(&observed, owner, prepared.info(), &consent);
         }
         let watcher = Arc::new(Watcher::new(invocation, prepared.loaded.source.directory()));
         if plan.is_empty() {
@@ -147,7 +147,7 @@ async fn remove(
     };
     let left: Result<_, EngineError> = observe(engine, owner, &BTreeSet::new()).await;
     let gone = left.is_ok_and(|left| {
-        let plan = deletion(&left, &plan.manifest, &consent);
+        let plan = deletion(&left, owner, &plan.manifest, &consent);
         plan.steps.iter().all(|step| is_of_a_copy(step, &left))
     }) && steps.iter().all(|done| done.outcome == Outcome::Done);
     report(plan, steps, gone, stop.is_wished())

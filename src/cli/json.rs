@@ -8,6 +8,7 @@ use crate::report::{self, Condition, Outcome};
 use crate::step::{self, Action, BlockedReason, Cause, Impact, ManifestInfo, ResourceKind, Summary};
 
 mod container;
+mod garbage;
 mod of;
 
 pub use container::{Container, ContainerStatus, Health, Hold, State};
@@ -130,6 +131,26 @@ document! {
         engine: Engine<'a>,
         /// The containers, by manifest and name.
         items: Vec<Container<'a>>,
+    }
+}
+
+document! {
+    /// What `prune` answers.
+    Garbage<'a>, "Garbage" {
+        /// The engine.
+        engine: Engine<'a>,
+        /// Everything that nobody uses any more, in an order in which it can go.
+        items: Vec<Item<'a>>,
+        /// What needs a person first.
+        blocked: Vec<Blocked<'a>>,
+        /// How much room the items take, in bytes, as far as the engine says; images share more that is not counted.
+        bytes: u64,
+        /// How much that nobody uses stays, because it is the newest of its kind.
+        kept: usize,
+        /// What else there is to know.
+        notes: &'a [String],
+        /// Whether a signal ended the run early.
+        interrupted: bool,
     }
 }
 
@@ -264,6 +285,36 @@ pub struct Engine<'a> {
     pub version: &'a str,
     /// The version of its API.
     pub api_version: &'a str,
+}
+
+/// Something that nobody uses any more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Item", deny_unknown_fields)]
+pub struct Item<'a> {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// The engine's name of it.
+    pub name: &'a str,
+    /// The manifest it was made for.
+    pub manifest: &'a str,
+    /// The project; `null` for what has users and no owner.
+    pub project: Option<&'a str>,
+    /// When it was made, RFC 3339; `null` where the engine does not say.
+    pub created_at: Option<String>,
+    /// How much room it takes; `null` where the engine does not say.
+    pub bytes: Option<u64>,
+    /// Why it is garbage.
+    pub why: &'a str,
+    /// How many files of a container's own layer go with it; absent if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<usize>,
+    /// What came of it; absent when it was only listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why it is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a report::Failure>,
 }
 
 /// One step.

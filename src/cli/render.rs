@@ -61,6 +61,9 @@ impl Style<'_> {
 
     /// Returns the line that says what is talked about.
     pub fn header(self, manifest: &ManifestInfo, engine: &EngineInfo) -> String {
+        if manifest.name.is_empty() {
+            return format!("docker {}\n\n", clean(&engine.host));
+        }
         let dot = Tone::Faint.paint(self.signs().dot);
         format!(
             "{} {dot} {} {dot} docker {}\n\n",
@@ -175,6 +178,12 @@ impl Style<'_> {
             },
         ]
         .concat()
+    }
+
+    /// Returns what needs a person, in a line each.
+    pub fn held_back(self, blocked: &[Blocked]) -> String {
+        let rows: Vec<Row> = blocked.iter().map(|blocked| self.blocked(blocked)).collect();
+        self.rows(&rows)
     }
 
     fn rows(self, rows: &[Row]) -> String {

@@ -37,6 +37,8 @@ pub enum Document {
     Starter,
     /// What `validate` answers
     Validation,
+    /// What `prune` answers
+    Garbage,
     /// What `ps` answers
     List,
     /// What a command answers that failed
@@ -62,6 +64,7 @@ impl Document {
             Self::Status => of::<json::Status<'_>>(),
             Self::Starter => of::<json::Starter<'_>>(),
             Self::Validation => of::<json::Validation<'_>>(),
+            Self::Garbage => of::<json::Garbage<'_>>(),
             Self::List => of::<json::ContainerList<'_>>(),
             Self::Error => of::<json::Error<'_>>(),
             Self::Events => of::<json::Event<'_>>(),

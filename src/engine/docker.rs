@@ -40,6 +40,7 @@ mod log;
 mod negotiate;
 mod session;
 mod stream;
+mod usage;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
 pub use stream::{Excerpt, Written};
@@ -138,6 +139,15 @@ impl DockerEngine {
                 let found = client.list_containers(Some(options)).await?;
                 Answer::Containers(found.into_iter().map(decode::listed_container).collect())
             }
+            Call::ListUsers => {
+                let options = ListContainersOptions {
+                    all: true,
+                    ..ListContainersOptions::default()
+                };
+                let found = client.list_containers(Some(options)).await?;
+                Answer::Containers(found.into_iter().map(decode::listed_container).collect())
+            }
+            Call::MeasureUsage => Answer::Usage(self.usage().await?),
             Call::ListVolumes => {
                 let found = client
                     .list_volumes(Some(ListVolumesOptions {
@@ -245,9 +255,12 @@ impl DockerEngine {
                 Answer::Done
             }
             Call::RemoveImage { image } => {
-                client
-                    .remove_image(image, None::<RemoveImageOptions>, None)
-                    .await?;
+                // What it was made from may be somebody else's, and without a name only for now.
+                let options = RemoveImageOptions {
+                    noprune: true,
+                    ..RemoveImageOptions::default()
+                };
+                client.remove_image(image, Some(options), None).await?;
                 Answer::Done
             }
             Call::CreateVolume { name, labels } => {

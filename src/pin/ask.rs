@@ -66,7 +66,7 @@ pub(super) async fn ask<L: Listener + ?Sized + 'static>(
     let asked = drive(&mut resolve, engine, &Progress::default()).await;
     asked.map_err(|undone| match undone {
         Undone::Failed(failure) => PinError::Unasked(failure),
-        Undone::Busy(who) => PinError::Unasked(Failure::new(who)),
+        Undone::Busy(who) | Undone::Used(who) => PinError::Unasked(Failure::new(who)),
     })?;
     entries(
         prepared,

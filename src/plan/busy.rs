@@ -32,6 +32,7 @@ fn noticed_by(work: &Work) -> BTreeSet<&str> {
         Work::Replace { old, .. } => [old.id()].into(),
         Work::Build { .. }
         | Work::Network { .. }
+        | Work::Clear(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_) => BTreeSet::new(),
@@ -75,6 +76,8 @@ fn noticed(call: &Call) -> Option<&str> {
         Call::Version
         | Call::Identify
         | Call::ListContainers
+        | Call::ListUsers
+        | Call::MeasureUsage
         | Call::ListVolumes
         | Call::ListNetworks
         | Call::ListImages

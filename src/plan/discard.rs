@@ -25,6 +25,7 @@ fn discarded(step: &Step) -> Option<&str> {
         Work::Calls(_)
         | Work::Build { .. }
         | Work::Network { .. }
+        | Work::Clear(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_) => None,

@@ -173,6 +173,7 @@ fn gives(step: &Step) -> bool {
         | Work::Replace { .. }
         | Work::Build { .. }
         | Work::Network { .. }
+        | Work::Clear(_)
         | Work::Identity(_)
         | Work::Populate(_) => makes(step),
     }
@@ -208,6 +209,6 @@ fn makes(step: &Step) -> bool {
         | Work::Build { .. }
         | Work::Identity(_)
         | Work::Populate(_) => true,
-        Work::Calls(_) | Work::Guarded { .. } | Work::Network { .. } => false,
+        Work::Calls(_) | Work::Guarded { .. } | Work::Network { .. } | Work::Clear(_) => false,
     }
 }

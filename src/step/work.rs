@@ -45,6 +45,8 @@ pub enum Work {
         /// Its labels.
         labels: Labels,
     },
+    /// The removal of something that nobody uses.
+    Clear(Box<ClearWork>),
     /// The identity protocol.
     Identity(Box<IdentityWork>),
     /// The populate protocol.
@@ -73,6 +75,29 @@ pub struct Ancestor {
     pub reference: String,
     /// Its key, if it is one of ours.
     pub key: Option<Key>,
+}
+
+/// What nobody uses and goes, unless somebody uses it by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClearWork {
+    /// An image.
+    Image {
+        /// The image.
+        image: OwnedId,
+        /// The manifest that it was made for.
+        manifest: String,
+        /// Its tags besides the keyed one.
+        tags: Vec<String>,
+    },
+    /// A harness volume.
+    Harness {
+        /// The volume.
+        volume: OwnedId,
+        /// The container that vouches for it, and that goes first.
+        receipt: Option<OwnedId>,
+    },
+    /// A job that does not run.
+    Job(OwnedId),
 }
 
 /// What the identity protocol makes.

@@ -282,7 +282,12 @@ fn whoever_only_has_the_labels_of_a_container_is_removed_with_none() {
     });
     let there = |engine: &MemoryEngine| engine.world().container("copy").is_some();
     let look = looked(&engine, &wish);
-    let deletion = deletion(&look.observed, &look.plan.manifest, &Consent::default());
+    let deletion = deletion(
+        &look.observed,
+        &look.desired.owner,
+        &look.plan.manifest,
+        &Consent::default(),
+    );
     let names = ["remove container api", "remove container web"].map(str::to_owned);
     assert_eq!(steps(&deletion)[..2], names);
     assert!(

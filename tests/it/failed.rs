@@ -129,7 +129,12 @@ fn what_nobody_wants_any_more_is_forgotten() {
 
     let engine = failed();
     let look = looked(&engine, &demo(false));
-    let plan = deletion(&look.observed, &look.plan.manifest, &Consent::default());
+    let plan = deletion(
+        &look.observed,
+        &look.desired.owner,
+        &look.plan.manifest,
+        &Consent::default(),
+    );
     assert_eq!(
         plan.steps.len(),
         4,

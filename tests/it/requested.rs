@@ -162,10 +162,11 @@ fn a_deletion_says_what_goes_with_the_layers() {
         .write(&wish.object("api"), "/srv/notes", b"mine")
         .expect("written");
     let mut observed = looked(&engine, &wish).observed;
+    let owner = &wish.prepared().facts.owner;
     let info = planned(&engine, &wish).manifest;
-    let plan = deletion(&observed, &info, &Consent::default());
+    let plan = deletion(&observed, owner, &info, &Consent::default());
     assert!(run(inquire(&engine, &plan, &mut observed)).expect("the engine answers"));
-    let plan = deletion(&observed, &info, &Consent::default());
+    let plan = deletion(&observed, owner, &info, &Consent::default());
     let lost: BTreeSet<_> = discards(&plan)
         .into_iter()
         .filter(|(_, files)| files.is_some())

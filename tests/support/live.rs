@@ -173,6 +173,7 @@ pub fn owned(id: &str) -> OwnedId {
         uid: "test".to_owned(),
         project: None,
         file: None,
+        host: None,
     };
     OwnedId::new(id, &mark)
 }

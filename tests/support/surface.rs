@@ -26,6 +26,8 @@ const NATURES: &[(&str, Nature)] = &[
     ("exec", Writes),
     ("init", Writes),
     ("logs", LooksElsewhere),
+    ("prune", Looks(&["nobody"])),
+    ("prune", Writes),
     ("ps", Looks(&[])),
     ("restart", Writes),
     ("run", Writes),
@@ -41,9 +43,11 @@ const NATURES: &[(&str, Nature)] = &[
 
 /// What is given where anything might be: the option or argument, and a value that fits every world it is tried in.
 const VALUES: &[(&str, &str)] = &[
+    ("keep", "0"),
     ("lock_timeout", "1s"),
     ("manifest", "aishell.yaml"),
     ("names", "tool"),
+    ("older_than", "1s"),
     ("only", "container/a"),
     ("rebuild", "foundation"),
     ("replace", "a"),

@@ -75,6 +75,7 @@ impl<'a> Step<'a> {
             Work::Calls(_)
             | Work::Guarded { .. }
             | Work::Network { .. }
+            | Work::Clear(_)
             | Work::Build { .. }
             | Work::Identity(_)
             | Work::Populate(_) => None,

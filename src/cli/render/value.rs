@@ -186,6 +186,19 @@ pub fn seconds(seconds: f64) -> String {
     Duration::seconds(whole).to_string()
 }
 
+/// Returns how much room something takes.
+pub fn bytes(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return format!("{bytes}B");
+    };
+    let tenths = (bytes >> (shift - 10)).saturating_mul(10) >> 10;
+    match (tenths / 10, tenths % 10) {
+        (whole, tenth) if whole < 10 => format!("{whole}.{tenth}{unit}"),
+        (whole, _) => format!("{whole}{unit}"),
+    }
+}
+
 /// Returns how long ago a time was, in its largest unit; the time itself when it cannot be read.
 pub fn ago(time: &str, now: Timestamp) -> String {
     let Ok(then) = time.parse::<Timestamp>() else {
@@ -213,6 +226,12 @@ pub fn ago(time: &str, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_told_in_its_largest_unit() {
+        let told = [0, 1023, 1024, 1_600_000, 29_000_000, 1 << 40].map(bytes);
+        assert_eq!(told, ["0B", "1023B", "1.0KiB", "1.5MiB", "27MiB", "1.0TiB"]);
+    }
     use serde_json::json;
 
     #[test]

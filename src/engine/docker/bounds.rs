@@ -16,6 +16,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         Call::Version
         | Call::Identify
         | Call::ListContainers
+        | Call::ListUsers
         | Call::ListVolumes
         | Call::ListNetworks
         | Call::ListImages
@@ -47,6 +48,8 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::RemoveContainer { .. }
         | Call::CreateExec { .. }
         | Call::Upload { .. } => Some(WRITE_LIMIT),
+        // It looks at every file of every volume.
+        Call::MeasureUsage => Some(WRITE_LIMIT),
         // It has a time of its own, as a container has one to stop.
         Call::StartExec { .. } => None,
         Call::FollowLog { .. }
@@ -63,6 +66,8 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         Call::Version
         | Call::Identify
         | Call::ListContainers
+        | Call::ListUsers
+        | Call::MeasureUsage
         | Call::ListVolumes
         | Call::ListNetworks
         | Call::ListImages

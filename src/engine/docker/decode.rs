@@ -69,6 +69,7 @@ pub(super) fn listed_container(container: ContainerSummary) -> ListedContainer {
         labels: labels(container.labels),
         volumes: volumes.filter_map(|mount| mount.name).collect(),
         running: container.state.is_some_and(|state| alive.contains(&state)),
+        created: container.created.and_then(second),
     }
 }
 

@@ -94,7 +94,7 @@ impl MemoryEngine {
 
     /// `docker rmi`.
     pub fn rmi(&self, image: &str) -> Said {
-        self.hand(|world| world.remove_image(image))
+        self.hand(|world| world.remove_image(image, true))
     }
 
     /// `docker tag`.

@@ -140,8 +140,9 @@ impl World {
     }
 
     /// A reference that is one of several is only taken away; the last one, or an id, takes the image along, unless
-    /// a container uses it. What was made from an image keeps it, without a name.
-    pub(super) fn remove_image(&mut self, image: &str) -> Result<(), EngineError> {
+    /// a container uses it. What was made from an image keeps it, without a name; nameless ones that it was made from
+    /// go along, if asked for.
+    pub(super) fn remove_image(&mut self, image: &str, parents: bool) -> Result<(), EngineError> {
         let id = self.find_image(image)?.reply.image.id.clone();
         let reference = normal(image);
         let tags = self.images[&id].reply.image.tags.clone();
@@ -172,12 +173,12 @@ impl World {
         for tag in tags {
             self.untag(&tag);
         }
-        self.drop_image(&id);
+        self.drop_image(&id, parents);
         Ok(())
     }
 
     /// Drops an image that nothing needs any more, and the nameless ones it was made from.
-    fn drop_image(&mut self, id: &str) {
+    fn drop_image(&mut self, id: &str, parents: bool) {
         let mut next = Some(id.to_owned());
         while let Some(id) = next.take() {
             let needed = self.image_users.first(&id).is_some() || self.image_children.first(&id).is_some();
@@ -192,7 +193,7 @@ impl World {
                 if let Some(parent) = &image.parent {
                     self.image_children.remove(parent, &id);
                 }
-                next = image.parent;
+                next = image.parent.filter(|_| parents);
             }
         }
     }
@@ -202,6 +203,7 @@ impl World {
         let id = format!("sha256:{}", self.id());
         image.reply.image.id.clone_from(&id);
         image.reply.platform.clone_from(&self.engine.platform);
+        image.reply.image.created = self.now().parse().ok();
         self.insert_image(image);
         self.move_tag(&normal(tag), &id);
         id

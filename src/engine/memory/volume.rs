@@ -3,7 +3,7 @@
 use super::file::{Files, top};
 use super::world::{Volume, World};
 use super::{conflict, not_found, refused};
-use crate::call::{Content, VolumeReply};
+use crate::call::{Content, Usage, VolumeReply};
 use crate::engine::EngineError;
 use crate::label::Labels;
 
@@ -35,6 +35,23 @@ impl World {
         }
         self.volumes.remove(name);
         Ok(())
+    }
+
+    /// Everything that is not empty counts one byte a file.
+    pub(super) fn usage(&self) -> Usage {
+        let count = |files: &Files| u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let images = self.images.iter();
+        let volumes = self.volumes.iter();
+        let containers = self.containers.iter();
+        Usage {
+            images: images.map(|(id, one)| (id.clone(), count(&one.files))).collect(),
+            volumes: volumes
+                .map(|(name, one)| (name.clone(), count(&one.files)))
+                .collect(),
+            containers: containers
+                .map(|(id, one)| (id.clone(), count(&one.files)))
+                .collect(),
+        }
     }
 
     pub(super) fn find_volume(&self, name: &str) -> Result<&Volume, EngineError> {

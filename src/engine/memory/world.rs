@@ -199,6 +199,11 @@ impl World {
                 let ours = self.containers.values().filter(|one| is_ours(&one.reply.labels));
                 Ok(Answer::Containers(self.listing(ours.map(Container::listed))))
             }
+            Call::ListUsers => {
+                let all = self.containers.values();
+                Ok(Answer::Containers(self.listing(all.map(Container::listed))))
+            }
+            Call::MeasureUsage => Ok(Answer::Usage(self.usage())),
             Call::ListVolumes => {
                 let ours = self
                     .volumes
@@ -250,7 +255,7 @@ impl World {
             Call::BuildImage(build) => self.build_image(build, progress).map(Answer::Id),
             Call::CommitContainer(commit) => self.commit_container(commit).map(Answer::Id),
             Call::TagImage { image, tag } => self.tag_image(image, tag).map(done),
-            Call::RemoveImage { image } => self.remove_image(image).map(done),
+            Call::RemoveImage { image } => self.remove_image(image, false).map(done),
             Call::CreateVolume { name, labels } => {
                 let labels = self.with_uid(labels);
                 self.create_volume(name, labels).map(Answer::Volume)
@@ -455,6 +460,7 @@ impl Container {
             image_id,
             labels,
             state,
+            created,
             ..
         } = &self.reply;
         ListedContainer {
@@ -464,6 +470,7 @@ impl Container {
             labels: labels.clone(),
             volumes: self.volumes().map(str::to_owned).collect(),
             running: state.is_alive(),
+            created: created.parse().ok(),
         }
     }
 

@@ -148,7 +148,7 @@ async fn a_deletion_leaves_data_and_what_others_may_use() {
             data_loss,
             ..Consent::default()
         };
-        deletion(&observed, &prepared.info, &consent)
+        deletion(&observed, &prepared.facts.owner, &prepared.info, &consent)
             .steps
             .iter()
             .map(|step| (step.resource.kind, step.impact))
@@ -164,7 +164,12 @@ async fn a_deletion_leaves_data_and_what_others_may_use() {
         [kept.as_slice(), &[(ResourceKind::Volume, Impact::DataLoss)]].concat()
     );
 
-    let plan = deletion(&observed, &prepared.info, &Consent::default());
+    let plan = deletion(
+        &observed,
+        &prepared.facts.owner,
+        &prepared.info,
+        &Consent::default(),
+    );
     let outcomes = apply(&plan, &engine, &Arc::new(Silent), &stop).await;
     assert!(
         outcomes.iter().all(|done| done.outcome == Outcome::Done),

@@ -16,6 +16,7 @@ pub const DOCUMENTS: [&str; 12] = [
     "status",
     "starter",
     "validation",
+    "garbage",
     "list",
     "error",
     "lock",

@@ -1,0 +1,496 @@
+//! What of aishell's on an engine nobody uses and nobody wants any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::delete::{Telling, told};
+use super::{Consent, resource, withhold};
+use crate::key::Key;
+use crate::label::{self, Kind, Mark, OwnedId, Owner};
+use crate::observed::{Image, Observed, Volume};
+use crate::step::{
+    Action, Because, BlockedReason, Cause, ClearWork, Impact, ManifestInfo, Plan, Resource, ResourceKind,
+    Step, Work,
+};
+use crate::stock::{Stock, StockedJob};
+
+/// How long a job that does not run may belong to somebody who is about to start it, or to read what it left.
+const GRACE: SignedDuration = SignedDuration::from_mins(10);
+/// What keeps a container without a command of its own running.
+const KEEPER: [&str; 2] = ["sleep", "infinity"];
+
+/// What counts as garbage.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How many of what nobody uses stay, of each kind and manifest: the newest.
+    pub keep: usize,
+    /// What was made after this stays.
+    pub before: Option<Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+    /// The names of the manifests whose things may go; nobody's name stands for everybody's.
+    pub names: BTreeSet<String>,
+    /// What manifests want that are there.
+    pub wanted: BTreeSet<Key>,
+    /// The names of manifests that are there, and of which nobody can say what they want.
+    pub shielded: BTreeSet<String>,
+    /// What the person allows.
+    pub consent: Consent,
+}
+
+/// What nobody uses any more, and how it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Garbage {
+    /// The steps that remove it.
+    pub plan: Plan,
+    /// What is known of what they remove.
+    pub about: BTreeMap<Resource, About>,
+    /// How much of what nobody uses stays because it is the newest of its kind.
+    pub kept: usize,
+}
+
+/// What is known of something that is garbage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The manifest it was made for.
+    pub manifest: String,
+    /// The project, for what somebody owned.
+    pub project: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// How much room it takes, in bytes, where the engine says.
+    pub bytes: Option<u64>,
+}
+
+/// Returns what of aishell's on an engine is garbage: what abandoned owners left, jobs that ended, and shared objects
+/// that nobody uses.
+///
+/// # Guarantees
+/// What is not provably ours is never removed, nor is what any container uses, whoever's, unless that goes first.
+pub fn garbage(stock: &Stock, abandoned: &[(Owner, Observed)], terms: &Terms) -> Garbage {
+    let mut heap = Heap {
+        stock,
+        terms,
+        garbage: Garbage {
+            plan: Plan::empty(&ManifestInfo::default(), &stock.engine),
+            about: BTreeMap::new(),
+            kept: 0,
+        },
+        going: BTreeMap::new(),
+    };
+    for (owner, observed) in abandoned {
+        heap.left_behind(owner, observed);
+    }
+    heap.jobs(abandoned);
+    heap.images();
+    heap.harnesses();
+    heap.garbage
+}
+
+/// Garbage in the gathering.
+struct Heap<'a> {
+    stock: &'a Stock,
+    terms: &'a Terms,
+    garbage: Garbage,
+    /// The containers that are removed, with the steps that do it.
+    going: BTreeMap<String, u32>,
+}
+
+impl<'a> Heap<'a> {
+    /// Takes in what is left of an owner whose manifest is gone.
+    fn left_behind(&mut self, owner: &Owner, observed: &Observed) {
+        if !self.is_meant(&owner.manifest) || self.is_young(newest(observed)) {
+            return;
+        }
+        let telling = Telling {
+            verb: "prune --yes",
+            engine_names: true,
+        };
+        let info = ManifestInfo::default();
+        let mut plan = told(observed, owner, (&info, &self.terms.consent), telling);
+        if !self.terms.consent.interrupt {
+            let at_work = at_work(&plan, observed);
+            withhold::back(&mut plan, at_work);
+        }
+        let offset = u32::try_from(self.garbage.plan.steps.len()).unwrap_or(u32::MAX);
+        let about = |created: Option<Timestamp>, bytes: Option<u64>| About {
+            manifest: owner.manifest.clone(),
+            project: Some(owner.project.clone()),
+            created,
+            bytes,
+        };
+        let usage = &self.stock.usage;
+        for mut step in plan.steps {
+            step.id += offset;
+            step.needs.iter_mut().for_each(|need| *need += offset);
+            step.because = vec![Because::plain(Cause::Orphan)];
+            step.detail = Some(format!("its manifest {} is gone", owner.file));
+            if let Work::Guarded { object, kind, .. } = &step.work {
+                let id = object.id();
+                let known = match kind {
+                    ResourceKind::Container => {
+                        self.going.insert(id.to_owned(), step.id);
+                        about(self.created(id), usage.containers.get(id).copied())
+                    }
+                    ResourceKind::Volume => {
+                        let created = observed.volumes.get(id).map(|volume| &volume.created);
+                        let created = created.and_then(|created| created.parse().ok());
+                        about(created, usage.volumes.get(id).copied())
+                    }
+                    ResourceKind::Network | ResourceKind::Image | ResourceKind::Snapshot => about(None, None),
+                };
+                self.garbage.about.insert(step.resource.clone(), known);
+            }
+            self.garbage.plan.steps.push(step);
+        }
+        for mut blocked in plan.blocked {
+            blocked.because = vec![Because::plain(Cause::Orphan)];
+            let known = about(None, None);
+            self.garbage.about.insert(blocked.resource.clone(), known);
+            self.garbage.plan.blocked.push(blocked);
+        }
+        self.garbage.plan.notes.extend(plan.notes);
+    }
+
+    /// Takes in jobs that ended, of owners that are there.
+    fn jobs(&mut self, abandoned: &[(Owner, Observed)]) {
+        let stock = self.stock;
+        for (name, job) in &stock.jobs {
+            let StockedJob {
+                id,
+                mark,
+                running,
+                created,
+            } = job;
+            let gone = abandoned.iter().any(|(owner, _)| owner.owns(mark));
+            let exhibit = name.starts_with("aishell-failed-");
+            let fresh = created.is_none_or(|created| created > self.terms.now - GRACE);
+            let named = exhibit || name.starts_with("aishell-job-");
+            if !self.is_meant(&mark.manifest)
+                || *running
+                || gone
+                || !named
+                || (fresh && !exhibit)
+                || self.is_young(*created)
+            {
+                continue;
+            }
+            let about = About {
+                manifest: mark.manifest.clone(),
+                project: mark.project.clone(),
+                created: *created,
+                bytes: stock.usage.containers.get(id.id()).copied(),
+            };
+            let detail = if exhibit {
+                "kept to show why it failed"
+            } else {
+                "left by an interrupted apply"
+            };
+            let resource = resource(ResourceKind::Container, name);
+            let step = self.push(resource, about, detail, Vec::new(), ClearWork::Job(id.clone()));
+            self.going.insert(id.id().to_owned(), step);
+        }
+    }
+
+    /// Takes in images that nobody uses: those that say who the user is first, since they are made from the others.
+    fn images(&mut self) {
+        let ours: Vec<Ours<'a>> = ours(&self.stock.images);
+        let users = self.users(|user| vec![user.image_id.clone()]);
+        let identities = ours.iter().filter(|one| one.mark.kind == Kind::Identity);
+        let unused = self.unused(identities, |one| &one.image.id, &users);
+        let mut stays: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let mut steps: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+        for one in ours.iter().filter(|one| one.mark.kind == Kind::Identity) {
+            let Some(stage) = one.image.labels.get(label::FOUNDATION_HASH) else {
+                continue;
+            };
+            let from = (one.mark.manifest.as_str(), stage.as_str());
+            match unused.get(one.image.id.as_str()) {
+                Some(needs) => {
+                    let step = self.image(one, needs.clone());
+                    steps.entry(from).or_default().push(step);
+                }
+                None => {
+                    stays.insert(from);
+                }
+            }
+        }
+        let stages = ours.iter().filter(|one| {
+            let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
+            one.mark.kind == Kind::Foundation && !stays.contains(&own)
+        });
+        let unused = self.unused(stages, |one| &one.image.id, &users);
+        for one in ours.iter().filter(|one| one.mark.kind == Kind::Foundation) {
+            let Some(needs) = unused.get(one.image.id.as_str()) else {
+                continue;
+            };
+            let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
+            let before = steps.get(&own).into_iter().flatten();
+            self.image(one, needs.iter().chain(before).copied().collect());
+        }
+    }
+
+    fn image(&mut self, one: &Ours<'_>, needs: Vec<u32>) -> u32 {
+        let Ours { image, mark, tag } = one;
+        let about = About {
+            manifest: mark.manifest.clone(),
+            project: None,
+            created: image.created,
+            bytes: self.stock.usage.images.get(&image.id).copied(),
+        };
+        let work = ClearWork::Image {
+            image: OwnedId::new(&image.id, mark),
+            manifest: mark.manifest.clone(),
+            tags: image.tags.iter().filter(|other| other != tag).cloned().collect(),
+        };
+        let resource = resource(ResourceKind::Image, tag);
+        self.push(resource, about, "no container uses it", needs, work)
+    }
+
+    /// Takes in harness volumes that nobody uses, with what vouches for them.
+    fn harnesses(&mut self) {
+        let stock = self.stock;
+        let receipts: BTreeMap<&str, &OwnedId> = stock
+            .receipts
+            .values()
+            .map(|receipt| (receipt.mark.key.as_str(), &receipt.id))
+            .collect();
+        let vouching: BTreeSet<&str> = receipts.values().map(|id| id.id()).collect();
+        let users = self.users(|user| {
+            let is_receipt = vouching.contains(user.id.as_str());
+            let volumes = user.volumes.iter().filter(|_| !is_receipt);
+            volumes.cloned().collect()
+        });
+        let volumes = stock.harnesses.values();
+        let unused = self.unused(volumes, |volume| volume.id.id(), &users);
+        for (name, volume) in &stock.harnesses {
+            let Some(needs) = unused.get(name.as_str()) else {
+                continue;
+            };
+            let about = About {
+                manifest: volume.mark.manifest.clone(),
+                project: None,
+                created: volume.created.parse().ok(),
+                bytes: stock.usage.volumes.get(name).copied(),
+            };
+            let receipt = receipts.get(volume.mark.key.as_str());
+            let work = ClearWork::Harness {
+                volume: volume.id.clone(),
+                receipt: receipt.map(|id| (*id).clone()),
+            };
+            let detail = match &volume.harnesses {
+                Some(harnesses) => format!("no container uses it: {harnesses}"),
+                None => "no container uses it".to_owned(),
+            };
+            let resource = resource(ResourceKind::Volume, name);
+            self.push(resource, about, &detail, needs.clone(), work);
+        }
+    }
+
+    /// Returns who uses what, by what it is.
+    fn users(
+        &self,
+        uses: impl Fn(&crate::call::ListedContainer) -> Vec<String>,
+    ) -> BTreeMap<String, Vec<String>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for user in &self.stock.users {
+            for used in uses(user) {
+                users.entry(used).or_default().push(user.id.clone());
+            }
+        }
+        users
+    }
+
+    /// Returns what nobody uses once what goes is gone, with the steps that it waits for; the newest of each kind and
+    /// manifest stay.
+    fn unused<'s, T: Shared + 's>(
+        &mut self,
+        shared: impl Iterator<Item = &'s T>,
+        id: impl Fn(&'s T) -> &'s str,
+        users: &BTreeMap<String, Vec<String>>,
+    ) -> BTreeMap<&'s str, Vec<u32>> {
+        let mut groups: BTreeMap<(Kind, &str), Group<'s, T>> = BTreeMap::new();
+        for one in shared {
+            let mark = one.mark();
+            if !self.is_meant(&mark.manifest) {
+                continue;
+            }
+            let users = users.get(id(one)).into_iter().flatten();
+            let steps: Option<Vec<u32>> = users.map(|user| self.going.get(user).copied()).collect();
+            let is_wanted =
+                self.terms.wanted.contains(&mark.key) || self.terms.shielded.contains(&mark.manifest);
+            if let (Some(steps), false) = (steps, is_wanted) {
+                let group = (mark.kind, mark.manifest.as_str());
+                groups.entry(group).or_default().push((one, steps));
+            }
+        }
+        let mut unused = BTreeMap::new();
+        for mut group in groups.into_values() {
+            group.sort_by_key(|(one, _)| std::cmp::Reverse((one.created(), one.mark().key.clone())));
+            self.garbage.kept += group.len().min(self.terms.keep);
+            let old = group.into_iter().skip(self.terms.keep);
+            let old = old.filter(|(one, _)| !self.is_young(one.created()));
+            unused.extend(old.map(|(one, steps)| (id(one), steps)));
+        }
+        unused
+    }
+
+    /// Says whether what was made for a manifest may go.
+    fn is_meant(&self, manifest: &str) -> bool {
+        self.terms.names.is_empty() || self.terms.names.contains(manifest)
+    }
+
+    /// Says whether something was made too lately; what nobody knows the time of was.
+    fn is_young(&self, created: Option<Timestamp>) -> bool {
+        let before = self.terms.before;
+        before.is_some_and(|before| created.is_none_or(|created| created > before))
+    }
+
+    fn created(&self, container: &str) -> Option<Timestamp> {
+        let found = self.stock.users.iter().find(|user| user.id == container);
+        found.and_then(|user| user.created)
+    }
+
+    fn push(
+        &mut self,
+        resource: Resource,
+        about: About,
+        detail: &str,
+        mut needs: Vec<u32>,
+        work: ClearWork,
+    ) -> u32 {
+        let steps = &mut self.garbage.plan.steps;
+        let id = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.garbage.about.insert(resource.clone(), about);
+        needs.sort_unstable();
+        needs.dedup();
+        steps.push(Step {
+            id,
+            resource,
+            action: Action::Remove,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Orphan)],
+            needs,
+            detail: Some(detail.to_owned()),
+            discards: None,
+            widens: Vec::new(),
+            interrupts: Vec::new(),
+            work: Work::Clear(Box::new(work)),
+        });
+        id
+    }
+}
+
+/// Shared objects of one kind and manifest that nobody uses, with the steps that they wait for.
+type Group<'s, T> = Vec<(&'s T, Vec<u32>)>;
+
+/// Something that has users, and no owner.
+trait Shared {
+    fn mark(&self) -> &Mark;
+    fn created(&self) -> Option<Timestamp>;
+}
+
+impl Shared for Ours<'_> {
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    fn created(&self) -> Option<Timestamp> {
+        self.image.created
+    }
+}
+
+impl Shared for Volume {
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    fn created(&self) -> Option<Timestamp> {
+        self.created.parse().ok()
+    }
+}
+
+/// An image that is provably ours.
+struct Ours<'a> {
+    image: &'a Image,
+    mark: Mark,
+    /// The tag that its key gives it.
+    tag: &'a String,
+}
+
+/// Returns the images that are ours, and that nobody else has given a name.
+///
+/// Images built from ours inherit the labels, so labels prove nothing without the tag that the key gives; and of images
+/// with one identifier only the first can be the one that it was made for.
+fn ours(images: &BTreeMap<String, Image>) -> Vec<Ours<'_>> {
+    let mut first: BTreeMap<String, (Option<Timestamp>, &str)> = BTreeMap::new();
+    for image in images.values() {
+        if let Some(uid) = image.labels.get(label::UID) {
+            let this = (image.created, image.id.as_str());
+            let known = first.entry(uid.clone()).or_insert(this);
+            *known = this.min(*known);
+        }
+    }
+    images
+        .values()
+        .filter_map(|image| provable(image, &first))
+        .collect()
+}
+
+/// Returns an image that is ours, given the first of each identifier.
+fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &str)>) -> Option<Ours<'a>> {
+    let Image {
+        id,
+        tags,
+        digests: _,
+        labels,
+        created: _,
+    } = image;
+    let mark = Mark::read(labels)?;
+    if !matches!(mark.kind, Kind::Foundation | Kind::Identity) || first.get(&mark.uid)?.1 != id {
+        return None;
+    }
+    let repository = format!("aishell-{}:", mark.manifest);
+    let suffix = format!("-{}", mark.key.short());
+    let keyed = |tag: &&String| tag.starts_with(&repository) && tag.ends_with(&suffix);
+    let tag = tags.iter().find(keyed)?;
+    // The name that follows the newest one, and that nobody reads.
+    let alias = tag.strip_suffix(&suffix)?;
+    let named = tags.iter().any(|other| other != tag && other != alias);
+    (!named).then_some(Ours { image, mark, tag })
+}
+
+/// Returns the removals of containers that run a command of their own: whoever works there may have no terminal.
+fn at_work(plan: &Plan, observed: &Observed) -> BTreeMap<u32, withhold::Withheld> {
+    let containers = observed.containers.values().chain(observed.failed.values());
+    let busy: BTreeSet<&str> = containers
+        .filter(|container| {
+            let command = container.spec.command.as_deref().unwrap_or_default();
+            let kept = command.iter().map(String::as_str).collect::<Vec<_>>();
+            container.state.is_alive() && !kept.ends_with(&KEEPER)
+        })
+        .map(|container| container.id.id())
+        .collect();
+    let held = |step: &Step| match &step.work {
+        Work::Guarded { object, .. } if busy.contains(object.id()) => {
+            let withheld = withhold::Withheld {
+                reason: BlockedReason::Busy,
+                detail: "its command runs".to_owned(),
+                unblock: Some("aishell prune --yes --allow interrupt".to_owned()),
+            };
+            Some((step.id, withheld))
+        }
+        _ => None,
+    };
+    plan.steps.iter().filter_map(held).collect()
+}
+
+/// Returns when the last thing of an owner was made.
+fn newest(observed: &Observed) -> Option<Timestamp> {
+    let containers = observed.containers.values().map(|container| &container.created);
+    let volumes = observed.volumes.values();
+    let volumes = volumes.filter(|volume| volume.mark.kind != Kind::Harness);
+    let created = containers.chain(volumes.map(|volume| &volume.created));
+    created.filter_map(|created| created.parse().ok()).max()
+}

@@ -1,0 +1,233 @@
+//! Removing what nobody uses, unless somebody has begun to.
+//!
+//! Whoever applies says so with a claim and looks afterwards. So what vouches for a harness volume goes first, then it is
+//! seen whether anybody has claimed anything, and only then the volume goes: who looked before has a claim, and who looks
+//! afterwards sees that nothing vouches for the volume. Images need no such care: the engine refuses to make a container
+//! from one that is gone, and the next look makes it anew.
+
+use jiff::Timestamp;
+
+use super::{Next, Protocol, call, failure, is_still, unexpected};
+use crate::call::{Answer, Call, ListedContainer};
+use crate::engine::EngineError;
+use crate::label::{KIND, MANIFEST, Mark, OwnedId};
+use crate::report::Failure;
+use crate::step::{ClearWork, ResourceKind};
+
+/// The removal of one thing that nobody uses.
+pub(super) struct Clear {
+    work: ClearWork,
+    at: At,
+}
+
+/// What happens next.
+enum At {
+    /// Whether somebody uses it.
+    Look,
+    /// Whether it is still what was observed.
+    Check,
+    /// Its tags go, from this one on.
+    Untag(usize),
+    /// What vouches for it: whether that is still what was observed.
+    Voucher,
+    /// It goes.
+    Disown,
+    /// Whether somebody uses it by now.
+    Again,
+    /// It goes itself.
+    Remove,
+    Done,
+    Used(String),
+    Failed(Failure),
+}
+
+impl Clear {
+    pub(super) fn new(work: ClearWork) -> Self {
+        let at = match &work {
+            ClearWork::Job(_) => At::Check,
+            ClearWork::Image { .. } | ClearWork::Harness { .. } => At::Look,
+        };
+        Self { work, at }
+    }
+
+    /// Returns who uses it, or is about to.
+    fn user(&self, containers: &[ListedContainer]) -> Option<String> {
+        let found = containers.iter().find(|container| match &self.work {
+            ClearWork::Image { image, manifest, .. } => {
+                container.image_id == image.id() || claims(container, Some(manifest))
+            }
+            ClearWork::Harness { volume, receipt } => {
+                let voucher = receipt
+                    .as_ref()
+                    .is_some_and(|receipt| receipt.id() == container.id);
+                (container.volumes.contains(volume.id()) && !voucher) || claims(container, None)
+            }
+            ClearWork::Job(_) => false,
+        })?;
+        Some(if claims(found, None) {
+            "an apply is at work that may be about to use it".to_owned()
+        } else {
+            format!("container {} uses it by now", found.name)
+        })
+    }
+
+    fn looked(&self, answer: &Answer, then: At) -> At {
+        let Answer::Containers(containers) = answer else {
+            return At::Failed(unexpected("containers"));
+        };
+        self.user(containers).map_or(then, At::Used)
+    }
+
+    /// Decides whether what is there is what was observed, and not in use.
+    fn checked(&self, answer: &Answer) -> At {
+        let changed = || At::Used("it is not what was observed any more".to_owned());
+        match (&self.work, answer) {
+            (ClearWork::Image { image, tags, .. }, Answer::Image(reply)) => {
+                let mark = Mark::read(&reply.image.labels);
+                let same = mark.as_ref().is_some_and(|mark| mark.uid == image.uid());
+                // Whoever gave it one more name wants it.
+                let known = reply.image.tags.len() <= tags.len() + 1;
+                let tagged = tags.iter().all(|tag| reply.image.tags.contains(tag));
+                if same && known && tagged {
+                    self.untag(0)
+                } else {
+                    changed()
+                }
+            }
+            (ClearWork::Harness { volume, .. }, Answer::Volume(_))
+                if is_still(volume, ResourceKind::Volume, answer) =>
+            {
+                At::Remove
+            }
+            (ClearWork::Job(job), Answer::Container(reply))
+                if is_still(job, ResourceKind::Container, answer) =>
+            {
+                if reply.state.is_alive() {
+                    At::Used("it is at work by now".to_owned())
+                } else {
+                    At::Remove
+                }
+            }
+            _ => changed(),
+        }
+    }
+
+    fn untag(&self, index: usize) -> At {
+        match &self.work {
+            ClearWork::Image { tags, .. } if index < tags.len() => At::Untag(index),
+            ClearWork::Image { .. } | ClearWork::Harness { .. } | ClearWork::Job(_) => At::Remove,
+        }
+    }
+
+    /// Returns what comes once nobody is seen to use it.
+    fn unused(&self) -> At {
+        match &self.work {
+            ClearWork::Harness { receipt: Some(_), .. } => At::Voucher,
+            ClearWork::Harness { receipt: None, .. } | ClearWork::Image { .. } | ClearWork::Job(_) => {
+                At::Check
+            }
+        }
+    }
+
+    fn receipt(&self) -> Option<&OwnedId> {
+        match &self.work {
+            ClearWork::Harness { receipt, .. } => receipt.as_ref(),
+            ClearWork::Image { .. } | ClearWork::Job(_) => None,
+        }
+    }
+
+    fn removal(&self) -> Call {
+        match &self.work {
+            ClearWork::Image { image, .. } => Call::RemoveImage {
+                image: image.id().to_owned(),
+            },
+            ClearWork::Harness { volume, .. } => Call::RemoveVolume {
+                volume: volume.clone(),
+            },
+            ClearWork::Job(job) => Call::RemoveContainer {
+                container: job.clone(),
+                volumes: true,
+            },
+        }
+    }
+}
+
+/// Says whether a container says that somebody writes, to what a manifest of this name has if one is given.
+fn claims(container: &ListedContainer, manifest: Option<&String>) -> bool {
+    let labels = &container.labels;
+    container.running
+        && labels.get(KIND).map(String::as_str) == Some("claim")
+        && manifest.is_none_or(|manifest| labels.get(MANIFEST) == Some(manifest))
+}
+
+impl Protocol for Clear {
+    fn next(&self) -> Next {
+        match &self.at {
+            At::Look | At::Again => call(Call::ListUsers),
+            At::Check => call(match &self.work {
+                ClearWork::Image { image, .. } => Call::InspectImage {
+                    image: image.id().to_owned(),
+                },
+                ClearWork::Harness { volume, .. } => Call::InspectVolume {
+                    volume: volume.id().to_owned(),
+                },
+                ClearWork::Job(job) => Call::InspectContainer {
+                    container: job.id().to_owned(),
+                },
+            }),
+            At::Untag(index) => match &self.work {
+                ClearWork::Image { tags, .. } => match tags.get(*index) {
+                    Some(tag) => call(Call::RemoveImage { image: tag.clone() }),
+                    None => call(self.removal()),
+                },
+                ClearWork::Harness { .. } | ClearWork::Job(_) => call(self.removal()),
+            },
+            At::Voucher => self.receipt().map_or(Next::Done, |receipt| {
+                call(Call::InspectContainer {
+                    container: receipt.id().to_owned(),
+                })
+            }),
+            At::Disown => self.receipt().map_or(Next::Done, |receipt| {
+                call(Call::RemoveContainer {
+                    container: receipt.clone(),
+                    volumes: false,
+                })
+            }),
+            At::Remove => call(self.removal()),
+            At::Done => Next::Done,
+            At::Used(who) => Next::Used(who.clone()),
+            At::Failed(failure) => Next::Failed(failure.clone()),
+        }
+    }
+
+    fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
+        let at = std::mem::replace(&mut self.at, At::Done);
+        self.at = match (at, result) {
+            (At::Look, Ok(answer)) => self.looked(&answer, self.unused()),
+            (At::Again, Ok(answer)) => self.looked(&answer, At::Check),
+            (At::Voucher, Ok(answer)) => {
+                let same = self
+                    .receipt()
+                    .is_some_and(|receipt| is_still(receipt, ResourceKind::Container, &answer));
+                if same {
+                    At::Disown
+                } else {
+                    At::Used("what vouches for it is not what was observed any more".to_owned())
+                }
+            }
+            (At::Disown, Ok(_)) | (At::Voucher | At::Disown, Err(EngineError::NotFound { .. })) => At::Again,
+            (At::Check, Ok(answer)) => self.checked(&answer),
+            (At::Untag(index), Ok(_) | Err(EngineError::NotFound { .. })) => self.untag(index + 1),
+            // Somebody else has removed it.
+            (At::Check | At::Remove, Err(EngineError::NotFound { .. })) | (At::Remove, Ok(_)) => At::Done,
+            (
+                At::Untag(_) | At::Disown | At::Remove,
+                Err(EngineError::Conflict { message } | EngineError::Refused { message }),
+            ) => At::Used(message),
+            (At::Done, _) => At::Done,
+            (At::Used(who), _) => At::Used(who),
+            (At::Failed(failure), _) => At::Failed(failure),
+            (_, Err(error)) => At::Failed(failure(error)),
+        };
+    }
+}

@@ -1,0 +1,191 @@
+//! Prune: what of aishell's on an engine is garbage, as this host sees it.
+//!
+//! Which manifests are still there is a fact of this host, so it is looked for here; what follows from it is decided by
+//! [`garbage`].
+#![expect(
+    clippy::disallowed_methods,
+    reason = "whether the file of a manifest is still there is asked here"
+)]
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::engine::{Engine, EngineError};
+use crate::host::Host;
+use crate::key::Key;
+use crate::label::{KEY, Owner};
+use crate::manifest::load::load;
+use crate::observe::{observe, stock, usage};
+use crate::observed::Observed;
+use crate::plan::{Consent, Garbage, Terms, garbage};
+use crate::prepare::Prepared;
+use crate::reconcile::{Intent as _, inquire};
+use crate::stock::{Identity, Stock};
+
+/// What a person wants of it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// How many of what nobody uses stay, of each kind and manifest.
+    pub keep: usize,
+    /// The names of the manifests that are meant; none stands for all.
+    pub names: BTreeSet<String>,
+    /// What was made after this stays.
+    pub before: Option<Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+    /// What the person allows.
+    pub consent: Consent,
+    /// Whether it is told how much room things take.
+    pub sizes: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What is garbage.
+    pub garbage: Garbage,
+    /// The owners whose manifests are gone.
+    pub abandoned: Vec<Owner>,
+}
+
+/// Looks for garbage; writes nothing.
+///
+/// # Errors
+/// The engine cannot be asked.
+pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Found, EngineError> {
+    let mut stock = stock(engine).await?;
+    if wish.sizes {
+        stock.usage = usage(engine).await?;
+    }
+    let mut abandoned = Vec::new();
+    let meant = |owner: &Owner| wish.names.is_empty() || wish.names.contains(&owner.manifest);
+    for owner in abandoned_by(&stock, host).into_iter().filter(meant) {
+        let observed = Box::pin(observe(engine, &owner, &BTreeSet::new())).await?;
+        abandoned.push((owner, observed));
+    }
+    let (wanted, shielded) = wanted(engine, &stock, host).await?;
+    let terms = Terms {
+        keep: wish.keep,
+        names: wish.names.clone(),
+        before: wish.before,
+        now: wish.now,
+        wanted,
+        shielded,
+        consent: wish.consent.clone(),
+    };
+    let mut found = garbage(&stock, &abandoned, &terms);
+    let mut asked = false;
+    for (_, observed) in &mut abandoned {
+        asked |= inquire(engine, &found.plan, observed).await?;
+    }
+    if asked {
+        found = garbage(&stock, &abandoned, &terms);
+    }
+    Ok(Found {
+        garbage: found,
+        abandoned: abandoned.into_iter().map(|(owner, _)| owner).collect(),
+    })
+}
+
+/// Returns the owners of whom everything was made on this host, from manifest files that are gone.
+pub fn abandoned_by(stock: &Stock, host: &Host) -> Vec<Owner> {
+    let owners = stock.owners.iter().filter_map(|(identity, origin)| {
+        let files = origin.files_on(&host.machine)?;
+        let Identity { project, manifest } = identity;
+        files.iter().all(|file| is_gone(Path::new(file))).then(|| Owner {
+            project: project.clone(),
+            manifest: manifest.clone(),
+            host: host.machine.clone(),
+            file: files.last().copied().unwrap_or_default().to_owned(),
+        })
+    });
+    owners.collect()
+}
+
+/// Says whether a file is certainly not there: one that cannot be looked at may be.
+pub fn is_gone(file: &Path) -> bool {
+    match std::fs::symlink_metadata(file) {
+        Ok(_) => false,
+        Err(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
+}
+
+/// Returns what the manifests want that are there, and the names of those of which nobody can say that.
+async fn wanted(
+    engine: &impl Engine,
+    stock: &Stock,
+    host: &Host,
+) -> Result<(BTreeSet<Key>, BTreeSet<String>), EngineError> {
+    let mut keys = BTreeSet::new();
+    let mut shielded = BTreeSet::new();
+    for (identity, origin) in &stock.owners {
+        let files = origin.files.iter().flatten().map(Path::new);
+        let here = origin.hosts.contains(&Some(host.machine.clone()));
+        let files = files.filter(|file| here && file.is_absolute() && !is_gone(file));
+        for file in files {
+            let prepared = load(file, host)
+                .ok()
+                .and_then(|loaded| Prepared::of(loaded, host).ok());
+            let Some(prepared) = prepared else {
+                shielded.insert(identity.manifest.clone());
+                continue;
+            };
+            let observed = Box::pin(observe(engine, prepared.owner(), prepared.references())).await?;
+            if !wants(&prepared, &observed, &mut keys) {
+                shielded.insert(identity.manifest.clone());
+                shielded.insert(prepared.owner().manifest.clone());
+            }
+        }
+    }
+    Ok((keys, shielded))
+}
+
+/// Adds the keys of everything shared that a manifest wants, and says whether all of them are known.
+fn wants(prepared: &Prepared, observed: &Observed, keys: &mut BTreeSet<Key>) -> bool {
+    let desired = prepared.resolve(observed);
+    let stages = desired.stages.values().map(|stage| stage.key.known());
+    let identities = desired.identities.values().map(|identity| identity.key.known());
+    let set = desired.harness.iter().map(|set| set.known().map(|set| &set.key));
+    let mut all = true;
+    for key in stages.chain(identities).chain(set) {
+        match key {
+            Some(key) => {
+                keys.insert(key.clone());
+            }
+            None => all = false,
+        }
+    }
+    let fallback = desired.fallback.as_ref();
+    let fallback = fallback.and_then(|build| Key::parse(build.labels.get(KEY)?));
+    keys.extend(fallback);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_gone_only_where_that_is_certain() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("aishell.yaml");
+        assert!(is_gone(&file));
+        assert!(is_gone(&place.path().join("no/such/aishell.yaml")));
+        std::fs::write(&file, "").expect("a file");
+        assert!(!is_gone(&file));
+        assert!(is_gone(&file.join("below-a-file")));
+        let link = place.path().join("link.yaml");
+        std::os::unix::fs::symlink("/nowhere", &link).expect("a link");
+        assert!(
+            !is_gone(&link),
+            "a link that leads nowhere may lead somewhere tomorrow"
+        );
+        assert!(
+            !is_gone(&place.path().join("x".repeat(300))),
+            "a name that cannot be looked for"
+        );
+    }
+}
