@@ -36,6 +36,7 @@ mod matrix;
 mod memory;
 mod outage;
 mod phantom;
+mod prune;
 mod reading;
 mod ready;
 mod replace;
