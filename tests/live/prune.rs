@@ -36,7 +36,10 @@ fn images(project: &Project) -> Vec<String> {
 fn built(versions: usize) -> Project {
     let project = project();
     for version in 1..=versions {
-        project.write("Dockerfile", &format!("FROM {}\nENV V={version}\n", project.image));
+        project.write(
+            "Dockerfile",
+            &format!("FROM {}\nENV V={version}\n", project.image),
+        );
         project.manifest_on(
             "{ dockerfile: Dockerfile }",
             "containers:\n  a: { home: tmpfs, stop: { timeout: 1s } }\n",
@@ -71,7 +74,11 @@ fn images_that_nobody_uses_go_and_the_newest_of_each_kind_stays() {
 
     let all = prune(&project, &["--yes", "--keep", "0"]);
     assert_eq!(all.code, Some(0), "{all:#?}");
-    assert_eq!(images(&project).len(), 3, "what the manifest uses is left: {all:#?}");
+    assert_eq!(
+        images(&project).len(),
+        3,
+        "what the manifest uses is left: {all:#?}"
+    );
     project.settled();
 }
 
@@ -83,7 +90,10 @@ fn what_a_stranger_uses_or_has_given_a_name_stays() {
         let of = move |image: &&Value| image["Labels"]["aishell.kind"] == kind;
         let mut found: Vec<&Value> = own.iter().filter(of).collect();
         found.sort_by_key(|image| image["Created"].as_i64());
-        found.into_iter().map(|image| text(&image["RepoTags"][0]).to_owned()).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|image| text(&image["RepoTags"][0]).to_owned())
+            .collect::<Vec<_>>()
     };
     let label = json!({ "aishelltest": project.name });
     let options = json!({ "Image": kind("identity")[0], "Cmd": ["true"], "Labels": label });
@@ -91,7 +101,10 @@ fn what_a_stranger_uses_or_has_given_a_name_stays() {
     // A name of somebody's own, and an image built on ours.
     let named = format!("aishelltest-{}", project.name);
     let second = &kind("identity")[1];
-    raw::post(&format!("/images/{second}/tag?repo={named}&tag=mine"), &Value::Null);
+    raw::post(
+        &format!("/images/{second}/tag?repo={named}&tag=mine"),
+        &Value::Null,
+    );
     let before = images(&project);
     let run = prune(&project, &["--yes", "--keep", "0"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
@@ -119,7 +132,9 @@ fn what_a_manifest_owned_that_is_gone_goes_and_its_data_only_with_consent() {
     assert_eq!(run.code, Some(6), "{run:#?}");
     let why = |name: &str| {
         let blocked = run.json["blocked"].as_array().expect("blocked");
-        let found = blocked.iter().find(|one| one["name"] == project.object(name).as_str());
+        let found = blocked
+            .iter()
+            .find(|one| one["name"] == project.object(name).as_str());
         text(&found.unwrap_or(&Value::Null)["detail"]).to_owned()
     };
     assert_eq!(why("a"), "1 terminal session", "{run:#?}");
@@ -153,7 +168,11 @@ fn a_harness_set_goes_with_what_vouches_for_it_once_nobody_has_it() {
         project.converge();
     }
     let kept = prune(&project, &[]);
-    assert_eq!((kept.code, listed(&kept)), (Some(0), Vec::new()), "going back needs no network: {kept:#?}");
+    assert_eq!(
+        (kept.code, listed(&kept)),
+        (Some(0), Vec::new()),
+        "going back needs no network: {kept:#?}"
+    );
     let run = prune(&project, &["--yes", "--keep", "0"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let volumes = raw::volumes(&project.label());

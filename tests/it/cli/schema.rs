@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::command::aishell;
 
 /// Every document that has a schema.
-pub const DOCUMENTS: [&str; 12] = [
+pub const DOCUMENTS: [&str; 13] = [
     "manifest",
     "plan",
     "report",
