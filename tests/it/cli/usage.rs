@@ -26,6 +26,7 @@ fn help_lists_commands_and_options() {
       exec         Run one command in a running container, and end with its code
       attach       Open a shell, or a command, in a running container
       delete       Remove the containers and the network of the manifest [alias: down]
+      prune        Remove what nobody uses any more, of every project on the engine
       schema       Print the JSON Schema of a document
       completions  Print the completion script of a shell
       help         Print this message or the help of the given subcommand(s)
