@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::shared::{Ours, Shared, ours};
 use super::delete::{Telling, told};
 use super::{Consent, resource, withhold};
 use crate::key::Key;
-use crate::label::{self, Kind, Mark, OwnedId, Owner};
-use crate::observed::{Image, Observed, Volume};
+use crate::label::{self, Kind, OwnedId, Owner};
+use crate::observed::Observed;
 use crate::step::{
     Action, Because, BlockedReason, Cause, ClearWork, Impact, ManifestInfo, Plan, Resource, ResourceKind,
     Step, Work,
 };
 use crate::stock::{Stock, StockedJob};
+
+mod shared;
 
 /// How long a job that does not run may belong to somebody who is about to start it, or to read what it left.
 const GRACE: SignedDuration = SignedDuration::from_mins(10);
@@ -197,32 +200,36 @@ impl<'a> Heap<'a> {
     fn images(&mut self) {
         let ours: Vec<Ours<'a>> = ours(&self.stock.images);
         let users = self.users(|user| vec![user.image_id.clone()]);
-        let identities = ours.iter().filter(|one| one.mark.kind == Kind::Identity);
-        let unused = self.unused(identities, |one| &one.image.id, &users);
-        let mut stays: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let of = |kind: Kind| ours.iter().filter(move |one| one.mark.kind == kind);
+        let identities = self.unused(of(Kind::Identity), |one| &one.image.id, &users, |_| false);
+        // The stages that images saying who the user is are made from: of those that somebody uses, of those that stay
+        // unused, and of those that go, with the steps.
+        let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let mut kept: BTreeSet<(&str, &str)> = BTreeSet::new();
         let mut steps: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
-        for one in ours.iter().filter(|one| one.mark.kind == Kind::Identity) {
+        for one in of(Kind::Identity) {
             let Some(stage) = one.image.labels.get(label::FOUNDATION_HASH) else {
                 continue;
             };
             let from = (one.mark.manifest.as_str(), stage.as_str());
-            match unused.get(one.image.id.as_str()) {
-                Some(needs) => {
-                    let step = self.image(one, needs.clone());
-                    steps.entry(from).or_default().push(step);
-                }
-                None => {
-                    stays.insert(from);
-                }
+            let id = one.image.id.as_str();
+            if let Some(needs) = identities.go.get(id) {
+                let step = self.image(one, needs.clone());
+                steps.entry(from).or_default().push(step);
+            } else if identities.stay.contains(id) {
+                kept.insert(from);
+            } else {
+                used.insert(from);
             }
         }
-        let stages = ours.iter().filter(|one| {
-            let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
-            one.mark.kind == Kind::Foundation && !stays.contains(&own)
-        });
-        let unused = self.unused(stages, |one| &one.image.id, &users);
-        for one in ours.iter().filter(|one| one.mark.kind == Kind::Foundation) {
-            let Some(needs) = unused.get(one.image.id.as_str()) else {
+        let is_in = |set: &BTreeSet<(&str, &str)>, one: &Ours<'a>| {
+            set.iter()
+                .any(|(manifest, key)| *manifest == one.mark.manifest && *key == one.mark.key.as_str())
+        };
+        let stages = of(Kind::Foundation).filter(|one| !is_in(&used, one));
+        let stages = self.unused(stages, |one| &one.image.id, &users, |one| is_in(&kept, one));
+        for one in of(Kind::Foundation) {
+            let Some(needs) = stages.go.get(one.image.id.as_str()) else {
                 continue;
             };
             let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
@@ -263,7 +270,9 @@ impl<'a> Heap<'a> {
             volumes.cloned().collect()
         });
         let volumes = stock.harnesses.values();
-        let unused = self.unused(volumes, |volume| volume.id.id(), &users);
+        let unused = self
+            .unused(volumes, |volume| volume.id.id(), &users, |_| false)
+            .go;
         for (name, volume) in &stock.harnesses {
             let Some(needs) = unused.get(name.as_str()) else {
                 continue;
@@ -302,14 +311,15 @@ impl<'a> Heap<'a> {
         users
     }
 
-    /// Returns what nobody uses once what goes is gone, with the steps that it waits for; the newest of each kind and
-    /// manifest stay.
+    /// Tells apart what nobody uses once what goes is gone: what goes too, and the newest of each kind and manifest, which
+    /// stay, as does what something else that stays needs.
     fn unused<'s, T: Shared + 's>(
         &mut self,
         shared: impl Iterator<Item = &'s T>,
         id: impl Fn(&'s T) -> &'s str,
         users: &BTreeMap<String, Vec<String>>,
-    ) -> BTreeMap<&'s str, Vec<u32>> {
+        needed: impl Fn(&T) -> bool,
+    ) -> Unused<'s> {
         let mut groups: BTreeMap<(Kind, &str), Group<'s, T>> = BTreeMap::new();
         for one in shared {
             let mark = one.mark();
@@ -325,14 +335,18 @@ impl<'a> Heap<'a> {
                 groups.entry(group).or_default().push((one, steps));
             }
         }
-        let mut unused = BTreeMap::new();
+        let mut unused = Unused::default();
         for mut group in groups.into_values() {
             group.sort_by_key(|(one, _)| std::cmp::Reverse((one.created(), one.mark().key.clone())));
-            self.garbage.kept += group.len().min(self.terms.keep);
-            let old = group.into_iter().skip(self.terms.keep);
-            let old = old.filter(|(one, _)| !self.is_young(one.created()));
-            unused.extend(old.map(|(one, steps)| (id(one), steps)));
+            for (place, (one, steps)) in group.into_iter().enumerate() {
+                if place < self.terms.keep || needed(one) {
+                    unused.stay.insert(id(one));
+                } else if !self.is_young(one.created()) {
+                    unused.go.insert(id(one), steps);
+                }
+            }
         }
+        self.garbage.kept += unused.stay.len();
         unused
     }
 
@@ -382,84 +396,17 @@ impl<'a> Heap<'a> {
     }
 }
 
+/// What nobody uses, by id or name.
+#[derive(Default)]
+struct Unused<'s> {
+    /// What goes, with the steps that it waits for.
+    go: BTreeMap<&'s str, Vec<u32>>,
+    /// What stays because it is the newest of its kind, or because something that stays needs it.
+    stay: BTreeSet<&'s str>,
+}
+
 /// Shared objects of one kind and manifest that nobody uses, with the steps that they wait for.
 type Group<'s, T> = Vec<(&'s T, Vec<u32>)>;
-
-/// Something that has users, and no owner.
-trait Shared {
-    fn mark(&self) -> &Mark;
-    fn created(&self) -> Option<Timestamp>;
-}
-
-impl Shared for Ours<'_> {
-    fn mark(&self) -> &Mark {
-        &self.mark
-    }
-
-    fn created(&self) -> Option<Timestamp> {
-        self.image.created
-    }
-}
-
-impl Shared for Volume {
-    fn mark(&self) -> &Mark {
-        &self.mark
-    }
-
-    fn created(&self) -> Option<Timestamp> {
-        self.created.parse().ok()
-    }
-}
-
-/// An image that is provably ours.
-struct Ours<'a> {
-    image: &'a Image,
-    mark: Mark,
-    /// The tag that its key gives it.
-    tag: &'a String,
-}
-
-/// Returns the images that are ours, and that nobody else has given a name.
-///
-/// Images built from ours inherit the labels, so labels prove nothing without the tag that the key gives; and of images
-/// with one identifier only the first can be the one that it was made for.
-fn ours(images: &BTreeMap<String, Image>) -> Vec<Ours<'_>> {
-    let mut first: BTreeMap<String, (Option<Timestamp>, &str)> = BTreeMap::new();
-    for image in images.values() {
-        if let Some(uid) = image.labels.get(label::UID) {
-            let this = (image.created, image.id.as_str());
-            let known = first.entry(uid.clone()).or_insert(this);
-            *known = this.min(*known);
-        }
-    }
-    images
-        .values()
-        .filter_map(|image| provable(image, &first))
-        .collect()
-}
-
-/// Returns an image that is ours, given the first of each identifier.
-fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &str)>) -> Option<Ours<'a>> {
-    let Image {
-        id,
-        tags,
-        digests: _,
-        labels,
-        created: _,
-    } = image;
-    let mark = Mark::read(labels)?;
-    if !matches!(mark.kind, Kind::Foundation | Kind::Identity) || first.get(&mark.uid)?.1 != id {
-        return None;
-    }
-    let repository = format!("aishell-{}:", mark.manifest);
-    let suffix = format!("-{}", mark.key.short());
-    let keyed = |tag: &&String| tag.starts_with(&repository) && tag.ends_with(&suffix);
-    let tag = tags.iter().find(keyed)?;
-    // The name that follows the newest one, and that nobody reads.
-    let alias = tag.strip_suffix(&suffix)?;
-    let named = tags.iter().any(|other| other != tag && other != alias);
-    (!named).then_some(Ours { image, mark, tag })
-}
 
 /// Returns the removals of containers that run a command of their own: whoever works there may have no terminal.
 fn at_work(plan: &Plan, observed: &Observed) -> BTreeMap<u32, withhold::Withheld> {
