@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::shared::{Ours, Shared, ours};
 use super::delete::{Telling, told};
 use super::{Consent, resource, withhold};
+use crate::call::ListedContainer;
 use crate::key::Key;
 use crate::label::{self, Kind, OwnedId, Owner};
 use crate::observed::Observed;
@@ -86,8 +87,9 @@ pub fn garbage(stock: &Stock, abandoned: &[(Owner, Observed)], terms: &Terms) ->
         heap.left_behind(owner, observed);
     }
     heap.jobs(abandoned);
-    heap.images();
+    // What vouches for a harness set was made from an image, too.
     heap.harnesses();
+    heap.images();
     heap.garbage
 }
 
@@ -199,7 +201,18 @@ impl<'a> Heap<'a> {
     /// Takes in images that nobody uses: those that say who the user is first, since they are made from the others.
     fn images(&mut self) {
         let ours: Vec<Ours<'a>> = ours(&self.stock.images);
-        let users = self.users(|user| vec![user.image_id.clone()]);
+        // What vouches for a harness set was made from an image, and keeps it for as long as it is there.
+        let (receipts, others) = self.told_apart();
+        let vouched: BTreeSet<&str> = receipts
+            .iter()
+            .filter(|receipt| !self.going.contains_key(&receipt.id))
+            .map(|receipt| receipt.image_id.as_str())
+            .collect();
+        let waits = receipts
+            .iter()
+            .filter_map(|receipt| Some((receipt.image_id.as_str(), *self.going.get(&receipt.id)?)));
+        let waits: Vec<(&str, u32)> = waits.collect();
+        let users = users(&others, |user| vec![&user.image_id]);
         let of = |kind: Kind| ours.iter().filter(move |one| one.mark.kind == kind);
         let identities = self.unused(of(Kind::Identity), |one| &one.image.id, &users, |_| false);
         // The stages that images saying who the user is are made from: of those that somebody uses, of those that stay
@@ -227,14 +240,21 @@ impl<'a> Heap<'a> {
                 .any(|(manifest, key)| *manifest == one.mark.manifest && *key == one.mark.key.as_str())
         };
         let stages = of(Kind::Foundation).filter(|one| !is_in(&used, one));
-        let stages = self.unused(stages, |one| &one.image.id, &users, |one| is_in(&kept, one));
+        let stages = self.unused(
+            stages,
+            |one| &one.image.id,
+            &users,
+            |one| is_in(&kept, one) || vouched.contains(one.image.id.as_str()),
+        );
         for one in of(Kind::Foundation) {
             let Some(needs) = stages.go.get(one.image.id.as_str()) else {
                 continue;
             };
             let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
             let before = steps.get(&own).into_iter().flatten();
-            self.image(one, needs.iter().chain(before).copied().collect());
+            let waits = waits.iter().filter(|(image, _)| *image == one.image.id);
+            let waits = waits.map(|(_, step)| step);
+            self.image(one, needs.iter().chain(before).chain(waits).copied().collect());
         }
     }
 
@@ -263,12 +283,7 @@ impl<'a> Heap<'a> {
             .values()
             .map(|receipt| (receipt.mark.key.as_str(), &receipt.id))
             .collect();
-        let vouching: BTreeSet<&str> = receipts.values().map(|id| id.id()).collect();
-        let users = self.users(|user| {
-            let is_receipt = vouching.contains(user.id.as_str());
-            let volumes = user.volumes.iter().filter(|_| !is_receipt);
-            volumes.cloned().collect()
-        });
+        let users = users(&self.told_apart().1, |user| user.volumes.iter().collect());
         let volumes = stock.harnesses.values();
         let unused = self
             .unused(volumes, |volume| volume.id.id(), &users, |_| false)
@@ -293,22 +308,25 @@ impl<'a> Heap<'a> {
                 None => "no container uses it".to_owned(),
             };
             let resource = resource(ResourceKind::Volume, name);
-            self.push(resource, about, &detail, needs.clone(), work);
+            let step = self.push(resource, about, &detail, needs.clone(), work);
+            if let Some(receipt) = receipt {
+                self.going.insert(receipt.id().to_owned(), step);
+            }
         }
     }
 
-    /// Returns who uses what, by what it is.
-    fn users(
-        &self,
-        uses: impl Fn(&crate::call::ListedContainer) -> Vec<String>,
-    ) -> BTreeMap<String, Vec<String>> {
-        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for user in &self.stock.users {
-            for used in uses(user) {
-                users.entry(used).or_default().push(user.id.clone());
-            }
-        }
-        users
+    /// Tells what vouches for harness sets from whoever uses something.
+    fn told_apart(&self) -> (Vec<&'a ListedContainer>, Vec<&'a ListedContainer>) {
+        let vouching: BTreeSet<&str> = self
+            .stock
+            .receipts
+            .values()
+            .map(|receipt| receipt.id.id())
+            .collect();
+        self.stock
+            .users
+            .iter()
+            .partition(|user| vouching.contains(user.id.as_str()))
     }
 
     /// Tells apart what nobody uses once what goes is gone: what goes too, and the newest of each kind and manifest, which
@@ -394,6 +412,20 @@ impl<'a> Heap<'a> {
         });
         id
     }
+}
+
+/// Returns who uses what, by what it is.
+fn users(
+    all: &[&ListedContainer],
+    uses: impl Fn(&ListedContainer) -> Vec<&String>,
+) -> BTreeMap<String, Vec<String>> {
+    let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for user in all {
+        for used in uses(user) {
+            users.entry(used.clone()).or_default().push(user.id.clone());
+        }
+    }
+    users
 }
 
 /// What nobody uses, by id or name.

@@ -18,6 +18,7 @@ mod failed;
 mod keys;
 mod laws;
 mod outage;
+mod prune;
 mod requested;
 mod saved;
 mod scenarios;
