@@ -11,6 +11,15 @@ fn prune(project: &Project, options: &[&str]) -> Run {
     project.run(&[&["prune", &project.name], options].concat())
 }
 
+/// Removes until nothing is listed any more: an apply of somebody else's holds back what it might be about to use.
+fn pruned(project: &Project, options: &[&str]) -> Run {
+    raw::until("everything that nobody uses is gone", || {
+        let run = prune(project, &[&["--yes"], options].concat());
+        assert_eq!(run.code, Some(0), "{run:#?}");
+        listed(&prune(project, options)).is_empty().then_some(run)
+    })
+}
+
 /// Returns what is listed, as `kind name`.
 fn listed(run: &Run) -> Vec<String> {
     let items = run.json["items"].as_array().expect("items");
@@ -63,8 +72,7 @@ fn images_that_nobody_uses_go_and_the_newest_of_each_kind_stays() {
     let old = prune(&project, &["--older-than", "1h"]);
     assert_eq!((old.code, listed(&old)), (Some(0), Vec::new()), "{old:#?}");
 
-    let run = prune(&project, &["--yes"]);
-    assert_eq!(run.code, Some(0), "{run:#?}");
+    let run = pruned(&project, &[]);
     let outcomes: Vec<&Value> = run.json["items"].as_array().expect("items").iter().collect();
     assert!(outcomes.iter().all(|item| item["outcome"] == "done"), "{run:#?}");
     assert_eq!(images(&project).len(), 5, "{run:#?}");
@@ -72,8 +80,7 @@ fn images_that_nobody_uses_go_and_the_newest_of_each_kind_stays() {
     let again = prune(&project, &["--yes"]);
     assert_eq!((again.code, listed(&again)), (Some(0), Vec::new()), "{again:#?}");
 
-    let all = prune(&project, &["--yes", "--keep", "0"]);
-    assert_eq!(all.code, Some(0), "{all:#?}");
+    let all = pruned(&project, &["--keep", "0"]);
     assert_eq!(
         images(&project).len(),
         3,
@@ -111,8 +118,7 @@ fn what_a_stranger_uses_or_has_given_a_name_stays() {
     assert_eq!(images(&project), before, "{run:#?}");
     raw::delete(&format!("/containers/{}?force=1", text(&made["Id"])));
     raw::delete(&format!("/images/{named}:mine"));
-    let run = prune(&project, &["--yes", "--keep", "0"]);
-    assert_eq!(run.code, Some(0), "{run:#?}");
+    let run = pruned(&project, &["--keep", "0"]);
     assert_eq!(images(&project).len(), 3, "{run:#?}");
     project.settled();
 }
@@ -150,8 +156,7 @@ fn what_a_manifest_owned_that_is_gone_goes_and_its_data_only_with_consent() {
     let data = raw::volumes(&project.label());
     assert_eq!(data.len(), 1, "{data:#?}");
     assert!(run.stdout.contains(text(&data[0]["Name"])), "{run:#?}");
-    let run = prune(&project, &["--yes", "--allow", "data-loss", "--keep", "0"]);
-    assert_eq!(run.code, Some(0), "{run:#?}");
+    let run = pruned(&project, &["--allow", "data-loss", "--keep", "0"]);
     assert_eq!(raw::volumes(&project.label()), Vec::<Value>::new());
     assert_eq!(images(&project), Vec::<String>::new());
 }
@@ -173,8 +178,7 @@ fn a_harness_set_goes_with_what_vouches_for_it_once_nobody_has_it() {
         (Some(0), Vec::new()),
         "going back needs no network: {kept:#?}"
     );
-    let run = prune(&project, &["--yes", "--keep", "0"]);
-    assert_eq!(run.code, Some(0), "{run:#?}");
+    let run = pruned(&project, &["--keep", "0"]);
     let volumes = raw::volumes(&project.label());
     assert_eq!(volumes.len(), 1, "{volumes:#?}");
     assert_eq!(raw::said(&project.object("a"), &["tool"]), versions[1]);
