@@ -79,6 +79,9 @@ pub const DEVCONTAINER: &str = "devcontainer.metadata";
 /// The suffix of the name of a container that did not work when it was to replace another one.
 pub const FAILED: &str = ".failed";
 
+/// What the name of a container or volume begins with that says that somebody writes.
+pub const CLAIM: &str = "aishell-claim-";
+
 /// The prefix of every label that is aishell's own.
 pub const PREFIX: &str = "aishell.";
 /// The schema number written to [`SCHEMA`].
@@ -189,7 +192,7 @@ impl Owner {
     /// Returns the engine's name of the container or volume that says that somebody writes to what this owner has.
     pub fn claim(&self) -> String {
         let digits = digest(format!("{}\0{}", self.project, self.manifest).as_bytes());
-        format!("aishell-claim-{}", &digits[..8])
+        format!("{CLAIM}{}", &digits[..8])
     }
 
     /// Says whether labels name this owner.

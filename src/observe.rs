@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Volume,
+    Age, Container, EngineInfo, Hold, ImageReply, Job, Network, Observed, Receipt, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -26,10 +26,10 @@ mod stock;
 mod stranger;
 mod word;
 
+use answer::{engine_info, listed_containers, listed_networks, listed_volumes};
 pub(crate) use answer::{
     inspected_container, inspected_image, inspected_network, inspected_volume, listed_images,
 };
-use answer::{engine_info, listed_containers, listed_networks, listed_volumes};
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
 pub use stock::{stock, usage};

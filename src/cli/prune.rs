@@ -89,11 +89,11 @@ impl Prune {
         for owner in &abandoned {
             let turn = Turn {
                 claims: &claims,
-                engine: engine.host(),
                 command: "prune",
                 patience: std::time::Duration::ZERO,
             };
-            held.push(turn.take(owner).await?);
+            // Whose manifest was on this host can be written to from this host only.
+            held.push(turn.here(&engine, owner).await?);
         }
         let watcher = Arc::new(Watcher::new(invocation, &invocation.host.directory));
         watcher.planned(&garbage.plan);

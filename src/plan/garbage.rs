@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::shared::{Ours, Shared, ours};
+use self::shared::{Ours, Shared, ours, parents};
 use super::delete::{Telling, told};
 use super::{Consent, resource, withhold};
 use crate::call::ListedContainer;
 use crate::key::Key;
-use crate::label::{self, Kind, OwnedId, Owner};
+use crate::label::{Kind, OwnedId, Owner};
 use crate::observed::Observed;
 use crate::step::{
     Action, Because, BlockedReason, Cause, ClearWork, Impact, ManifestInfo, Plan, Resource, ResourceKind,
@@ -21,6 +21,8 @@ mod shared;
 
 /// How long a job that does not run may belong to somebody who is about to start it, or to read what it left.
 const GRACE: SignedDuration = SignedDuration::from_mins(10);
+/// The kinds of images, each before what it is made on.
+const IMAGES: [Kind; 4] = [Kind::Identity, Kind::Extension, Kind::Base, Kind::Foundation];
 /// What keeps a container without a command of its own running.
 const KEEPER: [&str; 2] = ["sleep", "infinity"];
 
@@ -208,58 +210,52 @@ impl<'a> Heap<'a> {
             .filter(|receipt| !self.going.contains_key(&receipt.id))
             .map(|receipt| receipt.image_id.as_str())
             .collect();
-        let waits = receipts
-            .iter()
-            .filter_map(|receipt| Some((receipt.image_id.as_str(), *self.going.get(&receipt.id)?)));
-        let waits: Vec<(&str, u32)> = waits.collect();
-        let users = users(&others, |user| vec![&user.image_id]);
-        let of = |kind: Kind| ours.iter().filter(move |one| one.mark.kind == kind);
-        let identities = self.unused(of(Kind::Identity), |one| &one.image.id, &users, |_| false);
-        // The stages that images saying who the user is are made from: of those that somebody uses, of those that stay
-        // unused, and of those that go, with the steps.
-        let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
-        let mut kept: BTreeSet<(&str, &str)> = BTreeSet::new();
-        let mut steps: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
-        for one in of(Kind::Identity) {
-            let Some(stage) = one.image.labels.get(label::FOUNDATION_HASH) else {
-                continue;
-            };
-            let from = (one.mark.manifest.as_str(), stage.as_str());
-            let id = one.image.id.as_str();
-            if let Some(needs) = identities.go.get(id) {
-                let step = self.image(one, needs.clone());
-                steps.entry(from).or_default().push(step);
-            } else if identities.stay.contains(id) {
-                kept.insert(from);
-            } else {
-                used.insert(from);
+        let mut waits: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for receipt in receipts {
+            if let Some(step) = self.going.get(&receipt.id) {
+                waits.entry(&receipt.image_id).or_default().push(*step);
             }
         }
-        let is_in = |set: &BTreeSet<(&str, &str)>, one: &Ours<'a>| {
-            set.iter()
-                .any(|(manifest, key)| *manifest == one.mark.manifest && *key == one.mark.key.as_str())
-        };
-        let stages = of(Kind::Foundation).filter(|one| !is_in(&used, one));
-        let stages = self.unused(
-            stages,
-            |one| &one.image.id,
-            &users,
-            |one| is_in(&kept, one) || vouched.contains(one.image.id.as_str()),
-        );
-        for one in of(Kind::Foundation) {
-            let Some(needs) = stages.go.get(one.image.id.as_str()) else {
-                continue;
-            };
-            let own = (one.mark.manifest.as_str(), one.mark.key.as_str());
-            let before = steps.get(&own).into_iter().flatten();
-            let waits = waits.iter().filter(|(image, _)| *image == one.image.id);
-            let waits = waits.map(|(_, step)| step);
-            self.image(one, needs.iter().chain(before).chain(waits).copied().collect());
+        let users = users(&others, |user| vec![&user.image_id]);
+        // What images are made on: of those that somebody uses, of those that stay unused, and of those that go, with
+        // the steps.
+        let mut used: BTreeSet<&str> = BTreeSet::new();
+        let mut kept: BTreeSet<&str> = vouched;
+        let mut steps: BTreeMap<&str, Vec<u32>> = waits;
+        for kind in IMAGES {
+            let of = || ours.iter().filter(|one| one.mark.kind == kind);
+            let unused = of().filter(|one| !used.contains(one.image.id.as_str()));
+            let unused = self.unused(
+                unused,
+                |one| &one.image.id,
+                &users,
+                |one| kept.contains(one.image.id.as_str()),
+            );
+            for one in of() {
+                let id = one.image.id.as_str();
+                let parents = parents(one, &ours);
+                if let Some(needs) = unused.go.get(id) {
+                    let before = steps.get(id).into_iter().flatten();
+                    let step = self.image(one, needs.iter().chain(before).copied().collect());
+                    for parent in parents {
+                        steps.entry(parent).or_default().push(step);
+                    }
+                } else if unused.stay.contains(id) {
+                    kept.extend(parents);
+                } else {
+                    used.extend(parents);
+                }
+            }
         }
     }
 
     fn image(&mut self, one: &Ours<'_>, needs: Vec<u32>) -> u32 {
-        let Ours { image, mark, tag } = one;
+        let Ours {
+            image,
+            mark,
+            tag,
+            manifests,
+        } = one;
         let about = About {
             manifest: mark.manifest.clone(),
             project: None,
@@ -268,7 +264,7 @@ impl<'a> Heap<'a> {
         };
         let work = ClearWork::Image {
             image: OwnedId::new(&image.id, mark),
-            manifest: mark.manifest.clone(),
+            manifests: manifests.clone(),
             tags: image.tags.iter().filter(|other| other != tag).cloned().collect(),
         };
         let resource = resource(ResourceKind::Image, tag);
@@ -341,13 +337,13 @@ impl<'a> Heap<'a> {
         let mut groups: BTreeMap<(Kind, &str), Group<'s, T>> = BTreeMap::new();
         for one in shared {
             let mark = one.mark();
-            if !self.is_meant(&mark.manifest) {
+            if !one.manifests().iter().all(|manifest| self.is_meant(manifest)) {
                 continue;
             }
             let users = users.get(id(one)).into_iter().flatten();
             let steps: Option<Vec<u32>> = users.map(|user| self.going.get(user).copied()).collect();
             let is_wanted =
-                self.terms.wanted.contains(&mark.key) || self.terms.shielded.contains(&mark.manifest);
+                self.terms.wanted.contains(&mark.key) || !self.terms.shielded.is_disjoint(&one.manifests());
             if let (Some(steps), false) = (steps, is_wanted) {
                 let group = (mark.kind, mark.manifest.as_str());
                 groups.entry(group).or_default().push((one, steps));

@@ -5,14 +5,19 @@
 //! afterwards sees that nothing vouches for the volume. Images need no such care: the engine refuses to make a container
 //! from one that is gone, and the next look makes it anew.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{Next, Protocol, call, failure, is_still, unexpected};
 use crate::call::{Answer, Call, ListedContainer};
 use crate::engine::EngineError;
-use crate::label::{KIND, MANIFEST, Mark, OwnedId};
+use crate::label::{self, KIND, Kind, Labels, MANIFEST, Mark, OwnedId};
 use crate::report::Failure;
 use crate::step::{ClearWork, ResourceKind};
+
+/// Why it stays while somebody writes.
+const AT_WORK: &str = "an apply is at work that may be about to use it";
 
 /// The removal of one thing that nobody uses.
 pub(super) struct Clear {
@@ -34,6 +39,8 @@ enum At {
     Disown,
     /// Whether somebody uses it by now.
     Again,
+    /// Whether a volume says that somebody writes, where there is no image for a container that does.
+    Claimed,
     /// It goes itself.
     Remove,
     Done,
@@ -53,8 +60,8 @@ impl Clear {
     /// Returns who uses it, or is about to.
     fn user(&self, containers: &[ListedContainer]) -> Option<String> {
         let found = containers.iter().find(|container| match &self.work {
-            ClearWork::Image { image, manifest, .. } => {
-                container.image_id == image.id() || claims(container, Some(manifest))
+            ClearWork::Image { image, manifests, .. } => {
+                container.image_id == image.id() || claims(container, Some(manifests))
             }
             ClearWork::Harness { volume, receipt } => {
                 let voucher = receipt
@@ -65,7 +72,7 @@ impl Clear {
             ClearWork::Job(_) => false,
         })?;
         Some(if claims(found, None) {
-            "an apply is at work that may be about to use it".to_owned()
+            AT_WORK.to_owned()
         } else {
             format!("container {} uses it by now", found.name)
         })
@@ -123,9 +130,8 @@ impl Clear {
     fn unused(&self) -> At {
         match &self.work {
             ClearWork::Harness { receipt: Some(_), .. } => At::Voucher,
-            ClearWork::Harness { receipt: None, .. } | ClearWork::Image { .. } | ClearWork::Job(_) => {
-                At::Check
-            }
+            ClearWork::Harness { receipt: None, .. } => At::Claimed,
+            ClearWork::Image { .. } | ClearWork::Job(_) => At::Check,
         }
     }
 
@@ -152,18 +158,41 @@ impl Clear {
     }
 }
 
-/// Says whether a container says that somebody writes, to what a manifest of this name has if one is given.
-fn claims(container: &ListedContainer, manifest: Option<&String>) -> bool {
-    let labels = &container.labels;
+/// Decides whether a volume says that somebody writes.
+fn claimed(answer: &Answer) -> At {
+    let Answer::Volumes(volumes) = answer else {
+        return At::Failed(unexpected("volumes"));
+    };
+    if volumes
+        .iter()
+        .any(|volume| claims_by_labels(&volume.labels, None))
+    {
+        At::Used(AT_WORK.to_owned())
+    } else {
+        At::Check
+    }
+}
+
+/// Says whether a container says that somebody writes, to what a manifest of one of these names has if any are given.
+fn claims(container: &ListedContainer, manifests: Option<&BTreeSet<String>>) -> bool {
+    // One that is ready to claim has digits after this name.
+    let name = container.name.strip_prefix(label::CLAIM);
     container.running
-        && labels.get(KIND).map(String::as_str) == Some("claim")
-        && manifest.is_none_or(|manifest| labels.get(MANIFEST) == Some(manifest))
+        && name.is_some_and(|digits| !digits.contains('-'))
+        && claims_by_labels(&container.labels, manifests)
+}
+
+fn claims_by_labels(labels: &Labels, manifests: Option<&BTreeSet<String>>) -> bool {
+    let manifest = || labels.get(MANIFEST);
+    labels.get(KIND).map(String::as_str) == Some(Kind::Claim.as_str())
+        && manifests.is_none_or(|manifests| manifest().is_some_and(|manifest| manifests.contains(manifest)))
 }
 
 impl Protocol for Clear {
     fn next(&self) -> Next {
         match &self.at {
             At::Look | At::Again => call(Call::ListUsers),
+            At::Claimed => call(Call::ListVolumes),
             At::Check => call(match &self.work {
                 ClearWork::Image { image, .. } => Call::InspectImage {
                     image: image.id().to_owned(),
@@ -204,7 +233,8 @@ impl Protocol for Clear {
         let at = std::mem::replace(&mut self.at, At::Done);
         self.at = match (at, result) {
             (At::Look, Ok(answer)) => self.looked(&answer, self.unused()),
-            (At::Again, Ok(answer)) => self.looked(&answer, At::Check),
+            (At::Again, Ok(answer)) => self.looked(&answer, At::Claimed),
+            (At::Claimed, Ok(answer)) => claimed(&answer),
             (At::Voucher, Ok(answer)) => {
                 let same = self
                     .receipt()

@@ -1,6 +1,5 @@
 //! How steps are carried out: the payload of each protocol, settled when it is planned.
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ResourceKind;
@@ -84,9 +83,9 @@ pub enum ClearWork {
     Image {
         /// The image.
         image: OwnedId,
-        /// The manifest that it was made for.
-        manifest: String,
-        /// Its tags besides the keyed one.
+        /// The names of the manifests that it was made for.
+        manifests: BTreeSet<String>,
+        /// Its tags besides one.
         tags: Vec<String>,
     },
     /// A harness volume.

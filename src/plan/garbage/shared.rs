@@ -1,6 +1,6 @@
 //! What has users and no owner, and the proof that an image is ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -13,6 +13,8 @@ pub(super) trait Shared {
     fn mark(&self) -> &Mark;
     /// Returns when it was made.
     fn created(&self) -> Option<Timestamp>;
+    /// Returns the names of the manifests that it was made for.
+    fn manifests(&self) -> BTreeSet<String>;
 }
 
 impl Shared for Ours<'_> {
@@ -22,6 +24,10 @@ impl Shared for Ours<'_> {
 
     fn created(&self) -> Option<Timestamp> {
         self.image.created
+    }
+
+    fn manifests(&self) -> BTreeSet<String> {
+        self.manifests.clone()
     }
 }
 
@@ -33,6 +39,10 @@ impl Shared for Volume {
     fn created(&self) -> Option<Timestamp> {
         self.created.parse().ok()
     }
+
+    fn manifests(&self) -> BTreeSet<String> {
+        [self.mark.manifest.clone()].into()
+    }
 }
 
 /// An image that is provably ours.
@@ -43,6 +53,8 @@ pub(super) struct Ours<'a> {
     pub(super) mark: Mark,
     /// The tag that its key gives it.
     pub(super) tag: &'a String,
+    /// The names of the manifests that share it, as its tags say.
+    pub(super) manifests: BTreeSet<String>,
 }
 
 /// Returns the images that are ours, and that nobody else has given a name.
@@ -58,10 +70,8 @@ pub(super) fn ours(images: &BTreeMap<String, Image>) -> Vec<Ours<'_>> {
             *known = this.min(*known);
         }
     }
-    images
-        .values()
-        .filter_map(|image| provable(image, &first))
-        .collect()
+    let provable = |image| provable(image, &first);
+    images.values().filter_map(provable).collect()
 }
 
 /// Returns an image that is ours, given the first of each identifier.
@@ -74,15 +84,47 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         created: _,
     } = image;
     let mark = Mark::read(labels)?;
-    if !matches!(mark.kind, Kind::Foundation | Kind::Identity) || first.get(&mark.uid)?.1 != id {
+    let is_stage = matches!(
+        mark.kind,
+        Kind::Foundation | Kind::Base | Kind::Extension | Kind::Identity
+    );
+    if !is_stage || first.get(&mark.uid)?.1 != id {
         return None;
     }
-    let repository = format!("aishell-{}:", mark.manifest);
     let suffix = format!("-{}", mark.key.short());
-    let keyed = |tag: &&String| tag.starts_with(&repository) && tag.ends_with(&suffix);
-    let tag = tags.iter().find(keyed)?;
-    // The name that follows the newest one, and that nobody reads.
-    let alias = tag.strip_suffix(&suffix)?;
-    let named = tags.iter().any(|other| other != tag && other != alias);
-    (!named).then_some(Ours { image, mark, tag })
+    let keyed = |tag: &&String| tag.starts_with("aishell-") && tag.ends_with(&suffix);
+    let own = format!("aishell-{}:", mark.manifest);
+    let mut keyed: Vec<&String> = tags.iter().filter(keyed).collect();
+    keyed.sort_by_key(|tag| !tag.starts_with(&own));
+    // The names that follow the newest one of each manifest, and that nobody reads.
+    let aliases: BTreeSet<&str> = keyed.iter().filter_map(|tag| tag.strip_suffix(&suffix)).collect();
+    let named = tags
+        .iter()
+        .any(|tag| !keyed.contains(&tag) && !aliases.contains(tag.as_str()));
+    let repositories = aliases
+        .iter()
+        .filter_map(|alias| alias.strip_prefix("aishell-")?.split_once(':'));
+    let manifests = repositories.map(|(manifest, _)| manifest.to_owned()).collect();
+    let tag = keyed.first()?;
+    (!named).then_some(Ours {
+        image,
+        mark,
+        tag,
+        manifests,
+    })
+}
+
+/// Returns the images of ours that one is made on, by id.
+pub(super) fn parents<'a>(one: &Ours<'a>, ours: &[Ours<'a>]) -> BTreeSet<&'a str> {
+    let labels = &one.image.labels;
+    let ids = [label::FOUNDATION_ID, label::BASE_ID].map(|name| labels.get(name));
+    let key = labels
+        .get(label::FOUNDATION_HASH)
+        .filter(|_| one.mark.kind == Kind::Identity);
+    let is_parent = |other: &&Ours<'_>| {
+        let id = Some(&other.image.id);
+        ids.contains(&id) || key.is_some_and(|key| *key == other.mark.key.as_str())
+    };
+    let parents = ours.iter().filter(is_parent).map(|other| other.image.id.as_str());
+    parents.filter(|id| *id != one.image.id).collect()
 }
