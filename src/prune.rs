@@ -118,7 +118,7 @@ async fn wanted(
     engine: &impl Engine,
     stock: &Stock,
     host: &Host,
-) -> Result<(BTreeSet<Key>, BTreeSet<String>), EngineError> {
+) -> Result<(BTreeSet<(String, Key)>, BTreeSet<String>), EngineError> {
     let mut keys = BTreeSet::new();
     let mut shielded = BTreeSet::new();
     for (identity, origin) in &stock.owners {
@@ -144,23 +144,24 @@ async fn wanted(
 }
 
 /// Adds the keys of everything shared that a manifest wants, and says whether all of them are known.
-fn wants(prepared: &Prepared, observed: &Observed, keys: &mut BTreeSet<Key>) -> bool {
+fn wants(prepared: &Prepared, observed: &Observed, keys: &mut BTreeSet<(String, Key)>) -> bool {
     let desired = prepared.resolve(observed);
     let stages = desired.stages.values().map(|stage| stage.key.known());
     let identities = desired.identities.values().map(|identity| identity.key.known());
     let set = desired.harness.iter().map(|set| set.known().map(|set| &set.key));
+    let manifest = &prepared.owner().manifest;
     let mut all = true;
     for key in stages.chain(identities).chain(set) {
         match key {
             Some(key) => {
-                keys.insert(key.clone());
+                keys.insert((manifest.clone(), key.clone()));
             }
             None => all = false,
         }
     }
     let fallback = desired.fallback.as_ref();
     let fallback = fallback.and_then(|build| Key::parse(build.labels.get(KEY)?));
-    keys.extend(fallback);
+    keys.extend(fallback.map(|key| (manifest.clone(), key)));
     all
 }
 

@@ -37,8 +37,8 @@ pub struct Terms {
     pub now: Timestamp,
     /// The names of the manifests whose things may go; nobody's name stands for everybody's.
     pub names: BTreeSet<String>,
-    /// What manifests want that are there.
-    pub wanted: BTreeSet<Key>,
+    /// What manifests want that are there, by their names.
+    pub wanted: BTreeSet<(String, Key)>,
     /// The names of manifests that are there, and of which nobody can say what they want.
     pub shielded: BTreeSet<String>,
     /// What the person allows.
@@ -343,7 +343,7 @@ impl<'a> Heap<'a> {
             let users = users.get(id(one)).into_iter().flatten();
             let steps: Option<Vec<u32>> = users.map(|user| self.going.get(user).copied()).collect();
             let is_wanted =
-                self.terms.wanted.contains(&mark.key) || !self.terms.shielded.is_disjoint(&one.manifests());
+                one.is_wanted(&self.terms.wanted) || !self.terms.shielded.is_disjoint(&one.manifests());
             if let (Some(steps), false) = (steps, is_wanted) {
                 let group = (mark.kind, mark.manifest.as_str());
                 groups.entry(group).or_default().push((one, steps));

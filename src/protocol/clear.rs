@@ -1,11 +1,12 @@
 //! Removing what nobody uses, unless somebody has begun to.
 //!
-//! Whoever applies says so with a claim and looks afterwards. So what vouches for a harness volume goes first, then it is
-//! seen whether anybody has claimed anything, and only then the volume goes: who looked before has a claim, and who looks
-//! afterwards sees that nothing vouches for the volume. Images need no such care: the engine refuses to make a container
+//! Whoever applies says so with a claim and looks afterwards. So what vouches for a harness volume goes first, then
+//! everybody who is writing at that moment is waited for, and only then the volume goes: who looked before has a claim, and
+//! who looks afterwards sees that nothing vouches for the volume. Images need no such care: the engine refuses to make a container
 //! from one that is gone, and the next look makes it anew.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -16,6 +17,10 @@ use crate::label::{self, KIND, Kind, Labels, MANIFEST, Mark, OwnedId};
 use crate::report::Failure;
 use crate::step::{ClearWork, ResourceKind};
 
+/// How long until it is seen again whether those who write are done.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often that is seen: for a minute.
+const LOOKS: u32 = 120;
 /// Why it stays while somebody writes.
 const AT_WORK: &str = "an apply is at work that may be about to use it";
 
@@ -23,6 +28,12 @@ const AT_WORK: &str = "an apply is at work that may be about to use it";
 pub(super) struct Clear {
     work: ClearWork,
     at: At,
+    /// Whoever was writing when what vouches for it went: the ids of containers, the identifiers of volumes.
+    awaited: Option<BTreeSet<String>>,
+    /// Those of them that are containers, and were there at the last look.
+    writing: BTreeSet<String>,
+    /// How often it was seen whether they are done.
+    looks: u32,
 }
 
 /// What happens next.
@@ -37,10 +48,12 @@ enum At {
     Voucher,
     /// It goes.
     Disown,
-    /// Whether somebody uses it by now.
+    /// Whether somebody uses it by now, and which containers say that somebody writes.
     Again,
-    /// Whether a volume says that somebody writes, where there is no image for a container that does.
+    /// Which volumes say so, where there is no image for a container that does.
     Claimed,
+    /// Those who were writing may not be done.
+    Wait,
     /// It goes itself.
     Remove,
     Done,
@@ -54,7 +67,13 @@ impl Clear {
             ClearWork::Job(_) => At::Check,
             ClearWork::Image { .. } | ClearWork::Harness { .. } => At::Look,
         };
-        Self { work, at }
+        Self {
+            work,
+            at,
+            awaited: None,
+            writing: BTreeSet::new(),
+            looks: 0,
+        }
     }
 
     /// Returns who uses it, or is about to.
@@ -67,7 +86,7 @@ impl Clear {
                 let voucher = receipt
                     .as_ref()
                     .is_some_and(|receipt| receipt.id() == container.id);
-                (container.volumes.contains(volume.id()) && !voucher) || claims(container, None)
+                container.volumes.contains(volume.id()) && !voucher
             }
             ClearWork::Job(_) => false,
         })?;
@@ -76,6 +95,28 @@ impl Clear {
         } else {
             format!("container {} uses it by now", found.name)
         })
+    }
+
+    /// Decides whether everybody is done who was writing when what vouches for it went.
+    fn awaited(&mut self, answer: &Answer) -> At {
+        let Answer::Volumes(volumes) = answer else {
+            return At::Failed(unexpected("volumes"));
+        };
+        let claims = volumes
+            .iter()
+            .filter(|volume| claims_by_labels(&volume.labels, None));
+        let mut writing = std::mem::take(&mut self.writing);
+        writing.extend(claims.filter_map(|volume| volume.labels.get(label::UID).cloned()));
+        let awaited = self.awaited.get_or_insert_with(|| writing.clone());
+        awaited.retain(|one| writing.contains(one));
+        self.looks += 1;
+        if awaited.is_empty() {
+            At::Check
+        } else if self.looks < LOOKS {
+            At::Wait
+        } else {
+            At::Used(AT_WORK.to_owned())
+        }
     }
 
     fn looked(&self, answer: &Answer, then: At) -> At {
@@ -130,7 +171,7 @@ impl Clear {
     fn unused(&self) -> At {
         match &self.work {
             ClearWork::Harness { receipt: Some(_), .. } => At::Voucher,
-            ClearWork::Harness { receipt: None, .. } => At::Claimed,
+            ClearWork::Harness { receipt: None, .. } => At::Again,
             ClearWork::Image { .. } | ClearWork::Job(_) => At::Check,
         }
     }
@@ -158,21 +199,6 @@ impl Clear {
     }
 }
 
-/// Decides whether a volume says that somebody writes.
-fn claimed(answer: &Answer) -> At {
-    let Answer::Volumes(volumes) = answer else {
-        return At::Failed(unexpected("volumes"));
-    };
-    if volumes
-        .iter()
-        .any(|volume| claims_by_labels(&volume.labels, None))
-    {
-        At::Used(AT_WORK.to_owned())
-    } else {
-        At::Check
-    }
-}
-
 /// Says whether a container says that somebody writes, to what a manifest of one of these names has if any are given.
 fn claims(container: &ListedContainer, manifests: Option<&BTreeSet<String>>) -> bool {
     // One that is ready to claim has digits after this name.
@@ -193,6 +219,7 @@ impl Protocol for Clear {
         match &self.at {
             At::Look | At::Again => call(Call::ListUsers),
             At::Claimed => call(Call::ListVolumes),
+            At::Wait => Next::Wait(AGAIN),
             At::Check => call(match &self.work {
                 ClearWork::Image { image, .. } => Call::InspectImage {
                     image: image.id().to_owned(),
@@ -229,12 +256,25 @@ impl Protocol for Clear {
         }
     }
 
+    fn waited(&mut self) {
+        if matches!(self.at, At::Wait) {
+            self.at = At::Again;
+        }
+    }
+
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         self.at = match (at, result) {
             (At::Look, Ok(answer)) => self.looked(&answer, self.unused()),
-            (At::Again, Ok(answer)) => self.looked(&answer, At::Claimed),
-            (At::Claimed, Ok(answer)) => claimed(&answer),
+            (At::Again, Ok(answer)) => {
+                if let Answer::Containers(containers) = &answer {
+                    let claims = containers.iter().filter(|one| claims(one, None));
+                    self.writing = claims.map(|one| one.id.clone()).collect();
+                }
+                self.looked(&answer, At::Claimed)
+            }
+            (At::Claimed, Ok(answer)) => self.awaited(&answer),
+            (At::Wait, _) => At::Wait,
             (At::Voucher, Ok(answer)) => {
                 let same = self
                     .receipt()

@@ -129,7 +129,7 @@ fn what_is_wanted_or_may_be_stays() {
     let keys = old
         .images()
         .filter_map(|one| Mark::read(&one.reply.image.labels))
-        .map(|mark| mark.key);
+        .map(|mark| (mark.manifest, mark.key));
     let wanted = Terms {
         wanted: keys.collect(),
         ..all()

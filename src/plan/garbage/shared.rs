@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::observed::{Image, Volume};
 
@@ -15,6 +16,8 @@ pub(super) trait Shared {
     fn created(&self) -> Option<Timestamp>;
     /// Returns the names of the manifests that it was made for.
     fn manifests(&self) -> BTreeSet<String>;
+    /// Says whether a manifest wants it, given what manifests want.
+    fn is_wanted(&self, wanted: &BTreeSet<(String, Key)>) -> bool;
 }
 
 impl Shared for Ours<'_> {
@@ -29,6 +32,12 @@ impl Shared for Ours<'_> {
     fn manifests(&self) -> BTreeSet<String> {
         self.manifests.clone()
     }
+
+    /// Whoever shares an image has given it a tag.
+    fn is_wanted(&self, wanted: &BTreeSet<(String, Key)>) -> bool {
+        let mut own = wanted.iter().filter(|(_, key)| *key == self.mark.key);
+        own.any(|(manifest, _)| self.manifests.contains(manifest))
+    }
 }
 
 impl Shared for Volume {
@@ -42,6 +51,11 @@ impl Shared for Volume {
 
     fn manifests(&self) -> BTreeSet<String> {
         [self.mark.manifest.clone()].into()
+    }
+
+    /// Whoever shares a volume leaves no trace of that.
+    fn is_wanted(&self, wanted: &BTreeSet<(String, Key)>) -> bool {
+        wanted.iter().any(|(_, key)| *key == self.mark.key)
     }
 }
 
