@@ -254,6 +254,7 @@ impl<'a> Heap<'a> {
             image,
             mark,
             tag,
+            last,
             manifests,
         } = one;
         let about = About {
@@ -265,7 +266,7 @@ impl<'a> Heap<'a> {
         let work = ClearWork::Image {
             image: OwnedId::new(&image.id, mark),
             manifests: manifests.clone(),
-            tags: image.tags.iter().filter(|other| other != tag).cloned().collect(),
+            tags: image.tags.iter().filter(|other| other != last).cloned().collect(),
         };
         let resource = resource(ResourceKind::Image, tag);
         self.push(resource, about, "no container uses it", needs, work)

@@ -67,14 +67,15 @@ pub(super) struct Ours<'a> {
     pub(super) mark: Mark,
     /// The tag that its key gives it.
     pub(super) tag: &'a String,
+    /// The tag that goes with the image itself: the one that proves that it is ours, if there is one.
+    pub(super) last: &'a String,
     /// The names of the manifests that share it, as its tags say.
     pub(super) manifests: BTreeSet<String>,
 }
 
 /// Returns the images that are ours, and that nobody else has given a name.
 ///
-/// Images built from ours inherit the labels, so labels prove nothing without the tag that the key gives; and of images
-/// with one identifier only the first can be the one that it was made for.
+/// Images built from ours inherit the labels, so labels prove nothing without a name that only the very image has.
 pub(super) fn ours(images: &BTreeMap<String, Image>) -> Vec<Ours<'_>> {
     let mut first: BTreeMap<String, (Option<Timestamp>, &str)> = BTreeMap::new();
     for image in images.values() {
@@ -102,16 +103,27 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         mark.kind,
         Kind::Foundation | Kind::Base | Kind::Extension | Kind::Identity
     );
-    if !is_stage || first.get(&mark.uid)?.1 != id {
+    let is_first = first.get(&mark.uid)?.1 == id;
+    if !is_stage {
         return None;
     }
-    let suffix = format!("-{}", mark.key.short());
-    let keyed = |tag: &&String| tag.starts_with("aishell-") && tag.ends_with(&suffix);
+    // Before names proved anything, the first of those with one identifier was it.
+    let is_older = labels
+        .get(label::SCHEMA)
+        .is_some_and(|schema| schema == label::SCHEMA_NUMBER);
+    if !(image.is_proven(&mark) || is_older && is_first) {
+        return None;
+    }
+    let key = format!("-{}", mark.key.short());
+    let proof = label::proof(&key, id);
     let own = format!("aishell-{}:", mark.manifest);
-    let mut keyed: Vec<&String> = tags.iter().filter(keyed).collect();
-    keyed.sort_by_key(|tag| !tag.starts_with(&own));
+    let is_ours =
+        |tag: &&String| tag.starts_with("aishell-") && (tag.ends_with(&key) || tag.ends_with(&proof));
+    let mut keyed: Vec<&String> = tags.iter().filter(is_ours).collect();
+    keyed.sort_by_key(|tag| (!tag.starts_with(&own), tag.ends_with(&proof)));
     // The names that follow the newest one of each manifest, and that nobody reads.
-    let aliases: BTreeSet<&str> = keyed.iter().filter_map(|tag| tag.strip_suffix(&suffix)).collect();
+    let stem = |tag: &&'a String| tag.strip_suffix(&key).or_else(|| tag.strip_suffix(&proof));
+    let aliases: BTreeSet<&str> = keyed.iter().filter_map(stem).collect();
     let named = tags
         .iter()
         .any(|tag| !keyed.contains(&tag) && !aliases.contains(tag.as_str()));
@@ -120,10 +132,12 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         .filter_map(|alias| alias.strip_prefix("aishell-")?.split_once(':'));
     let manifests = repositories.map(|(manifest, _)| manifest.to_owned()).collect();
     let tag = keyed.first()?;
+    let last = keyed.iter().find(|tag| tag.ends_with(&proof)).unwrap_or(tag);
     (!named).then_some(Ours {
         image,
         mark,
         tag,
+        last,
         manifests,
     })
 }
