@@ -215,6 +215,17 @@ fn accounts(text: &str) -> Vec<Account> {
     text.lines().filter_map(account).collect()
 }
 
+/// Says whether a file is certainly not there: one that cannot be looked at may be.
+pub fn is_gone(file: &Path) -> bool {
+    match fs::symlink_metadata(file) {
+        Ok(_) => false,
+        Err(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,5 +248,26 @@ mod tests {
         assert!(host.home.is_absolute() && host.directory.is_absolute());
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(host.owner_of(file.path()).unwrap(), (host.uid, host.gid));
+    }
+
+    #[test]
+    fn a_file_is_gone_only_where_that_is_certain() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("aishell.yaml");
+        assert!(is_gone(&file));
+        assert!(is_gone(&place.path().join("no/such/aishell.yaml")));
+        std::fs::write(&file, "").expect("a file");
+        assert!(!is_gone(&file));
+        assert!(is_gone(&file.join("below-a-file")));
+        let link = place.path().join("link.yaml");
+        std::os::unix::fs::symlink("/nowhere", &link).expect("a link");
+        assert!(
+            !is_gone(&link),
+            "a link that leads nowhere may lead somewhere tomorrow"
+        );
+        assert!(
+            !is_gone(&place.path().join("x".repeat(300))),
+            "a name that cannot be looked for"
+        );
     }
 }

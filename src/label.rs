@@ -171,6 +171,18 @@ pub struct Owner {
     pub host: String,
     /// The absolute path of the manifest file.
     pub file: String,
+    /// Who it was earlier: what belonged to them belongs to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<Former>,
+}
+
+/// Who an owner was earlier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Former {
+    /// The canonical absolute path that the project had.
+    pub project: String,
+    /// The name that the manifest had.
+    pub manifest: String,
 }
 
 impl Owner {
@@ -195,9 +207,20 @@ impl Owner {
         format!("{CLAIM}{}", &digits[..8])
     }
 
-    /// Says whether labels name this owner.
+    /// Says whether labels name this owner, as it is called or was.
     pub fn owns(&self, mark: &Mark) -> bool {
+        self.is_named(mark) || self.was_named(mark)
+    }
+
+    /// Says whether labels name this owner as it is called.
+    pub fn is_named(&self, mark: &Mark) -> bool {
         mark.manifest == self.manifest && mark.project.as_deref() == Some(self.project.as_str())
+    }
+
+    fn was_named(&self, mark: &Mark) -> bool {
+        self.formerly.iter().any(|former| {
+            mark.manifest == former.manifest && mark.project.as_deref() == Some(former.project.as_str())
+        })
     }
 
     /// Returns the labels of an object that belongs to this owner.
@@ -338,6 +361,7 @@ mod tests {
             manifest: "demo".to_owned(),
             host: "h".to_owned(),
             file: "/srv/demo/aishell.yaml".to_owned(),
+            formerly: Vec::new(),
         }
     }
 

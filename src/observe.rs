@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, EngineInfo, Hold, ImageReply, Job, Network, Observed, Receipt, Volume,
+    Age, Container, Elsewhere, EngineInfo, Hold, ImageReply, Job, Network, Observed, Receipt, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -68,6 +68,10 @@ pub async fn observe(
         references: named,
         ..Observed::default()
     };
+    observed.elsewhere = volumes
+        .iter()
+        .filter_map(|reply| elsewhere(reply, owner))
+        .collect();
     observed.volumes = volumes
         .into_iter()
         .filter_map(|reply| volume(reply, owner))
@@ -317,6 +321,20 @@ fn volume(reply: VolumeReply, owner: &Owner) -> Option<(String, Volume)> {
         _ => false,
     };
     ours.then(|| named(reply, mark))
+}
+
+/// Returns a data volume of a manifest that may be this one, from where it was before.
+fn elsewhere(reply: &VolumeReply, owner: &Owner) -> Option<Elsewhere> {
+    let mark = Mark::read(&reply.labels)?;
+    let here = mark.host.as_deref() == Some(owner.host.as_str());
+    let same = mark.kind == Kind::Volume && mark.manifest == owner.manifest && !owner.owns(&mark);
+    (same && here).then_some(())?;
+    Some(Elsewhere {
+        name: mark.name,
+        engine_name: reply.name.clone(),
+        project: mark.project?,
+        file: mark.file?,
+    })
 }
 
 /// Returns a harness volume under the name that its key gives it.

@@ -27,6 +27,8 @@ pub struct Observed {
     /// Containers of the owner that were to be claims and do not run: whoever made them is about to start them, or was
     /// killed.
     pub idle_claims: Vec<OwnedId>,
+    /// Data volumes of manifests of the same name in other projects of this host, which may have been moved here.
+    pub elsewhere: Vec<Elsewhere>,
     /// Networks of the owner, by id: names are not unique.
     pub networks: BTreeMap<String, Network>,
     /// Data volumes and holds of the owner and harness volumes of everybody, by engine name.
@@ -319,6 +321,19 @@ pub struct Stranger {
     pub late: bool,
 }
 
+/// A data volume of a manifest of the same name in another project of the same host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Elsewhere {
+    /// Its name within the manifest.
+    pub name: String,
+    /// The engine's name.
+    pub engine_name: String,
+    /// The project.
+    pub project: String,
+    /// The manifest file that it was made from.
+    pub file: String,
+}
+
 impl RunState {
     /// Returns the word for people.
     pub fn display(self) -> String {
@@ -409,7 +424,28 @@ impl Observed {
 
     /// Returns that somebody stopped a container by hand, if somebody did.
     pub fn hold(&self, owner: &Owner, container: &str) -> Option<&Hold> {
-        self.volumes.get(&owner.hold(container))?.hold.as_ref()
+        self.hold_volume(owner, container)?.1.hold.as_ref()
+    }
+
+    /// Returns the volume that says so, with its name: the owner's, or one of who the owner was.
+    pub fn hold_volume(&self, owner: &Owner, container: &str) -> Option<(&String, &Volume)> {
+        let is_one = |(_, volume): &(&String, &Volume)| {
+            volume.mark.kind == Kind::Hold && volume.mark.name == container
+        };
+        let own = self.volumes.get_key_value(&owner.hold(container));
+        own.or_else(|| self.volumes.iter().find(is_one))
+    }
+
+    /// Returns the engine's name of a data volume of an owner: where it is, or would be.
+    pub fn data_volume(&self, owner: &Owner, name: &str) -> String {
+        let own = owner.object(name);
+        if owner.formerly.is_empty() || self.volumes.contains_key(&own) {
+            return own;
+        }
+        let mut found = self.volumes.iter().filter(|(_, volume)| {
+            volume.mark.kind == Kind::Volume && volume.mark.name == name && owner.owns(&volume.mark)
+        });
+        found.next().map_or(own, |(engine_name, _)| engine_name.clone())
     }
 
     /// Returns the stranger under a name, if one is there.

@@ -48,6 +48,8 @@ pub struct Consent {
     pub interrupt: bool,
     /// Whether data may be lost.
     pub data_loss: bool,
+    /// Whether data volumes may be made though the data of a project that seems to have been moved is elsewhere.
+    pub fresh: Fresh,
     /// How much sandboxes may be given.
     pub widen: Widen,
     /// Which containers are replaced though nothing differs.
@@ -58,6 +60,16 @@ pub struct Consent {
     pub only: Option<BTreeSet<Resource>>,
     /// The containers that are not to stay stopped any more, by their names in the manifest.
     pub release: BTreeSet<String>,
+}
+
+/// Whether data volumes may be made though the data of a project that seems to have been moved is elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fresh {
+    /// Nobody has said so.
+    #[default]
+    Withheld,
+    /// They may be empty.
+    Allowed,
 }
 
 /// How much sandboxes may be given beyond what they have.
@@ -76,6 +88,7 @@ impl Default for Consent {
             prune: true,
             interrupt: false,
             data_loss: false,
+            fresh: Fresh::Withheld,
             widen: Widen::Allowed,
             replace: Requested::default(),
             rebuild: Rebuilt::default(),
@@ -172,6 +185,8 @@ struct Draft<'a> {
     rebuilt: &'a Rebuilt,
     /// The images that are made anew because that was asked for.
     anew: BTreeSet<Made>,
+    /// Whether data volumes may be made though the data of a project that seems to have been moved is elsewhere.
+    fresh: Fresh,
     /// Whether the private network is made anew.
     renewed: bool,
     steps: Vec<Step>,
@@ -237,6 +252,7 @@ impl<'a> Draft<'a> {
             requested: &consent.replace,
             rebuilt: &consent.rebuild,
             anew: BTreeSet::new(),
+            fresh: consent.fresh,
             renewed: false,
             steps: Vec::new(),
             blocked: Vec::new(),
@@ -336,6 +352,7 @@ impl<'a> Draft<'a> {
             observed,
             prune: _,
             requested: _,
+            fresh: _,
             renewed: _,
             steps,
             blocked,

@@ -269,7 +269,11 @@ impl Intent for Prepared {
     }
 
     fn resolve(&self, observed: &Observed) -> Desired {
-        resolve(&self.loaded, &self.facts, &Pins::of(observed, self.lock.lock()))
+        resolve(
+            &self.loaded,
+            &self.facts,
+            &Pins::of(observed, self.owner(), self.lock.lock()),
+        )
     }
 
     /// The file is named as seen from where the manifest is.

@@ -2,19 +2,13 @@
 //!
 //! Which manifests are still there is a fact of this host, so it is looked for here; what follows from it is decided by
 //! [`garbage`].
-#![expect(
-    clippy::disallowed_methods,
-    reason = "whether the file of a manifest is still there is asked here"
-)]
-
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::engine::{Engine, EngineError};
-use crate::host::Host;
+use crate::host::{Host, is_gone};
 use crate::key::Key;
 use crate::label::{KEY, Owner};
 use crate::manifest::load::load;
@@ -100,17 +94,10 @@ pub fn abandoned_by(stock: &Stock, host: &Host) -> Vec<Owner> {
             manifest: manifest.clone(),
             host: host.machine.clone(),
             file: files.last().copied().unwrap_or_default().to_owned(),
+            formerly: Vec::new(),
         })
     });
     owners.collect()
-}
-
-/// Says whether a file is certainly not there: one that cannot be looked at may be.
-pub fn is_gone(file: &Path) -> bool {
-    match std::fs::symlink_metadata(file) {
-        Ok(_) => false,
-        Err(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
-    }
 }
 
 /// Returns what the manifests want that are there, and the names of those of which nobody can say that.
@@ -163,30 +150,4 @@ fn wants(prepared: &Prepared, observed: &Observed, keys: &mut BTreeSet<(String, 
     let fallback = fallback.and_then(|build| Key::parse(build.labels.get(KEY)?));
     keys.extend(fallback.map(|key| (manifest.clone(), key)));
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_gone_only_where_that_is_certain() {
-        let place = tempfile::tempdir().expect("a directory");
-        let file = place.path().join("aishell.yaml");
-        assert!(is_gone(&file));
-        assert!(is_gone(&place.path().join("no/such/aishell.yaml")));
-        std::fs::write(&file, "").expect("a file");
-        assert!(!is_gone(&file));
-        assert!(is_gone(&file.join("below-a-file")));
-        let link = place.path().join("link.yaml");
-        std::os::unix::fs::symlink("/nowhere", &link).expect("a link");
-        assert!(
-            !is_gone(&link),
-            "a link that leads nowhere may lead somewhere tomorrow"
-        );
-        assert!(
-            !is_gone(&place.path().join("x".repeat(300))),
-            "a name that cannot be looked for"
-        );
-    }
 }

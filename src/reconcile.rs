@@ -1,12 +1,14 @@
 //! One pass: observe, plan, apply, report.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::{Listener, Patient, Stop, walk};
 use crate::claim::{ClaimError, Turn, clear};
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
+use crate::host::is_gone;
 use crate::label::Owner;
 use crate::manifest::place::Place;
 use crate::observe::{last_words, layers, observe, strangers};
@@ -107,6 +109,8 @@ pub async fn judge(
     subject: &Subject<'_>,
     mut observed: Observed,
 ) -> Result<Look, EngineError> {
+    // Who is still where they were has not been moved here.
+    observed.elsewhere.retain(|one| is_gone(Path::new(&one.file)));
     let desired = subject.intent.resolve(&observed);
     let names = wanted_names(&desired, &observed);
     observed.strangers.clear();

@@ -18,6 +18,7 @@ use crate::label::Owner;
 use crate::manifest::stage::StageName;
 use crate::observed::Observed;
 use crate::plan::{Consent, Rebuilt, Requested};
+use crate::plan::{Consent, Fresh, Requested};
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Cause, Impact, Plan, Resource, ResourceKind, Step,
 };
@@ -119,6 +120,8 @@ pub enum Allowed {
     Interrupt,
     /// Remove data volumes with their content.
     DataLoss,
+    /// Make data volumes although the project seems to have been moved and its data is elsewhere.
+    EmptyVolumes,
 }
 
 /// One step of a saved plan.
@@ -309,6 +312,11 @@ impl Saved {
             prune: *prune,
             interrupt: allow.contains(&Allowed::Interrupt),
             data_loss: allow.contains(&Allowed::DataLoss),
+            fresh: if allow.contains(&Allowed::EmptyVolumes) {
+                Fresh::Allowed
+            } else {
+                Fresh::Withheld
+            },
             replace: Requested::Named(replace.clone()),
             rebuild: Rebuilt::of(rebuild.clone()),
             only: only.clone(),
@@ -343,6 +351,7 @@ impl Allowed {
         match self {
             Self::Interrupt => "interrupt",
             Self::DataLoss => "data-loss",
+            Self::EmptyVolumes => "empty-volumes",
         }
     }
 }
@@ -353,6 +362,7 @@ impl Options {
             prune,
             interrupt,
             data_loss,
+            fresh,
             // Typing `apply` is that consent.
             widen: _,
             replace,
@@ -361,7 +371,11 @@ impl Options {
             // Nobody asks for it with a plan.
             release: _,
         } = consent;
-        let allowed = [(*interrupt, Allowed::Interrupt), (*data_loss, Allowed::DataLoss)];
+        let allowed = [
+            (*interrupt, Allowed::Interrupt),
+            (*data_loss, Allowed::DataLoss),
+            (*fresh == Fresh::Allowed, Allowed::EmptyVolumes),
+        ];
         Self {
             only: only.clone(),
             replace: match replace {

@@ -257,6 +257,8 @@ pub enum BlockedReason {
     Sensitive,
     /// It cannot be done here.
     Unsupported,
+    /// The project was moved, or so it seems, and its data is elsewhere.
+    Moved,
 }
 
 /// Something that cannot be said before other steps are done.
@@ -363,6 +365,7 @@ impl BlockedReason {
             Self::Reported => "reported",
             Self::Sensitive => "sensitive",
             Self::Unsupported => "unsupported",
+            Self::Moved => "moved",
         }
     }
 }

@@ -258,6 +258,7 @@ mod tests {
             manifest: "demo".to_owned(),
             host: String::new(),
             file: String::new(),
+            formerly: Vec::new(),
         }
     }
 

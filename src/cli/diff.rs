@@ -16,6 +16,7 @@ use crate::manifest::Manifest;
 use crate::manifest::stage::StageName;
 use crate::name::ContainerName;
 use crate::plan::{Consent, Rebuilt, Requested, Widen};
+use crate::plan::{Consent, Fresh, Requested, Widen};
 use crate::reconcile::{Subject, identity, look};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -69,6 +70,8 @@ pub enum Allowed {
     Interrupt,
     /// Remove data volumes with their content
     DataLoss,
+    /// Make data volumes although the project seems to have been moved and its data is elsewhere
+    EmptyVolumes,
     /// Give sandboxes what they had not; typing `apply` is that consent already
     Widen,
 }
@@ -143,6 +146,11 @@ impl StandingOptions {
             prune: !self.no_prune,
             interrupt: self.allow.contains(&Allowed::Interrupt),
             data_loss: self.allow.contains(&Allowed::DataLoss),
+            fresh: if self.allow.contains(&Allowed::EmptyVolumes) {
+                Fresh::Allowed
+            } else {
+                Fresh::Withheld
+            },
             ..Consent::default()
         }
     }

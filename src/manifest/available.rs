@@ -20,11 +20,6 @@ const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str
 }
 
 const MANIFEST: &[Refusal] = &[
-    refusal(
-        "formerly",
-        written,
-        "taking over the objects of an earlier identity is",
-    ),
     refusal("foundation.phases", written, "building in phases is"),
     refusal("base.phases", written, "building in phases is"),
     refusal("extension.phases", written, "building in phases is"),

@@ -40,7 +40,7 @@ pub async fn strangers(
                             .is_some_and(|mark| mark.kind == Kind::Receipt || owner.owns(&mark));
                         Stranger {
                             late,
-                            ..stranger("container", name, &reply.labels, &reply.spec.image)
+                            ..stranger((owner, "container"), name, &reply.labels, &reply.spec.image)
                         }
                     }))
                 }
@@ -49,7 +49,7 @@ pub async fn strangers(
                     let reply = found(ask(engine, call, inspected_volume).await)?;
                     Ok(reply.map(|reply| Stranger {
                         late: volume(reply.clone(), owner).is_some(),
-                        ..stranger("volume", name, &reply.labels, "")
+                        ..stranger((owner, "volume"), name, &reply.labels, "")
                     }))
                 }
                 ResourceKind::Network => {
@@ -60,7 +60,7 @@ pub async fn strangers(
                     let reply = reply.filter(|reply| reply.name == name);
                     Ok(reply.map(|reply| Stranger {
                         late: network(reply.clone(), owner).is_some(),
-                        ..stranger("network", name, &reply.labels, "")
+                        ..stranger((owner, "network"), name, &reply.labels, "")
                     }))
                 }
                 ResourceKind::Image | ResourceKind::Snapshot => Ok(None),
@@ -74,8 +74,15 @@ pub async fn strangers(
 }
 
 /// Says in a person's words whose an object is.
-fn stranger(kind: &'static str, name: String, labels: &Labels, image: &str) -> Stranger {
-    let who = whose(kind, labels, image);
+fn stranger((owner, kind): (&Owner, &'static str), name: String, labels: &Labels, image: &str) -> Stranger {
+    let mut who = whose(kind, labels, image);
+    // Names are made of the project, so whoever has one of ours there may be who this manifest was.
+    if let Some(mark) = Mark::read(labels).filter(|mark| mark.project.as_ref() == Some(&owner.project))
+        && mark.manifest != owner.manifest
+    {
+        let name = mark.manifest;
+        who = format!("{who}; `formerly: [{{ name: {name} }}]` if this manifest was called so");
+    }
     Stranger {
         kind,
         name,

@@ -27,7 +27,7 @@ pub fn stopping(
     for name in names {
         let volume = owner.hold(name);
         let mut calls = Vec::new();
-        if !observed.volumes.contains_key(&volume) {
+        if observed.hold_volume(owner, name).is_none() {
             let mut labels = owner.labels(Kind::Hold, name, &Key::of(KeyKind::Volume, &volume));
             labels.insert(HOLDER.to_owned(), hold.by.clone());
             labels.insert(SINCE.to_owned(), hold.since.clone());

@@ -41,9 +41,8 @@ impl<'a> Draft<'a> {
 pub(super) fn released(draft: &mut Draft<'_>, names: &BTreeSet<String>) -> BTreeMap<String, Option<u32>> {
     let mut steps = BTreeMap::new();
     for name in names {
-        let volume = draft.desired.owner.hold(name);
-        let found = draft.observed.volumes.get(&volume);
-        let step = found.map(|found| draft.remove_hold(&volume, found, Cause::Requested));
+        let found = draft.observed.hold_volume(&draft.desired.owner, name);
+        let step = found.map(|(volume, found)| draft.remove_hold(volume, found, Cause::Requested));
         steps.insert(name.clone(), step);
     }
     steps

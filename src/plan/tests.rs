@@ -22,6 +22,7 @@ fn owner() -> Owner {
         manifest: "demo".to_owned(),
         host: "host".to_owned(),
         file: "/srv/demo/aishell.yaml".to_owned(),
+        formerly: Vec::new(),
     }
 }
 
@@ -81,7 +82,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         ground: "/srv/demo".to_owned(),
         guarded: BTreeSet::new(),
     };
-    resolve(&loaded, &facts, &Pins::of(observed, &Lock::default()))
+    resolve(&loaded, &facts, &Pins::of(observed, &owner(), &Lock::default()))
 }
 
 /// Adds containers that are as the manifest wants them.

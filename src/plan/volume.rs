@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource};
+use super::{Draft, Fresh, Made, Maker, Needs, NewStep, job_labels, resource};
 use crate::call::Call;
 use crate::desired::{HarnessSet, Pin};
 use crate::label::{self, Kind};
-use crate::step::{Action, Because, Cause, Impact, PopulateWork, ResourceKind, Work};
+use crate::observed::Elsewhere;
+use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Impact, PopulateWork, ResourceKind, Work};
 
 /// Plans the harness volume.
 pub(super) fn harness(draft: &mut Draft<'_>) {
@@ -178,6 +179,16 @@ fn changed_members(from: &str, set: &HarnessSet) -> Vec<Because> {
     changes
 }
 
+/// Returns what this volume would have been before the project was moved, if nobody has said that it was not.
+fn left<'d>(draft: &Draft<'d>, name: &str) -> Option<&'d Elsewhere> {
+    let mut left = draft
+        .observed
+        .elsewhere
+        .iter()
+        .filter(|_| draft.fresh == Fresh::Withheld);
+    left.find(|one| one.name == name)
+}
+
 /// Plans the data volumes. Existing ones are never changed: their content is somebody's.
 pub(super) fn data(draft: &mut Draft<'_>) {
     for (name, volume) in &draft.desired.volumes {
@@ -194,6 +205,24 @@ pub(super) fn data(draft: &mut Draft<'_>) {
                     &who,
                     because,
                 );
+                Maker::Blocked
+            } else if let Some(left) = left(draft, &volume.name) {
+                draft.blocked.push(Blocked {
+                    resource: resource(ResourceKind::Volume, name),
+                    action: Action::Create,
+                    impact: Impact::None,
+                    discards: None,
+                    reason: BlockedReason::Moved,
+                    detail: format!(
+                        "it would be empty: {} has what {} had, which is gone",
+                        left.engine_name, left.project
+                    ),
+                    unblock: Some(format!(
+                        "formerly: [{{ project: {} }}] in the manifest if it was moved, else --allow empty-volumes",
+                        left.project
+                    )),
+                    because,
+                });
                 Maker::Blocked
             } else {
                 let labels = draft

@@ -16,6 +16,7 @@ mod dependencies;
 mod dice;
 mod failed;
 mod keys;
+mod formerly;
 mod laws;
 mod outage;
 mod prune;

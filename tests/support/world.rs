@@ -38,6 +38,8 @@ pub struct Wish {
     pub foundation: Foundation,
     /// Harnesses with their versions.
     pub harnesses: BTreeMap<String, String>,
+    /// Who it was earlier: a name and a project.
+    pub formerly: Vec<(String, String)>,
     /// Containers as they are written.
     pub containers: BTreeMap<String, Map<String, Value>>,
 }
@@ -60,6 +62,7 @@ pub fn wish() -> Wish {
         project: "/srv/demo".to_owned(),
         foundation: Foundation::Image(BASE.to_owned()),
         harnesses: BTreeMap::new(),
+        formerly: Vec::new(),
         containers: BTreeMap::new(),
     }
 }
@@ -84,6 +87,12 @@ impl Wish {
     /// The project is another one.
     pub fn of(mut self, project: &str) -> Self {
         project.clone_into(&mut self.project);
+        self
+    }
+
+    /// It was called otherwise, or was elsewhere.
+    pub fn formerly(mut self, name: &str, project: &str) -> Self {
+        self.formerly.push((name.to_owned(), project.to_owned()));
         self
     }
 
@@ -127,9 +136,14 @@ impl Wish {
             Foundation::Dockerfile(_) => json!({ "dockerfile": "Dockerfile" }),
             Foundation::Builtin => Value::Null,
         };
+        let formerly = self.formerly.iter();
+        let formerly: Vec<Value> = formerly
+            .map(|(name, project)| json!({ "name": name, "project": project }))
+            .collect();
         json!({
             "apiVersion": "aishell/v1",
             "name": self.name,
+            "formerly": formerly,
             "project": self.directory(),
             "foundation": foundation,
             "harnesses": self.harnesses,

@@ -34,7 +34,7 @@ impl Resolver<'_> {
             let key = Key::of(KeyKind::Volume, &json!({ "name": volume }));
             let place = self.loaded.source.place(&format!("containers.{name}.{path}"));
             (
-                self.facts.owner.object(&volume),
+                self.data_volume(&volume),
                 Volume {
                     name: volume,
                     key,
@@ -52,6 +52,12 @@ impl Resolver<'_> {
             }
         }
         volumes
+    }
+
+    /// Returns the engine's name of a data volume.
+    fn data_volume(&self, name: &str) -> String {
+        let known = self.pins.volumes.get(name).cloned();
+        known.unwrap_or_else(|| self.facts.owner.object(name))
     }
 
     /// Returns who a container's processes are, unless its image says.
@@ -242,7 +248,7 @@ impl Resolver<'_> {
         if let Some(account) = account {
             let mount = match written.home {
                 Home::Volume => Mount::Volume {
-                    name: self.facts.owner.object(&format!("{name}-home")),
+                    name: self.data_volume(&format!("{name}-home")),
                     read_only: false,
                 },
                 Home::Tmpfs => {
@@ -292,7 +298,7 @@ impl Resolver<'_> {
                 mount::Mount::Volume {
                     volume, read_only, ..
                 } => Mount::Volume {
-                    name: self.facts.owner.object(volume.as_str()),
+                    name: self.data_volume(volume.as_str()),
                     read_only: *read_only,
                 },
                 mount::Mount::Tmpfs { size, mode, .. } => {

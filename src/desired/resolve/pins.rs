@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::Facts;
+use crate::label::{Kind, Owner};
 use crate::lock::{Ask, ImageDigest, Lock, Wishes};
 use crate::manifest::Manifest;
 use crate::manifest::container::ContainerImage;
@@ -19,6 +20,8 @@ pub struct Pins {
     pub(super) platform: String,
     pub(super) images: BTreeMap<String, Pinned>,
     pub(super) lock: Lock,
+    /// Where data volumes are that the owner had when it was called otherwise: the engine's names, by their own.
+    pub(super) volumes: BTreeMap<String, String>,
 }
 
 /// An image that the engine has.
@@ -45,7 +48,7 @@ pub(super) enum Meaning {
 
 impl Pins {
     /// Takes what the engine knows and what a lock says.
-    pub fn of(observed: &Observed, lock: &Lock) -> Self {
+    pub fn of(observed: &Observed, owner: &Owner, lock: &Lock) -> Self {
         let pinned = |reference: &str, image: &ImageReply| {
             let digest = digest_of(reference, &image.image.digests);
             Pinned {
@@ -61,6 +64,15 @@ impl Pins {
                 .map(|(name, image)| (name.clone(), pinned(name, image)))
                 .collect(),
             lock: lock.clone(),
+            volumes: observed
+                .volumes
+                .values()
+                .filter(|volume| volume.mark.kind == Kind::Volume && !owner.is_named(&volume.mark))
+                .map(|volume| {
+                    let name = &volume.mark.name;
+                    (name.clone(), observed.data_volume(owner, name))
+                })
+                .collect(),
         }
     }
 

@@ -16,6 +16,7 @@ fn labels(uid: &str) -> Labels {
         manifest: "demo".to_owned(),
         host: "host".to_owned(),
         file: "/srv/demo/aishell.yaml".to_owned(),
+        formerly: Vec::new(),
     };
     let mut labels = owner.labels(Kind::Container, "api", &Key::of(KeyKind::Container, &1));
     labels.insert(crate::label::UID.to_owned(), uid.to_owned());

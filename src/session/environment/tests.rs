@@ -251,6 +251,7 @@ async fn nobody_gets_a_secret_that_no_person_gave() {
         manifest: "demo".to_owned(),
         host: String::new(),
         file: String::new(),
+        formerly: Vec::new(),
     };
     let mut container = container(Session {
         secrets: [("X".to_owned(), origin(ran.clone()))].into(),
@@ -299,6 +300,7 @@ fn nothing() -> Desired {
             manifest: String::new(),
             host: String::new(),
             file: String::new(),
+            formerly: Vec::new(),
         },
         key: crate::key::Key::of(crate::key::KeyKind::Manifest, &()),
         stages: [].into(),
