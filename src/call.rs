@@ -3,12 +3,9 @@
 //! Everything aishell does to an engine is a sequence of calls, so everything can be counted, printed and cut
 //! between any two of them. What a call means in the engine's own API is known to `engine/docker` alone.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 use crate::label::{Labels, OwnedId};
-use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
 mod build;
@@ -18,7 +15,6 @@ pub use build::Build;
 pub use reply::{
     Answer, ContainerReply, ExecReply, FileChange, ListedContainer, NetworkReply, Process, Usage, VolumeReply,
 };
-
 
 /// One request to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]

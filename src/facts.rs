@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::context::{Context, ContextError, canonical, certificates, profile};
 use crate::host::Host;
-use crate::label::{Former, Owner};
+use crate::label::Owner;
 use crate::manifest::container::Workspace;
 use crate::manifest::environment::EnvValue;
 use crate::manifest::load::Loaded;
@@ -15,10 +15,11 @@ use crate::manifest::member::{Member, member};
 use crate::manifest::mount::Mount;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{Stage, StageName};
-use crate::manifest::{Certificates, Formerly, Manifest, Proxy};
-use crate::name::{HarnessName, ManifestName};
+use crate::manifest::{Certificates, Proxy};
+use crate::name::HarnessName;
 use crate::secret::{Secret, Source};
 
+mod former;
 mod worktree;
 
 /// What this host says about what a manifest names.
@@ -152,7 +153,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             manifest: name.as_str().to_owned(),
             host: host.machine.clone(),
             file: source.path().display().to_string(),
-            formerly: formerly(manifest, &project, name.as_str()),
+            formerly: former::formerly(manifest, &project, name.as_str()),
         },
         contexts,
         profiles,
@@ -170,21 +171,6 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     };
     facts.exposed = exposed(loaded, &facts, host);
     Ok(facts)
-}
-
-/// Returns who the owner was earlier. What is gone has no canonical path any more, so it is taken as it is written.
-fn formerly(manifest: &Manifest, project: &Path, name: &str) -> Vec<Former> {
-    let former = |former: &Formerly| {
-        let path = former.project.as_deref().unwrap_or(project);
-        Former {
-            project: canonical(path)
-                .unwrap_or_else(|_| path.to_owned())
-                .display()
-                .to_string(),
-            manifest: former.name.as_ref().map_or(name, ManifestName::as_str).to_owned(),
-        }
-    };
-    manifest.formerly.iter().map(former).collect()
 }
 
 impl Facts {

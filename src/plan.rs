@@ -72,6 +72,13 @@ pub enum Fresh {
     Allowed,
 }
 
+impl Fresh {
+    /// Returns what is said by somebody who allows it, or does not.
+    pub fn of(allowed: bool) -> Self {
+        if allowed { Self::Allowed } else { Self::Withheld }
+    }
+}
+
 /// How much sandboxes may be given beyond what they have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Widen {

@@ -15,19 +15,19 @@ use serde_json::Value;
 use crate::desired::{Desired, HarnessSet};
 use crate::key::{canonical, digest};
 use crate::label::Owner;
-use crate::manifest::stage::StageName;
 use crate::observed::Observed;
-use crate::plan::{Consent, Rebuilt, Requested};
-use crate::plan::{Consent, Fresh, Requested};
+use crate::plan::Consent;
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Cause, Impact, Plan, Resource, ResourceKind, Step,
 };
 
 mod change;
 mod file;
+mod options;
 
 pub use change::Change;
 pub use file::{FileError, LARGEST, read, write};
+pub use options::{Allowed, Options};
 
 /// The version of the document.
 const API_VERSION: &str = "aishell/v1";
@@ -93,35 +93,6 @@ pub struct SavedEngine {
     pub id: String,
     /// Where it was reached, for people.
     pub host: String,
-}
-
-/// What was allowed and asked for when a plan was saved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Options {
-    /// The only resources that are touched, with what they need; `null`: every one.
-    pub only: Option<BTreeSet<Resource>>,
-    /// Containers that are replaced though nothing differs.
-    pub replace: BTreeSet<String>,
-    /// Stages that are built anew though nothing differs.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub rebuild: BTreeSet<StageName>,
-    /// Whether what the manifest does not want any more is removed.
-    pub prune: bool,
-    /// What is allowed that is blocked otherwise.
-    pub allow: BTreeSet<Allowed>,
-}
-
-/// What is blocked unless a person allows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Allowed {
-    /// Interrupt containers that somebody works in.
-    Interrupt,
-    /// Remove data volumes with their content.
-    DataLoss,
-    /// Make data volumes although the project seems to have been moved and its data is elsewhere.
-    EmptyVolumes,
 }
 
 /// One step of a saved plan.
@@ -301,27 +272,7 @@ impl Saved {
 
     /// Returns what was allowed and asked for. Typing `apply` is consent to what the plan says it gives.
     pub fn consent(&self) -> Consent {
-        let Options {
-            only,
-            replace,
-            rebuild,
-            prune,
-            allow,
-        } = &self.options;
-        Consent {
-            prune: *prune,
-            interrupt: allow.contains(&Allowed::Interrupt),
-            data_loss: allow.contains(&Allowed::DataLoss),
-            fresh: if allow.contains(&Allowed::EmptyVolumes) {
-                Fresh::Allowed
-            } else {
-                Fresh::Withheld
-            },
-            replace: Requested::Named(replace.clone()),
-            rebuild: Rebuilt::of(rebuild.clone()),
-            only: only.clone(),
-            ..Consent::default()
-        }
+        self.options.consent()
     }
 
     /// Returns the schema of the file.
@@ -343,53 +294,6 @@ fn own_digest(mut document: Value) -> String {
         fields.remove(DIGEST);
     }
     digest(canonical(&document).as_bytes())
-}
-
-impl Allowed {
-    /// Returns the word for people and programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Interrupt => "interrupt",
-            Self::DataLoss => "data-loss",
-            Self::EmptyVolumes => "empty-volumes",
-        }
-    }
-}
-
-impl Options {
-    fn of(consent: &Consent) -> Self {
-        let Consent {
-            prune,
-            interrupt,
-            data_loss,
-            fresh,
-            // Typing `apply` is that consent.
-            widen: _,
-            replace,
-            rebuild,
-            only,
-            // Nobody asks for it with a plan.
-            release: _,
-        } = consent;
-        let allowed = [
-            (*interrupt, Allowed::Interrupt),
-            (*data_loss, Allowed::DataLoss),
-            (*fresh == Fresh::Allowed, Allowed::EmptyVolumes),
-        ];
-        Self {
-            only: only.clone(),
-            replace: match replace {
-                Requested::Named(names) => names.clone(),
-                Requested::Seen(_) => BTreeSet::new(),
-            },
-            rebuild: rebuild.stages.clone(),
-            prune: *prune,
-            allow: allowed
-                .into_iter()
-                .filter_map(|(is, what)| is.then_some(what))
-                .collect(),
-        }
-    }
 }
 
 impl SavedStep {

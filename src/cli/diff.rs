@@ -15,8 +15,7 @@ use super::planned;
 use crate::manifest::Manifest;
 use crate::manifest::stage::StageName;
 use crate::name::ContainerName;
-use crate::plan::{Consent, Rebuilt, Requested, Widen};
-use crate::plan::{Consent, Fresh, Requested, Widen};
+use crate::plan::{Consent, Fresh, Rebuilt, Requested, Widen};
 use crate::reconcile::{Subject, identity, look};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -146,11 +145,7 @@ impl StandingOptions {
             prune: !self.no_prune,
             interrupt: self.allow.contains(&Allowed::Interrupt),
             data_loss: self.allow.contains(&Allowed::DataLoss),
-            fresh: if self.allow.contains(&Allowed::EmptyVolumes) {
-                Fresh::Allowed
-            } else {
-                Fresh::Withheld
-            },
+            fresh: Fresh::of(self.allow.contains(&Allowed::EmptyVolumes)),
             ..Consent::default()
         }
     }

@@ -175,7 +175,7 @@ pub async fn run(invocation: &Invocation, file: &Path, order: Order<'_>) -> Resu
         if let Err(error) = give(&invocation.host, planned.desired()) {
             watcher.said(&format!("what sessions may get cannot be written down: {error}"));
         }
-        let report = planned.carry_out(&engine, &subject, (&watcher, &stop)).await;
+        let report = Box::pin(planned.carry_out(&engine, &subject, (&watcher, &stop))).await;
         Ok::<Report, Failure>(awaited(report, &engine, subject.clone(), order.wait, &stop).await)
     });
     let ended = match watched(work, &wish, |signal| watcher.signalled(signal)).await? {

@@ -15,8 +15,8 @@ mod dependencies;
 #[path = "../support/dice.rs"]
 mod dice;
 mod failed;
-mod keys;
 mod formerly;
+mod keys;
 mod laws;
 mod outage;
 mod prune;
