@@ -219,7 +219,9 @@ impl<'a> Heap<'a> {
         let users = users(&others, |user| vec![&user.image_id]);
         // What images are made on: of those that somebody uses, of those that stay unused, and of those that go, with
         // the steps.
-        let mut used: BTreeSet<&str> = BTreeSet::new();
+        let others = self.stock.images.values();
+        let others = others.filter(|image| !ours.iter().any(|one| one.image.id == image.id));
+        let mut used: BTreeSet<&str> = others.flat_map(|image| parents(image, &ours)).collect();
         let mut kept: BTreeSet<&str> = vouched;
         let mut steps: BTreeMap<&str, Vec<u32>> = waits;
         for kind in IMAGES {
@@ -233,7 +235,7 @@ impl<'a> Heap<'a> {
             );
             for one in of() {
                 let id = one.image.id.as_str();
-                let parents = parents(one, &ours);
+                let parents = parents(one.image, &ours);
                 if let Some(needs) = unused.go.get(id) {
                     let before = steps.get(id).into_iter().flatten();
                     let step = self.image(one, needs.iter().chain(before).copied().collect());

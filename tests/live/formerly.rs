@@ -18,12 +18,21 @@ fn a_moved_project_is_asked_about_its_data_and_takes_it_along() {
     let run = moved.apply();
     assert_eq!(run.code, Some(6), "{run:#?}");
     let blocked = run.json["blocked"].as_array().expect("blocked");
-    let volume = blocked.iter().find(|one| one["kind"] == "volume").expect("the home");
+    let volume = blocked
+        .iter()
+        .find(|one| one["kind"] == "volume")
+        .expect("the home");
     assert_eq!(volume["reason"], "moved", "{run:#?}");
-    assert!(text(&volume["unblock"]).contains(&old.display().to_string()), "{run:#?}");
+    assert!(
+        text(&volume["unblock"]).contains(&old.display().to_string()),
+        "{run:#?}"
+    );
     assert_eq!(raw::volumes(&moved.label()).len(), 1, "no empty one: {run:#?}");
 
-    moved.manifest(&format!("formerly: [{{ project: {} }}]\n{CONTAINER}", old.display()));
+    moved.manifest(&format!(
+        "formerly: [{{ project: {} }}]\n{CONTAINER}",
+        old.display()
+    ));
     moved.converge();
     moved.settled();
     assert_eq!(raw::said(&moved.object("a"), &["sh", "-c", "cat ~/note"]), "kept");
@@ -39,7 +48,11 @@ fn an_empty_start_is_possible_for_whoever_says_so() {
     let other = before.twin();
     other.manifest(CONTAINER);
     let beside = other.diff();
-    assert_eq!(beside.code, Some(1), "where the other one is still there: {beside:#?}");
+    assert_eq!(
+        beside.code,
+        Some(1),
+        "where the other one is still there: {beside:#?}"
+    );
     std::fs::remove_file(before.path().join("aishell.yaml")).expect("a manifest");
     assert_eq!(other.diff().code, Some(6), "{:#?}", other.diff());
     let run = other.run(&["apply", "--allow", "empty-volumes"]);

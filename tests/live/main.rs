@@ -26,6 +26,7 @@ mod drift;
 mod engine;
 mod failure;
 mod fields;
+mod formerly;
 mod harness;
 mod held;
 mod identity;

@@ -36,6 +36,8 @@ fn images(project: &Project) -> Vec<String> {
         .iter()
         .flat_map(|image| image["RepoTags"].as_array().cloned().unwrap_or_default())
         .map(|tag| text(&tag).to_owned())
+        // Every one has a name that proves what it is, besides.
+        .filter(|tag| tag.matches('-').count() < 3)
         .collect();
     tags.sort();
     tags

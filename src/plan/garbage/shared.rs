@@ -142,17 +142,16 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
     })
 }
 
-/// Returns the images of ours that one is made on, by id.
-pub(super) fn parents<'a>(one: &Ours<'a>, ours: &[Ours<'a>]) -> BTreeSet<&'a str> {
-    let labels = &one.image.labels;
+/// Returns the images of ours that one is made on, by id; whoever's it is, its labels say so.
+pub(super) fn parents<'a>(image: &Image, ours: &[Ours<'a>]) -> BTreeSet<&'a str> {
+    let labels = &image.labels;
     let ids = [label::FOUNDATION_ID, label::BASE_ID].map(|name| labels.get(name));
-    let key = labels
-        .get(label::FOUNDATION_HASH)
-        .filter(|_| one.mark.kind == Kind::Identity);
+    let is_identity = labels.get(label::KIND).map(String::as_str) == Some(Kind::Identity.as_str());
+    let key = labels.get(label::FOUNDATION_HASH).filter(|_| is_identity);
     let is_parent = |other: &&Ours<'_>| {
         let id = Some(&other.image.id);
         ids.contains(&id) || key.is_some_and(|key| *key == other.mark.key.as_str())
     };
     let parents = ours.iter().filter(is_parent).map(|other| other.image.id.as_str());
-    parents.filter(|id| *id != one.image.id).collect()
+    parents.filter(|id| *id != image.id).collect()
 }
