@@ -378,7 +378,7 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             tags: named(image.repo_tags.unwrap_or_default()),
             digests: named(image.repo_digests.unwrap_or_default()),
             labels: labels(config.labels),
-            created: image.created.and_then(|created| created.parse().ok()),
+            created: image.created.and_then(|created| whole(&created)),
         },
         config: ImageConfig {
             env: variables(config.env),
@@ -444,6 +444,12 @@ pub(super) fn inspected_network(found: bollard::models::NetworkInspect) -> Netwo
 
 fn labels(labels: Option<HashMap<String, String>>) -> Labels {
     labels.unwrap_or_default().into_iter().collect()
+}
+
+/// Reads the time at which an image was made as the listing of images has it: in whole seconds.
+fn whole(created: &str) -> Option<Timestamp> {
+    let created: Timestamp = created.parse().ok()?;
+    second(created.as_second())
 }
 
 fn second(second: i64) -> Option<Timestamp> {
