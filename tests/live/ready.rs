@@ -166,6 +166,7 @@ fn where_both_can_run_somebody_always_answers() {
         .seen()
         .iter()
         .filter(|event| event["Actor"]["Attributes"]["aishell.manifest"] == json!(project.name))
+        .filter(|event| event["Actor"]["Attributes"]["aishell.kind"] == "container")
         .filter_map(|event| Some(event["Action"].as_str()?.to_owned()))
         .filter(|act| ["start", "die", "destroy"].contains(&act.as_str()))
         .collect();
