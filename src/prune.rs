@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::engine::{Engine, EngineError};
 use crate::host::{Host, is_gone};
 use crate::key::Key;
-use crate::label::{KEY, Owner};
+use crate::label::{Former, KEY, Owner};
 use crate::manifest::load::load;
 use crate::observe::{observe, stock, usage};
 use crate::observed::Observed;
@@ -54,13 +54,24 @@ pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Fo
     if wish.sizes {
         stock.usage = usage(engine).await?;
     }
+    let Wanted {
+        keys: wanted,
+        shielded,
+        formerly,
+    } = wanted(engine, &stock, host).await?;
     let mut abandoned = Vec::new();
-    let meant = |owner: &Owner| wish.names.is_empty() || wish.names.contains(&owner.manifest);
+    // What somebody had under another name or elsewhere is theirs, though nobody is there any more.
+    let meant = |owner: &Owner| {
+        let is_meant = wish.names.is_empty() || wish.names.contains(&owner.manifest);
+        let is_known = formerly
+            .iter()
+            .any(|former| former.project == owner.project && former.manifest == owner.manifest);
+        is_meant && !is_known && !shielded.contains(&owner.manifest)
+    };
     for owner in abandoned_by(&stock, host).into_iter().filter(meant) {
         let observed = Box::pin(observe(engine, &owner, &BTreeSet::new())).await?;
         abandoned.push((owner, observed));
     }
-    let (wanted, shielded) = wanted(engine, &stock, host).await?;
     let terms = Terms {
         keep: wish.keep,
         names: wish.names.clone(),
@@ -100,14 +111,24 @@ pub fn abandoned_by(stock: &Stock, host: &Host) -> Vec<Owner> {
     owners.collect()
 }
 
-/// Returns what the manifests want that are there, and the names of those of which nobody can say that.
-async fn wanted(
-    engine: &impl Engine,
-    stock: &Stock,
-    host: &Host,
-) -> Result<(BTreeSet<(String, Key)>, BTreeSet<String>), EngineError> {
-    let mut keys = BTreeSet::new();
-    let mut shielded = BTreeSet::new();
+/// What manifests want that are there.
+#[derive(Default)]
+struct Wanted {
+    /// The keys, by the names of the manifests.
+    keys: BTreeSet<(String, Key)>,
+    /// The names of those of which nobody can say what they want.
+    shielded: BTreeSet<String>,
+    /// Who they were earlier.
+    formerly: BTreeSet<Former>,
+}
+
+async fn wanted(engine: &impl Engine, stock: &Stock, host: &Host) -> Result<Wanted, EngineError> {
+    let mut found = Wanted::default();
+    let Wanted {
+        keys,
+        shielded,
+        formerly,
+    } = &mut found;
     for (identity, origin) in &stock.owners {
         let files = origin.files.iter().flatten().map(Path::new);
         let here = origin.hosts.contains(&Some(host.machine.clone()));
@@ -120,14 +141,15 @@ async fn wanted(
                 shielded.insert(identity.manifest.clone());
                 continue;
             };
+            formerly.extend(prepared.owner().formerly.iter().cloned());
             let observed = Box::pin(observe(engine, prepared.owner(), prepared.references())).await?;
-            if !wants(&prepared, &observed, &mut keys) {
+            if !wants(&prepared, &observed, keys) {
                 shielded.insert(identity.manifest.clone());
                 shielded.insert(prepared.owner().manifest.clone());
             }
         }
     }
-    Ok((keys, shielded))
+    Ok(found)
 }
 
 /// Adds the keys of everything shared that a manifest wants, and says whether all of them are known.

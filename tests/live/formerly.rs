@@ -36,6 +36,11 @@ fn a_moved_project_is_asked_about_its_data_and_takes_it_along() {
     moved.converge();
     moved.settled();
     assert_eq!(raw::said(&moved.object("a"), &["sh", "-c", "cat ~/note"]), "kept");
+    // What it had elsewhere is not what nobody wants any more, whatever is allowed.
+    let run = moved.run(&["prune", &moved.name, "--yes", "--allow", "data-loss,interrupt"]);
+    let items = run.json["items"].as_array().expect("items");
+    assert!(items.iter().all(|item| item["kind"] == "image"), "{run:#?}");
+    moved.settled();
     assert_eq!(raw::volumes(&moved.label()).len(), 1);
     moved.only(&["a"]);
 }
