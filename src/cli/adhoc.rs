@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::apply::exit;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -48,6 +50,9 @@ const HOLDER: &str = "session";
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often what the container is made from is planned. What is pulled in one round is known in the next.
 const ROUNDS: usize = 4;
+
+/// How long to wait before the next round where there is nothing to do and something is missing.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Opens a harness in a container of its own.
 ///
@@ -242,8 +247,13 @@ async fn make(
         if let (true, Some(Work::Create(work))) = (is_ready, last.map(|step| step.work)) {
             return Ok(Made::Ready(work));
         }
-        if plan.steps.is_empty() || stop.is_wished() {
+        if stop.is_wished() || !plan.blocked.is_empty() {
             return Ok(Made::Nothing(Box::new(report(plan, done, stop, None))));
+        }
+        if plan.steps.is_empty() {
+            // Somebody else is at what it is made from.
+            sleep(MOMENT).await;
+            continue;
         }
         watcher.planned(&plan);
         let outcomes = apply(&plan, engine, watcher, stop).await;
@@ -253,7 +263,10 @@ async fn make(
             return Ok(Made::Nothing(Box::new(report(plan, done, stop, None))));
         }
     }
-    let Look { plan, .. } = Box::pin(look(engine, &subject)).await?;
+    let Look { mut plan, .. } = Box::pin(look(engine, &subject)).await?;
+    let unknown = plan.unknown.iter();
+    let unknown = unknown.map(|one| format!("{} {}: {}", one.kind.as_str(), one.name, one.reason));
+    plan.notes.extend(unknown.collect::<Vec<_>>());
     Ok(Made::Nothing(Box::new(report(plan, done, stop, None))))
 }
 

@@ -328,7 +328,7 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         draft.unchanged(ResourceKind::Image, tag);
         return Maker::Ready;
     }
-    let because = if needs.is_empty() {
+    let because = if needs.is_empty() || earlier(draft, Kind::Identity, "sandbox").is_none() {
         Because::plain(Cause::Missing)
     } else {
         Because {

@@ -136,6 +136,7 @@ fn is_shared(line: &str) -> bool {
         .iter()
         .any(|part| line.contains(part))
         || line.starts_with("+ image")
+        || line.starts_with("user ")
         || line
             .split(' ')
             .nth(1)

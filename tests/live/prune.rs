@@ -66,9 +66,11 @@ fn images_that_nobody_uses_go_and_the_newest_of_each_kind_stays() {
     let before = images(&project);
     // Three foundations, three of those with a user, and the name that follows the newest foundation.
     assert_eq!(before.len(), 7, "{before:?}");
-    let run = prune(&project, &[]);
-    assert_eq!(run.code, Some(1), "{run:#?}");
-    assert_eq!(listed(&run).len(), 2, "{run:#?}");
+    // An apply of somebody else's holds back what it might be about to use.
+    let run = raw::until("what nobody uses is listed", || {
+        let run = prune(&project, &[]);
+        (run.code == Some(1) && listed(&run).len() == 2).then_some(run)
+    });
     assert_eq!(run.json["kept"], 2, "{run:#?}");
     assert_eq!(images(&project), before, "it only lists");
     let old = prune(&project, &["--older-than", "1h"]);
