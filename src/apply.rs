@@ -34,6 +34,8 @@ pub trait Listener: Send + Sync {
     fn progress(&self, _step: &Step, _event: Event) {}
     /// A step has an outcome.
     fn finished(&self, _done: &Done) {}
+    /// A step came to nothing, and is begun once more later; what is said of it is said then.
+    fn postponed(&self, _done: &Done) {}
     /// Something is done that is no step.
     fn said(&self, _text: &str) {}
 }

@@ -288,6 +288,10 @@ impl Listener for Watcher {
         }
     }
 
+    fn postponed(&self, done: &Done) {
+        self.put_away(&done.step);
+    }
+
     fn finished(&self, done: &Done) {
         self.ended(done);
         let columns = self.state().columns;
@@ -301,11 +305,7 @@ impl Listener for Watcher {
 impl Watcher {
     /// Takes away what shows that a step is under way.
     pub fn ended(&self, done: &Done) {
-        let running = self.state().running.remove(&done.step.id);
-        if let (Some(bar), Shown::Bars(bars)) = (running.and_then(|running| running.bar), &self.shown) {
-            bar.finish_and_clear();
-            bars.remove(&bar);
-        }
+        self.put_away(&done.step);
         match &self.shown {
             Shown::Json => self.event(&done.step, |event| event.finished(done)),
             Shown::Plain if !self.writes_lines() => {
@@ -322,6 +322,15 @@ impl Watcher {
                 ));
             }
             Shown::Bars(_) | Shown::Plain | Shown::Nothing => {}
+        }
+    }
+
+    /// Ends what is shown of a step while it is under way.
+    fn put_away(&self, step: &Step) {
+        let running = self.state().running.remove(&step.id);
+        if let (Some(bar), Shown::Bars(bars)) = (running.and_then(|running| running.bar), &self.shown) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
         }
     }
 

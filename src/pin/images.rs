@@ -13,10 +13,10 @@ use crate::manifest::container::ContainerImage;
 use crate::manifest::stage::{ImageReference, Pull, Stage};
 use crate::plan::Consent;
 use crate::prepare::Prepared;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::reconcile::{Look, Subject, look, report};
 use crate::report::{Done, Outcome, Report};
-use crate::step::{Action, ResourceKind};
+use crate::step::{Action, Plan, ResourceKind, Step};
 
 /// What the engine says of images that are not in the lock. Those it made itself have no digest, and are left out.
 pub(super) struct Images {
@@ -150,7 +150,12 @@ pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
         return Ok(Made::Ready(seen, Vec::new()));
     }
     listener.planned(&plan);
-    let done = apply(&plan, engine, listener, stop).await;
+    let names = plan.steps.iter().map(|step| step.resource.name.clone());
+    let contained = Contained {
+        listener: Arc::clone(listener),
+        own: names.filter(|name| is_own(prepared, name)).collect(),
+    };
+    let done = apply(&plan, engine, &Arc::new(contained), stop).await;
     let seen = look(engine, &subject).await;
     let (made, failed): (Vec<Done>, Vec<Done>) =
         done.into_iter().partition(|done| done.outcome == Outcome::Done);
@@ -160,6 +165,11 @@ pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
         .all(|done| is_own(prepared, &done.step.resource.name));
     match seen {
         Ok(seen) if !contained || stop.is_wished() => {
+            let untold = |done: &&Done| is_own(prepared, &done.step.resource.name);
+            failed
+                .iter()
+                .filter(untold)
+                .for_each(|done| listener.finished(done));
             let mut done = [made, failed].concat();
             done.sort_by_key(|done| done.step.id);
             Ok(Made::Stopped(Box::new(report(seen.plan, done, stop, None))))
@@ -169,6 +179,43 @@ pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
             let done = [made, failed].concat();
             Ok(Made::Stopped(Box::new(report(plan, done, stop, Some(&error)))))
         }
+    }
+}
+
+/// Tells somebody what happens, except that an image failed that is only one container's own: the pass tries it once
+/// more, and tells that.
+struct Contained<L: ?Sized> {
+    listener: Arc<L>,
+    own: BTreeSet<String>,
+}
+
+impl<L: Listener + ?Sized> Listener for Contained<L> {
+    fn planned(&self, plan: &Plan) {
+        self.listener.planned(plan);
+    }
+
+    fn started(&self, step: &Step) {
+        self.listener.started(step);
+    }
+
+    fn progress(&self, step: &Step, event: Event) {
+        self.listener.progress(step, event);
+    }
+
+    fn finished(&self, done: &Done) {
+        if done.outcome == Outcome::Done || !self.own.contains(&done.step.resource.name) {
+            self.listener.finished(done);
+        } else {
+            self.listener.postponed(done);
+        }
+    }
+
+    fn postponed(&self, done: &Done) {
+        self.listener.postponed(done);
+    }
+
+    fn said(&self, text: &str) {
+        self.listener.said(text);
     }
 }
 
