@@ -121,6 +121,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
     });
     let (profiles, wrong) = profiles(loaded);
     problems.extend(wrong);
+    problems.extend(former::wrong(loaded, host));
     problems.extend(sensitive_binds(loaded, host, &project));
     problems.extend(writable_commands(loaded, &project));
     if project.to_str().is_none() {

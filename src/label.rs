@@ -79,6 +79,9 @@ pub const DEVCONTAINER: &str = "devcontainer.metadata";
 /// The suffix of the name of a container that did not work when it was to replace another one.
 pub const FAILED: &str = ".failed";
 
+/// What the tag of an image begins with while it is made.
+pub const MAKING: &str = "making-";
+
 /// What the name of a container or volume begins with that says that somebody writes.
 pub const CLAIM: &str = "aishell-claim-";
 
@@ -215,6 +218,26 @@ impl Owner {
     /// Says whether labels name this owner as it is called.
     pub fn is_named(&self, mark: &Mark) -> bool {
         mark.manifest == self.manifest && mark.project.as_deref() == Some(self.project.as_str())
+    }
+
+    /// Says whether labels name this owner only as it was called.
+    pub fn is_former(&self, mark: &Mark) -> bool {
+        self.was_named(mark) && !self.is_named(mark)
+    }
+
+    /// Returns who this owner was earlier, each as an owner of its own.
+    pub fn earlier(&self) -> impl Iterator<Item = Self> {
+        let others = self
+            .formerly
+            .iter()
+            .filter(|former| former.project != self.project || former.manifest != self.manifest);
+        others.map(|former| Self {
+            project: former.project.clone(),
+            manifest: former.manifest.clone(),
+            host: self.host.clone(),
+            file: self.file.clone(),
+            formerly: Vec::new(),
+        })
     }
 
     fn was_named(&self, mark: &Mark) -> bool {

@@ -14,7 +14,7 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, Elsewhere, EngineInfo, Hold, ImageReply, Job, Network, Observed, Receipt, Volume,
+    Age, Container, Elsewhere, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -68,12 +68,14 @@ pub async fn observe(
         references: named,
         ..Observed::default()
     };
+    let users = users(&containers, owner, &observed.images);
     observed.elsewhere = volumes
         .iter()
-        .filter_map(|reply| elsewhere(reply, owner))
+        .filter_map(|reply| elsewhere(reply, owner).or_else(|| taken(reply, owner, &users)))
         .collect();
     observed.volumes = volumes
         .into_iter()
+        .filter(|reply| !observed.is_elsewhere(&reply.name))
         .filter_map(|reply| volume(reply, owner))
         .collect();
     observed.networks = networks
@@ -334,7 +336,48 @@ fn elsewhere(reply: &VolumeReply, owner: &Owner) -> Option<Elsewhere> {
         engine_name: reply.name.clone(),
         project: mark.project?,
         file: mark.file?,
+        user: None,
     })
+}
+
+/// Returns a data volume that the owner had once, if somebody else uses it by now.
+fn taken(reply: &VolumeReply, owner: &Owner, users: &BTreeMap<String, String>) -> Option<Elsewhere> {
+    let mark = Mark::read(&reply.labels).filter(|mark| owner.is_former(mark))?;
+    let user = users.get(&reply.name)?;
+    Some(Elsewhere {
+        name: mark.name,
+        engine_name: reply.name.clone(),
+        project: mark.project?,
+        file: mark.file.unwrap_or_default(),
+        user: Some(user.clone()),
+    })
+}
+
+/// Returns the projects of other manifests by the volumes that their containers use, as far as that matters: nobody can
+/// have been somebody else's earlier self unless the manifest says so.
+fn users(
+    containers: &[ListedContainer],
+    owner: &Owner,
+    images: &BTreeMap<String, Image>,
+) -> BTreeMap<String, String> {
+    let no_labels = Labels::new();
+    let mut users = BTreeMap::new();
+    for listed in containers.iter().filter(|_| !owner.formerly.is_empty()) {
+        let inherited = images
+            .get(&listed.image_id)
+            .map_or(&no_labels, |image| &image.labels);
+        let mark = Mark::read_container(&listed.labels, inherited);
+        let other = mark.filter(|mark| mark.kind == Kind::Container && !owner.owns(mark));
+        if let Some(project) = other.and_then(|mark| mark.project) {
+            users.extend(
+                listed
+                    .volumes
+                    .iter()
+                    .map(|volume| (volume.clone(), project.clone())),
+            );
+        }
+    }
+    users
 }
 
 /// Returns a harness volume under the name that its key gives it.

@@ -321,7 +321,8 @@ pub struct Stranger {
     pub late: bool,
 }
 
-/// A data volume of a manifest of the same name in another project of the same host.
+/// A data volume that may be what this manifest had before, and is not its own now: of a manifest of the same name in
+/// another project of the same host, or one that it had once and that somebody else uses by now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Elsewhere {
     /// Its name within the manifest.
@@ -332,6 +333,8 @@ pub struct Elsewhere {
     pub project: String,
     /// The manifest file that it was made from.
     pub file: String,
+    /// The project of another manifest that uses it: both may have copied who they were earlier.
+    pub user: Option<String>,
 }
 
 impl RunState {
@@ -434,6 +437,12 @@ impl Observed {
         };
         let own = self.volumes.get_key_value(&owner.hold(container));
         own.or_else(|| self.volumes.iter().find(is_one))
+    }
+
+    /// Says whether a volume is one that the owner had once, and that somebody else uses by now.
+    pub fn is_elsewhere(&self, volume: &str) -> bool {
+        let mut taken = self.elsewhere.iter().filter(|one| one.user.is_some());
+        taken.any(|one| one.engine_name == volume)
     }
 
     /// Returns the engine's name of a data volume of an owner: where it is, or would be.

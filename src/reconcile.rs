@@ -110,7 +110,9 @@ pub async fn judge(
     mut observed: Observed,
 ) -> Result<Look, EngineError> {
     // Who is still where they were has not been moved here.
-    observed.elsewhere.retain(|one| is_gone(Path::new(&one.file)));
+    observed
+        .elsewhere
+        .retain(|one| one.user.is_some() || is_gone(Path::new(&one.file)));
     let desired = subject.intent.resolve(&observed);
     let names = wanted_names(&desired, &observed);
     observed.strangers.clear();

@@ -408,13 +408,9 @@ pub fn places(host: &Host) -> Vec<PathBuf> {
 /// When no directory has one, or there are several, in one directory or on the way.
 pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
     let start = &host.directory;
-    let text = |path: &Path| {
-        let bytes = read(path).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
     let mut candidates: Vec<PathBuf> = find::directories(start, Path::exists)
         .into_iter()
-        .flat_map(|directory| find::candidates(directory, is_there, text))
+        .flat_map(manifests_in)
         .collect();
     match candidates.len() {
         0 => Err(LoadError::NotFound {
@@ -435,6 +431,15 @@ pub fn find(host: &Host) -> Result<PathBuf, LoadError> {
             })
         }
     }
+}
+
+/// Returns the manifests in a directory.
+pub fn manifests_in(directory: &Path) -> Vec<PathBuf> {
+    let text = |path: &Path| {
+        let bytes = read(path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    find::candidates(directory, is_there, text)
 }
 
 /// Says whether there is anything at a path, be it what cannot be read, or a link that leads nowhere.

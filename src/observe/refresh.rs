@@ -88,7 +88,8 @@ pub async fn refresh(
             .collect();
     }
     for (name, reply) in volumes(engine, &changes.volumes).await? {
-        match reply.and_then(|reply| volume(reply, owner)) {
+        let own = reply.filter(|_| !observed.is_elsewhere(&name));
+        match own.and_then(|reply| volume(reply, owner)) {
             Some((name, volume)) => observed.volumes.insert(name, volume),
             None => observed.volumes.remove(&name),
         };

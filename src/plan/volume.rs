@@ -213,14 +213,23 @@ pub(super) fn data(draft: &mut Draft<'_>) {
                     impact: Impact::None,
                     discards: None,
                     reason: BlockedReason::Moved,
-                    detail: format!(
-                        "it would be empty: {} has what {} had, which is gone",
-                        left.engine_name, left.project
-                    ),
-                    unblock: Some(format!(
-                        "formerly: [{{ project: {} }}] in the manifest if it was moved, else --allow empty-volumes",
-                        left.project
-                    )),
+                    detail: match &left.user {
+                        Some(user) => format!(
+                            "it would be empty: {} has what {} had, and {user} uses it now",
+                            left.engine_name, left.project
+                        ),
+                        None => format!(
+                            "it would be empty: {} has what {} had, which is gone",
+                            left.engine_name, left.project
+                        ),
+                    },
+                    unblock: Some(match &left.user {
+                        Some(user) => format!("delete {user} first, else --allow empty-volumes"),
+                        None => format!(
+                            "formerly: [{{ project: {} }}] in the manifest if it was moved, else --allow empty-volumes",
+                            left.project
+                        ),
+                    }),
                     because,
                 });
                 Maker::Blocked

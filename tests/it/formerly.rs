@@ -135,3 +135,41 @@ fn what_is_deleted_is_what_it_had_under_every_name() {
         "{removed:#?}"
     );
 }
+
+#[test]
+fn a_copy_of_a_project_that_was_moved_does_not_share_the_data() {
+    let engine = made();
+    let moved = project().of("/srv/moved").formerly("demo", "/srv/demo");
+    converged(&engine, &moved);
+    let before = data(&engine);
+    let copy = project().of("/srv/copy").formerly("demo", "/srv/demo");
+    let plan = planned(&engine, &copy);
+    let held = blocked(&plan);
+    assert_eq!(held.len(), 2, "{held:#?}");
+    for (reason, detail) in held {
+        assert_eq!(reason, BlockedReason::Moved);
+        assert!(detail.contains("/srv/moved uses it now"), "{detail}");
+    }
+    let report = passed(&engine, &copy).expect("a report");
+    assert_eq!(data(&engine), before, "{}", told(&report));
+    // Nor does it go with the copy.
+    let look = looked(&engine, &copy);
+    let consent = Consent {
+        data_loss: true,
+        ..Consent::default()
+    };
+    let owner = &copy.prepared().facts.owner;
+    let plan = deletion(&look.observed, owner, &look.plan.manifest, &consent);
+    let removed = steps(&plan);
+    assert!(
+        removed.iter().all(|step| !step.contains("volume")),
+        "{removed:#?}"
+    );
+    assert_eq!(left_to_do(&engine, &moved), None);
+    // Whoever says so starts with volumes of its own.
+    let fresh = Consent {
+        fresh: Fresh::Allowed,
+        ..Consent::default()
+    };
+    assert_eq!(blocked(&looked_with(&engine, &copy, fresh).plan), Vec::new());
+}

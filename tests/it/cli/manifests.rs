@@ -127,3 +127,30 @@ fn what_is_no_yaml_is_said_to_be_so() {
         assert!(said.starts_with("error: "), "{text:?}: {said}");
     }
 }
+
+#[test]
+fn whoever_is_still_there_was_nobody_earlier() {
+    let copy = "apiVersion: aishell/v1\nname: demo\nformerly: [{ project: ../project/original }]\ncontainers: { a: {} }\n";
+    let original = "apiVersion: aishell/v1\nname: demo\ncontainers: { a: {} }\n";
+    for command in ["validate", "apply", "delete --yes --allow data-loss"] {
+        let text = aishell(command)
+            .file("aishell.yaml", copy)
+            .file("original/aishell.yaml", original)
+            .complains(3);
+        assert!(
+            text.contains("manifest `demo` of [DIRECTORY]/original is still there"),
+            "{text}"
+        );
+        assert!(text.contains("--> aishell.yaml:3:"), "{text}");
+    }
+    // A project of another name came after it, or something that is no manifest.
+    for other in [original.replace("demo", "other").as_str(), "name: [", ""] {
+        aishell("validate")
+            .file("aishell.yaml", copy)
+            .file("original/aishell.yaml", other)
+            .answers(0);
+    }
+    // A manifest that is called otherwise now is not another one.
+    let renamed = "apiVersion: aishell/v1\nname: shop\nformerly: [{ name: demo }]\ncontainers: { a: {} }\n";
+    aishell("validate").file("aishell.yaml", renamed).answers(0);
+}
