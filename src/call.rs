@@ -24,6 +24,8 @@ pub enum Call {
     Version,
     /// Asks for the id that the engine keeps for its life, wherever it is reached.
     Identify,
+    /// Asks for the time that the engine has: what it says of when things were made is told by that clock.
+    Clock,
     /// Lists every container, running or not, that carries our labels.
     ListContainers,
     /// Lists every container, whoever's.
@@ -293,6 +295,7 @@ impl Call {
         match self {
             Self::Version
             | Self::Identify
+            | Self::Clock
             | Self::ListContainers
             | Self::ListUsers
             | Self::MeasureUsage

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, VolumeReply};
 use crate::engine::{Engine, EngineError};
 use crate::label::Owner;
 use crate::observe::ask;
@@ -50,6 +50,14 @@ pub enum Scope {
 #[derive(Debug)]
 #[must_use]
 pub struct Claim {
+    own: Held,
+    /// What says the same to whoever still goes by an earlier name of the owner.
+    earlier: Vec<Held>,
+}
+
+/// A claim of one identity.
+#[derive(Debug)]
+struct Held {
     mark: Mark,
     /// None where no lock file can be made.
     _file: Option<Locked>,
@@ -80,6 +88,8 @@ pub enum ClaimError {
     Stranger {
         /// The name.
         name: String,
+        /// What it is: `container` or `volume`.
+        kind: &'static str,
         /// Whose it is, in a person's words.
         who: String,
     },
@@ -97,6 +107,23 @@ pub struct Turn<'a> {
     pub command: &'a str,
     /// How long to wait while somebody else writes.
     pub patience: Duration,
+}
+
+impl ClaimError {
+    /// Returns the command by which a person makes room, where somebody has to: nobody else can tell from here whether
+    /// what is in the way is still needed.
+    pub fn unblock(&self) -> Option<String> {
+        match self {
+            Self::Held {
+                volume: Some(volume), ..
+            } => Some(format!("docker volume rm {volume}")),
+            Self::Stranger {
+                name, kind: "volume", ..
+            } => Some(format!("docker volume rm {name}")),
+            Self::Stranger { name, .. } => Some(format!("docker rename {name} another-name")),
+            Self::Held { volume: None, .. } | Self::Unusable { .. } | Self::Engine(_) => None,
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -140,6 +167,9 @@ impl Turn<'_> {
 
     /// Waits as [`Turn::take`], with what was kept from the last time, which is left where it was if it is not needed.
     ///
+    /// What an owner had under an earlier name is claimed under that name, too. All who want several claims take them in
+    /// one order, so that no two wait for each other.
+    ///
     /// # Errors
     /// As [`Turn::take`].
     pub async fn take_with(
@@ -151,6 +181,47 @@ impl Turn<'_> {
         let until = Instant::now()
             .checked_add(self.patience)
             .unwrap_or_else(|| Instant::now() + FOREVER);
+        let mut earlier: Vec<Owner> = owner.earlier().collect();
+        earlier.sort_by_key(Owner::claim);
+        earlier.dedup();
+        let (first, last): (Vec<Owner>, Vec<Owner>) =
+            earlier.into_iter().partition(|one| one.claim() < owner.claim());
+        let mut held = Vec::new();
+        let claimed = async {
+            for one in &first {
+                held.push(Box::pin(self.take_one(engine, one, (seen, &mut None), until)).await?);
+            }
+            let own = Box::pin(self.take_one(engine, owner, (seen, kept), until)).await?;
+            for one in &last {
+                match Box::pin(self.take_one(engine, one, (seen, &mut None), until)).await {
+                    Ok(taken) => held.push(taken),
+                    Err(error) => {
+                        held.push(own);
+                        return Err(error);
+                    }
+                }
+            }
+            Ok(own)
+        };
+        match claimed.await {
+            Ok(own) => Ok(Claim { own, earlier: held }),
+            Err(error) => {
+                for one in held {
+                    one.mark.remove(engine).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the turn to write to what goes by one name.
+    async fn take_one(
+        self,
+        engine: &impl Engine,
+        owner: &Owner,
+        (seen, kept): (Option<&Observed>, &mut Option<Stake>),
+        until: Instant,
+    ) -> Result<Held, ClaimError> {
         let at_once = Turn {
             patience: Duration::ZERO,
             ..self
@@ -163,7 +234,7 @@ impl Turn<'_> {
         };
         let taking = Taking::new((engine, owner), self, file.as_ref(), until);
         let mark = Box::pin(taking.run(seen, kept)).await?;
-        Ok(Claim { mark, _file: file })
+        Ok(Held { mark, _file: file })
     }
 
     /// Waits in line behind other processes of this host. Whoever is at its head makes ready meanwhile, so that its turn
@@ -226,12 +297,19 @@ impl Claim {
     /// # Guarantees
     /// Nothing of it is left when this returns, as far as the engine can be reached.
     pub async fn release(self, engine: &impl Engine) {
-        self.mark.remove(engine).await;
+        let Self { own, earlier } = self;
+        for held in earlier.into_iter().chain([own]) {
+            held.mark.remove(engine).await;
+        }
     }
 
     /// Ends the claim, and returns what makes the next one quick.
     pub async fn shelve(self, engine: &impl Engine) -> Option<Stake> {
-        self.mark.shelve(engine).await
+        let Self { own, earlier } = self;
+        for held in earlier {
+            held.mark.remove(engine).await;
+        }
+        own.mark.shelve(engine).await
     }
 }
 
@@ -245,6 +323,31 @@ pub async fn clear(engine: &impl Engine, seen: &Observed) {
         };
         let _ = engine.call(&call, &Progress::default()).await;
     }
+}
+
+/// Removes volumes that claim something and whose holders are known to be gone. Returns those whose holders may live.
+pub async fn bury<'v>(engine: &impl Engine, claims: &'v [VolumeReply]) -> Vec<&'v VolumeReply> {
+    let mut left = Vec::new();
+    for volume in claims {
+        if !taking::bury(engine, volume).await {
+            left.push(volume);
+        }
+    }
+    left
+}
+
+/// Says in a person's words what a volume is that claims something, and how it goes.
+pub fn told(volume: &VolumeReply) -> String {
+    let name = &volume.name;
+    if taking::gone(&volume.labels, None).is_some() {
+        return format!("volume {name} was left by an aishell that was killed; --yes removes it");
+    }
+    let held = ClaimError::Held {
+        holder: Holder::read(&volume.labels),
+        volume: Some(name.clone()),
+    };
+    let unblock = held.unblock().unwrap_or_default();
+    format!("volume {name}: {held}; if it was killed: {unblock}")
 }
 
 /// Returns what tells an engine from all others, however it is reached.

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::call::{Answer, Call};
 use crate::engine::{Engine, EngineError};
@@ -89,6 +90,8 @@ pub async fn drive(
     engine: &impl Engine,
     progress: &Progress,
 ) -> Result<(), Undone> {
+    // A clock that is set meanwhile makes nothing late.
+    let (begun, since) = (Timestamp::now(), Instant::now());
     loop {
         match protocol.next() {
             Next::Call(call) => {
@@ -97,7 +100,8 @@ pub async fn drive(
                 if let Err(error) = &result {
                     tracing::debug!(%error, "answer");
                 }
-                protocol.heard(result, Timestamp::now());
+                let now = begun.checked_add(since.elapsed()).unwrap_or(begun);
+                protocol.heard(result, now);
             }
             Next::Wait(time) => {
                 tokio::time::sleep(time).await;
@@ -136,6 +140,10 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),
+        Work::Start { container, work } => {
+            let start = create::CreateAndStart::new((**work).clone());
+            Box::new(start.made(container.clone()))
+        }
         Work::Replace {
             old,
             new,

@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::call::{Answer, Call, VolumeReply};
 use crate::engine::{Engine, EngineError};
 use crate::host::{Host, is_gone};
 use crate::key::Key;
-use crate::label::{Former, KEY, Owner};
+use crate::label::{Former, KEY, MANIFEST, Owner};
 use crate::manifest::load::load;
-use crate::observe::{observe, stock, usage};
+use crate::observe::{ask, observe, stock, usage};
 use crate::observed::Observed;
 use crate::plan::{Consent, Garbage, Terms, garbage};
 use crate::prepare::Prepared;
@@ -26,10 +27,8 @@ pub struct Wish {
     pub keep: usize,
     /// The names of the manifests that are meant; none stands for all.
     pub names: BTreeSet<String>,
-    /// What was made after this stays.
-    pub before: Option<Timestamp>,
-    /// The time.
-    pub now: Timestamp,
+    /// What is younger than this stays.
+    pub older_than: Option<SignedDuration>,
     /// What the person allows.
     pub consent: Consent,
     /// Whether it is told how much room things take.
@@ -43,6 +42,15 @@ pub struct Found {
     pub garbage: Garbage,
     /// The owners whose manifests are gone.
     pub abandoned: Vec<Owner>,
+    /// Volumes that say that somebody writes.
+    pub claims: Vec<VolumeReply>,
+    /// The time, by the clock of the engine.
+    pub now: Timestamp,
+}
+
+fn is_meant(claim: &VolumeReply, wish: &Wish) -> bool {
+    let manifest = claim.labels.get(MANIFEST);
+    wish.names.is_empty() || manifest.is_some_and(|name| wish.names.contains(name))
 }
 
 /// Looks for garbage; writes nothing.
@@ -50,7 +58,7 @@ pub struct Found {
 /// # Errors
 /// The engine cannot be asked.
 pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Found, EngineError> {
-    let mut stock = stock(engine).await?;
+    let (mut stock, now) = futures_util::try_join!(stock(engine), ask(engine, Call::Clock, time))?;
     if wish.sizes {
         stock.usage = usage(engine).await?;
     }
@@ -75,13 +83,16 @@ pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Fo
     let terms = Terms {
         keep: wish.keep,
         names: wish.names.clone(),
-        before: wish.before,
-        now: wish.now,
+        before: wish
+            .older_than
+            .map(|age| now.checked_sub(age).unwrap_or(Timestamp::MIN)),
+        now,
         wanted,
         shielded,
         consent: wish.consent.clone(),
     };
     let mut found = garbage(&stock, &abandoned, &terms);
+    let claims = std::mem::take(&mut stock.claims);
     let mut asked = false;
     for (_, observed) in &mut abandoned {
         asked |= inquire(engine, &found.plan, observed).await?;
@@ -92,7 +103,16 @@ pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Fo
     Ok(Found {
         garbage: found,
         abandoned: abandoned.into_iter().map(|(owner, _)| owner).collect(),
+        claims: claims.into_iter().filter(|claim| is_meant(claim, wish)).collect(),
+        now,
     })
+}
+
+fn time(answer: Answer) -> Option<Timestamp> {
+    match answer {
+        Answer::Time(time) => Some(time),
+        _ => None,
+    }
 }
 
 /// Returns the owners of whom everything was made on this host, from manifest files that are gone.

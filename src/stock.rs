@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::call::{ListedContainer, Usage};
+use crate::call::{ListedContainer, Usage, VolumeReply};
 use crate::label::{Mark, OwnedId};
 use crate::observed::{EngineInfo, Image, Receipt, Volume};
 
@@ -21,6 +21,10 @@ pub struct Stock {
     pub receipts: BTreeMap<String, Receipt>,
     /// Jobs, by name.
     pub jobs: BTreeMap<String, StockedJob>,
+    /// Containers that were to claim something and do not run, by name.
+    pub idle_claims: BTreeMap<String, StockedJob>,
+    /// Volumes that claim something.
+    pub claims: Vec<VolumeReply>,
     /// Whoever owns something, with where that came from.
     pub owners: BTreeMap<Identity, Origin>,
     /// How much room it takes.

@@ -53,6 +53,7 @@ pub(super) fn removes(call: &Call) -> bool {
     matches!(
         call,
         Call::RemoveContainer { .. }
+            | Call::RemoveIdle { .. }
             | Call::RemoveNetwork { .. }
             | Call::RemoveVolume { .. }
             | Call::RemoveImage { .. }

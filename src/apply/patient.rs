@@ -110,7 +110,7 @@ impl<'e, E: Engine> Patient<'e, E> {
     /// Sends a call until it is answered, as far as that makes sense.
     async fn persist(&self, call: &Call, progress: &Progress) -> Result<Answer, EngineError> {
         let mut trouble = Trouble::default();
-        let since = Timestamp::now();
+        let since = Instant::now();
         loop {
             let asked = Instant::now();
             let result = if trouble.doubtful {
@@ -222,12 +222,7 @@ impl<'e, E: Engine> Patient<'e, E> {
     }
 
     /// Sends a call again that may have been carried out, unless it was.
-    async fn settle(
-        &self,
-        call: &Call,
-        since: Timestamp,
-        progress: &Progress,
-    ) -> Result<Answer, EngineError> {
+    async fn settle(&self, call: &Call, since: Instant, progress: &Progress) -> Result<Answer, EngineError> {
         let mut looks = 0;
         loop {
             match self.look(call).await? {
@@ -238,9 +233,10 @@ impl<'e, E: Engine> Patient<'e, E> {
                 Seen::Undone => match self.engine.call(call, progress).await {
                     Err(EngineError::NotFound { .. }) if doubt::removes(call) => return Ok(Answer::Done),
                     // Engines that are stopped while they make a volume leave it without labels.
-                    Ok(Answer::Volume(reply))
-                        if doubt::is_half_made(call, &reply, since) && looks < LOOKS =>
-                    {
+                    Ok(Answer::Volume(reply)) if reply.labels.is_empty() && looks < LOOKS => {
+                        if !doubt::is_half_made(call, &reply, self.engine_time(since).await) {
+                            return Ok(Answer::Volume(reply));
+                        }
                         let volume = OwnedId::made(&reply.name);
                         let remove = Call::RemoveVolume { volume };
                         if self.engine.call(&remove, &Progress::default()).await.is_err() {
@@ -255,6 +251,15 @@ impl<'e, E: Engine> Patient<'e, E> {
             looks += 1;
             sleep(LOOK).await;
         }
+    }
+
+    /// Returns when something was by the clock of the engine; by the own one where the engine does not tell.
+    async fn engine_time(&self, when: Instant) -> Timestamp {
+        let now = match self.engine.call(&Call::Clock, &Progress::default()).await {
+            Ok(Answer::Time(now)) => now,
+            Ok(_) | Err(_) => Timestamp::now(),
+        };
+        now.checked_sub(when.elapsed()).unwrap_or(now)
     }
 
     /// Looks whether a change was made.

@@ -17,6 +17,8 @@ pub enum Answer {
     Id(String),
     /// The engine.
     Engine(EngineInfo),
+    /// The time that the engine has.
+    Time(Timestamp),
     /// Containers, as the listing shows them.
     Containers(Vec<ListedContainer>),
     /// One container.

@@ -340,9 +340,10 @@ impl<'a, E: Engine> Taking<'a, E> {
         Ok(None)
     }
 
-    fn stranger(&self, kind: &str, labels: &Labels, image: &str) -> ClaimError {
+    fn stranger(&self, kind: &'static str, labels: &Labels, image: &str) -> ClaimError {
         ClaimError::Stranger {
             name: self.name.clone(),
+            kind,
             who: whose(kind, labels, image),
         }
     }
@@ -388,8 +389,28 @@ impl<'a, E: Engine> Taking<'a, E> {
     }
 }
 
+/// Removes a volume that claims something if its holder is gone, and says whether that is so.
+pub(super) async fn bury(engine: &impl Engine, volume: &VolumeReply) -> bool {
+    let Some(mark) = label::Mark::read(&volume.labels).filter(|mark| mark.kind == Kind::Claim) else {
+        return false;
+    };
+    // While this value lives nobody else comes to the same conclusion, and puts another one in its place.
+    let Some(gone) = gone(&volume.labels, None) else {
+        return false;
+    };
+    let call = Call::InspectVolume {
+        volume: volume.name.clone(),
+    };
+    let now = ask(engine, call, inspected_volume).await;
+    if now.is_ok_and(|now| now.labels == volume.labels) {
+        remove_volume(engine, &OwnedId::new(&volume.name, &mark)).await;
+    }
+    drop(gone);
+    true
+}
+
 /// Finds out whether whoever wrote labels is gone.
-fn gone(labels: &Labels, own: Option<&Locked>) -> Option<Gone> {
+pub(super) fn gone(labels: &Labels, own: Option<&Locked>) -> Option<Gone> {
     Gone::find(labels.get(LOCK)?, own)
 }
 

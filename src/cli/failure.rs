@@ -312,22 +312,23 @@ impl From<EngineError> for Failure {
 impl From<ClaimError> for Failure {
     fn from(error: ClaimError) -> Self {
         let problem = Problem::new(chain(&error));
+        let unblock = error.unblock().unwrap_or_default();
         match error {
             ClaimError::Held { volume: None, .. } => Self::new(
                 Exit::Claimed,
                 problem.hint("nothing was touched; wait for it with --lock-timeout 60s"),
             ),
-            ClaimError::Held {
-                volume: Some(volume), ..
-            } => Self::new(
+            ClaimError::Held { volume: Some(_), .. } => Self::new(
                 Exit::Claimed,
                 problem.hint(format!(
-                    "nothing was touched; wait for it with --lock-timeout 60s. If it was killed: docker volume rm {volume}"
+                    "nothing was touched; wait for it with --lock-timeout 60s. If it was killed: {unblock}"
                 )),
             ),
             ClaimError::Stranger { .. } => Self::new(
                 Exit::Blocked,
-                problem.hint("nothing was touched; rename or remove it by hand"),
+                problem.hint(format!(
+                    "nothing was touched; if nobody needs it there: {unblock}"
+                )),
             ),
             ClaimError::Engine(error) => error.into(),
             ClaimError::Unusable { .. } => Self::new(

@@ -164,7 +164,7 @@ pub async fn run(invocation: &Invocation, file: &Path, order: Order<'_>) -> Resu
         patience: order.lock_timeout,
     };
     let work = Box::pin(async {
-        let planned = Planned::begin(&engine, &subject, &plan, turn).await;
+        let planned = Box::pin(Planned::begin(&engine, &subject, &plan, turn)).await;
         let planned = planned.map_err(|error| refused(error, &again))?;
         // Only now: a plan that does not hold writes nothing, here neither.
         if let Err(error) = prepared.make_sources(&Widen::Allowed) {

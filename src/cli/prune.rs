@@ -15,7 +15,7 @@ use super::render::table::{Cell, table};
 use super::render::{count, notes, value};
 use super::signal::{Ended, Signal, watched};
 use crate::apply::{Listener as _, Stop, apply};
-use crate::claim::{Claims, Turn};
+use crate::claim::{Claims, Turn, bury, told};
 use crate::manifest::EngineAddress;
 use crate::name::ManifestName;
 use crate::plan::{Consent, Garbage};
@@ -63,16 +63,13 @@ impl Prune {
     /// The engine cannot be asked. Nothing was touched.
     pub async fn run(self, invocation: &Invocation) -> Result<Exit, Failure> {
         let engine = invocation.engine(&EngineAddress::Current)?;
-        let now = Timestamp::now();
-        let before = self.older_than.map(|age| {
-            let age = SignedDuration::try_from(std::time::Duration::from(age)).unwrap_or(SignedDuration::MAX);
-            now.checked_sub(age).unwrap_or(Timestamp::MIN)
+        let older_than = self.older_than.map(|age| {
+            SignedDuration::try_from(std::time::Duration::from(age)).unwrap_or(SignedDuration::MAX)
         });
         let wish = Wish {
             keep: self.keep,
             names: self.names.iter().map(ToString::to_string).collect(),
-            before,
-            now,
+            older_than,
             consent: Consent {
                 interrupt: self.allow.contains(&Allowed::Interrupt),
                 data_loss: self.allow.contains(&Allowed::DataLoss),
@@ -80,9 +77,20 @@ impl Prune {
             },
             sizes: true,
         };
-        let Found { garbage, abandoned } = Box::pin(search(&engine, &invocation.host, &wish)).await?;
+        let Found {
+            mut garbage,
+            abandoned,
+            claims: volumes,
+            now,
+        } = Box::pin(search(&engine, &invocation.host, &wish)).await?;
+        let volumes = if self.yes {
+            bury(&engine, &volumes).await
+        } else {
+            volumes.iter().collect()
+        };
+        garbage.plan.notes.extend(volumes.into_iter().map(told));
         if !self.yes || garbage.plan.steps.is_empty() {
-            return Ok(list(invocation, &garbage, self.yes));
+            return Ok(list(invocation, &garbage, (self.yes, now)));
         }
         let claims = Claims::of(&invocation.host);
         let mut held = Vec::new();
@@ -128,7 +136,7 @@ fn exit(garbage: &Garbage, done: &[Done]) -> Exit {
 }
 
 /// Shows what is garbage, and what would remove it.
-fn list(invocation: &Invocation, garbage: &Garbage, yes: bool) -> Exit {
+fn list(invocation: &Invocation, garbage: &Garbage, (yes, now): (bool, Timestamp)) -> Exit {
     let style = invocation.style(&invocation.host.directory);
     if invocation.is_json() {
         invocation
@@ -137,7 +145,7 @@ fn list(invocation: &Invocation, garbage: &Garbage, yes: bool) -> Exit {
     } else {
         let mut text = String::new();
         if !garbage.plan.steps.is_empty() {
-            text.push_str(&rows(garbage));
+            text.push_str(&rows(garbage, now));
             text.push('\n');
         }
         text.push_str(&style.held_back(&garbage.plan.blocked));
@@ -153,8 +161,7 @@ fn list(invocation: &Invocation, garbage: &Garbage, yes: bool) -> Exit {
     }
 }
 
-fn rows(garbage: &Garbage) -> String {
-    let now = Timestamp::now();
+fn rows(garbage: &Garbage, now: Timestamp) -> String {
     let rows: Vec<Vec<Cell>> = garbage
         .plan
         .steps

@@ -130,6 +130,7 @@ impl DockerEngine {
         Ok(match call {
             Call::Version => Answer::Engine(self.info().await?),
             Call::Identify => Answer::Id(self.identity().await?),
+            Call::Clock => Answer::Time(self.clock().await?),
             Call::ListContainers => {
                 let options = ListContainersOptions {
                     all: true,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{engine_info, listed_containers, listed_images, listed_networks, listed_volumes};
 use super::{ask, harness, receipt};
-use crate::call::{Answer, Call, Usage};
+use crate::call::{Answer, Call, ListedContainer, Usage};
 use crate::engine::{Engine, EngineError};
 use crate::label::{Kind, Labels, Mark, OwnedId};
 use crate::stock::{Stock, StockedJob};
@@ -35,6 +35,7 @@ pub async fn stock(engine: &impl Engine) -> Result<Stock, EngineError> {
         };
         match mark.kind {
             Kind::Volume | Kind::Hold => stock.owned(&mark),
+            Kind::Claim => stock.claims.push(reply),
             _ => {
                 if let Some((name, volume)) = harness(reply, mark) {
                     stock.harnesses.insert(name, volume);
@@ -66,13 +67,10 @@ pub async fn stock(engine: &impl Engine) -> Result<Stock, EngineError> {
             }
             Kind::Job => {
                 stock.owned(&mark);
-                let job = StockedJob {
-                    id: OwnedId::new(&listed.id, &mark),
-                    mark,
-                    running: listed.running,
-                    created: listed.created,
-                };
-                stock.jobs.insert(listed.name.clone(), job);
+                stock.jobs.insert(listed.name.clone(), job(listed, mark));
+            }
+            Kind::Claim if !listed.running => {
+                stock.idle_claims.insert(listed.name.clone(), job(listed, mark));
             }
             Kind::Container => stock.owned(&mark),
             _ => {}
@@ -80,6 +78,15 @@ pub async fn stock(engine: &impl Engine) -> Result<Stock, EngineError> {
     }
     stock.users = users;
     Ok(stock)
+}
+
+fn job(listed: &ListedContainer, mark: Mark) -> StockedJob {
+    StockedJob {
+        id: OwnedId::new(&listed.id, &mark),
+        mark,
+        running: listed.running,
+        created: listed.created,
+    }
 }
 
 /// Measures how much room everything takes; where the engine will not say, nothing is known.

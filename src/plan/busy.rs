@@ -35,7 +35,8 @@ fn noticed_by(work: &Work) -> BTreeSet<&str> {
         | Work::Clear(_)
         | Work::Identity(_)
         | Work::Populate(_)
-        | Work::Create(_) => BTreeSet::new(),
+        | Work::Create(_)
+        | Work::Start { .. } => BTreeSet::new(),
     }
 }
 
@@ -75,6 +76,7 @@ fn noticed(call: &Call) -> Option<&str> {
         Call::DisconnectNetwork { container, .. } => Some(container),
         Call::Version
         | Call::Identify
+        | Call::Clock
         | Call::ListContainers
         | Call::ListUsers
         | Call::MeasureUsage

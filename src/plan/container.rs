@@ -444,7 +444,7 @@ fn compare(
     }
     needs.extend(in_place(draft, name, container, live, &differences, &needs));
     if !hold::stays(draft, name, live) {
-        wake(draft, name, container, live, needs);
+        wake(draft, name, container, live, (needs, reference));
     }
     if draft.steps.len() == before {
         draft.unchanged(ResourceKind::Container, name);

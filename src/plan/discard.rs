@@ -28,7 +28,8 @@ fn discarded(step: &Step) -> Option<&str> {
         | Work::Clear(_)
         | Work::Identity(_)
         | Work::Populate(_)
-        | Work::Create(_) => None,
+        | Work::Create(_)
+        | Work::Start { .. } => None,
     }
 }
 

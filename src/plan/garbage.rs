@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use self::shared::{Ours, Shared, ours, parents};
 use super::delete::{Telling, told};
@@ -15,12 +15,11 @@ use crate::step::{
     Action, Because, BlockedReason, Cause, ClearWork, Impact, ManifestInfo, Plan, Resource, ResourceKind,
     Step, Work,
 };
-use crate::stock::{Stock, StockedJob};
+use crate::stock::Stock;
 
+mod left;
 mod shared;
 
-/// How long a job that does not run may belong to somebody who is about to start it, or to read what it left.
-const GRACE: SignedDuration = SignedDuration::from_mins(10);
 /// The kinds of images, each before what it is made on.
 const IMAGES: [Kind; 4] = [Kind::Identity, Kind::Extension, Kind::Base, Kind::Foundation];
 /// What keeps a container without a command of its own running.
@@ -89,9 +88,11 @@ pub fn garbage(stock: &Stock, abandoned: &[(Owner, Observed)], terms: &Terms) ->
         heap.left_behind(owner, observed);
     }
     heap.jobs(abandoned);
+    heap.claims();
     // What vouches for a harness set was made from an image, too.
     heap.harnesses();
-    heap.images();
+    let unfinished = heap.unfinished();
+    heap.images(&unfinished);
     heap.garbage
 }
 
@@ -133,6 +134,14 @@ impl<'a> Heap<'a> {
             step.needs.iter_mut().for_each(|need| *need += offset);
             step.because = vec![Because::plain(Cause::Orphan)];
             step.detail = Some(format!("its manifest {} is gone", owner.file));
+            if let Work::Clear(work) = &step.work
+                && let ClearWork::Job(job) = &**work
+            {
+                let id = job.id();
+                self.going.insert(id.to_owned(), step.id);
+                let known = about(self.created(id), usage.containers.get(id).copied());
+                self.garbage.about.insert(step.resource.clone(), known);
+            }
             if let Work::Guarded { object, kind, .. } = &step.work {
                 let id = object.id();
                 let known = match kind {
@@ -160,48 +169,8 @@ impl<'a> Heap<'a> {
         self.garbage.plan.notes.extend(plan.notes);
     }
 
-    /// Takes in jobs that ended, of owners that are there.
-    fn jobs(&mut self, abandoned: &[(Owner, Observed)]) {
-        let stock = self.stock;
-        for (name, job) in &stock.jobs {
-            let StockedJob {
-                id,
-                mark,
-                running,
-                created,
-            } = job;
-            let gone = abandoned.iter().any(|(owner, _)| owner.owns(mark));
-            let exhibit = name.starts_with("aishell-failed-");
-            let fresh = created.is_none_or(|created| created > self.terms.now - GRACE);
-            let named = exhibit || name.starts_with("aishell-job-");
-            if !self.is_meant(&mark.manifest)
-                || *running
-                || gone
-                || !named
-                || (fresh && !exhibit)
-                || self.is_young(*created)
-            {
-                continue;
-            }
-            let about = About {
-                manifest: mark.manifest.clone(),
-                project: mark.project.clone(),
-                created: *created,
-                bytes: stock.usage.containers.get(id.id()).copied(),
-            };
-            let detail = if exhibit {
-                "kept to show why it failed"
-            } else {
-                "left by an interrupted apply"
-            };
-            let resource = resource(ResourceKind::Container, name);
-            let step = self.push(resource, about, detail, Vec::new(), ClearWork::Job(id.clone()));
-            self.going.insert(id.id().to_owned(), step);
-        }
-    }
-
     /// Takes in images that nobody uses: those that say who the user is first, since they are made from the others.
-    fn images(&mut self) {
+    fn images(&mut self, unfinished: &BTreeMap<&str, u32>) {
         let ours: Vec<Ours<'a>> = ours(&self.stock.images);
         // What vouches for a harness set was made from an image, and keeps it for as long as it is there.
         let (receipts, others) = self.told_apart();
@@ -220,10 +189,19 @@ impl<'a> Heap<'a> {
         // What images are made on: of those that somebody uses, of those that stay unused, and of those that go, with
         // the steps.
         let others = self.stock.images.values();
-        let others = others.filter(|image| !ours.iter().any(|one| one.image.id == image.id));
+        let others = others.filter(|image| {
+            let is_ours = ours.iter().any(|one| one.image.id == image.id);
+            !is_ours && !unfinished.contains_key(image.id.as_str())
+        });
         let mut used: BTreeSet<&str> = others.flat_map(|image| parents(image, &ours)).collect();
         let mut kept: BTreeSet<&str> = vouched;
         let mut steps: BTreeMap<&str, Vec<u32>> = waits;
+        for (id, step) in unfinished {
+            let made_on = self.stock.images.get(*id).map(|image| parents(image, &ours));
+            for parent in made_on.into_iter().flatten() {
+                steps.entry(parent).or_default().push(*step);
+            }
+        }
         for kind in IMAGES {
             let of = || ours.iter().filter(|one| one.mark.kind == kind);
             let unused = of().filter(|one| !used.contains(one.image.id.as_str()));

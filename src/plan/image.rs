@@ -402,8 +402,9 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
 fn making(draft: &Draft<'_>, key: &Key) -> String {
     let owner = &draft.desired.owner;
     format!(
-        "aishell-{}:making-{}-{}",
+        "aishell-{}:{}{}-{}",
         owner.manifest,
+        label::MAKING,
         owner.project8(),
         key.short()
     )

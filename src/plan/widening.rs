@@ -170,6 +170,7 @@ fn gives(step: &Step) -> bool {
             .iter()
             .any(|call| matches!(call, Call::ConnectNetwork { .. })),
         Work::Create(_)
+        | Work::Start { .. }
         | Work::Replace { .. }
         | Work::Build { .. }
         | Work::Network { .. }
@@ -209,6 +210,10 @@ fn makes(step: &Step) -> bool {
         | Work::Build { .. }
         | Work::Identity(_)
         | Work::Populate(_) => true,
-        Work::Calls(_) | Work::Guarded { .. } | Work::Network { .. } | Work::Clear(_) => false,
+        Work::Calls(_)
+        | Work::Guarded { .. }
+        | Work::Network { .. }
+        | Work::Clear(_)
+        | Work::Start { .. } => false,
     }
 }

@@ -64,8 +64,8 @@ enum At {
 impl Clear {
     pub(super) fn new(work: ClearWork) -> Self {
         let at = match &work {
-            ClearWork::Job(_) => At::Check,
-            ClearWork::Image { .. } | ClearWork::Harness { .. } => At::Look,
+            ClearWork::Job(_) | ClearWork::Claim(_) => At::Check,
+            ClearWork::Image { .. } | ClearWork::Unfinished { .. } | ClearWork::Harness { .. } => At::Look,
         };
         Self {
             work,
@@ -82,13 +82,17 @@ impl Clear {
             ClearWork::Image { image, manifests, .. } => {
                 container.image_id == image.id() || claims(container, Some(manifests))
             }
+            ClearWork::Unfinished { image, manifest } => {
+                let manifests = BTreeSet::from([manifest.clone()]);
+                container.image_id == image.id() || claims(container, Some(&manifests))
+            }
             ClearWork::Harness { volume, receipt } => {
                 let voucher = receipt
                     .as_ref()
                     .is_some_and(|receipt| receipt.id() == container.id);
                 container.volumes.contains(volume.id()) && !voucher
             }
-            ClearWork::Job(_) => false,
+            ClearWork::Job(_) | ClearWork::Claim(_) => false,
         })?;
         Some(if claims(found, None) {
             AT_WORK.to_owned()
@@ -102,6 +106,16 @@ impl Clear {
         let Answer::Volumes(volumes) = answer else {
             return At::Failed(unexpected("volumes"));
         };
+        if let ClearWork::Unfinished { manifest, .. } = &self.work {
+            let manifests = BTreeSet::from([manifest.clone()]);
+            let mut claims = volumes
+                .iter()
+                .filter(|volume| claims_by_labels(&volume.labels, Some(&manifests)));
+            return match claims.next() {
+                Some(_) => At::Used(AT_WORK.to_owned()),
+                None => At::Check,
+            };
+        }
         let claims = volumes
             .iter()
             .filter(|volume| claims_by_labels(&volume.labels, None));
@@ -142,12 +156,21 @@ impl Clear {
                     changed()
                 }
             }
+            (ClearWork::Unfinished { image, .. }, Answer::Image(reply)) => {
+                let mark = Mark::read(&reply.image.labels);
+                let same = mark.as_ref().is_some_and(|mark| mark.uid == image.uid());
+                if same && reply.image.tags.len() <= 1 {
+                    At::Remove
+                } else {
+                    changed()
+                }
+            }
             (ClearWork::Harness { volume, .. }, Answer::Volume(_))
                 if is_still(volume, ResourceKind::Volume, answer) =>
             {
                 At::Remove
             }
-            (ClearWork::Job(job), Answer::Container(reply))
+            (ClearWork::Job(job) | ClearWork::Claim(job), Answer::Container(reply))
                 if is_still(job, ResourceKind::Container, answer) =>
             {
                 if reply.state.is_alive() {
@@ -163,7 +186,11 @@ impl Clear {
     fn untag(&self, index: usize) -> At {
         match &self.work {
             ClearWork::Image { tags, .. } if index < tags.len() => At::Untag(index),
-            ClearWork::Image { .. } | ClearWork::Harness { .. } | ClearWork::Job(_) => At::Remove,
+            ClearWork::Image { .. }
+            | ClearWork::Unfinished { .. }
+            | ClearWork::Harness { .. }
+            | ClearWork::Job(_)
+            | ClearWork::Claim(_) => At::Remove,
         }
     }
 
@@ -172,21 +199,28 @@ impl Clear {
         match &self.work {
             ClearWork::Harness { receipt: Some(_), .. } => At::Voucher,
             ClearWork::Harness { receipt: None, .. } => At::Again,
-            ClearWork::Image { .. } | ClearWork::Job(_) => At::Check,
+            ClearWork::Unfinished { .. } => At::Claimed,
+            ClearWork::Image { .. } | ClearWork::Job(_) | ClearWork::Claim(_) => At::Check,
         }
     }
 
     fn receipt(&self) -> Option<&OwnedId> {
         match &self.work {
             ClearWork::Harness { receipt, .. } => receipt.as_ref(),
-            ClearWork::Image { .. } | ClearWork::Job(_) => None,
+            ClearWork::Image { .. }
+            | ClearWork::Unfinished { .. }
+            | ClearWork::Job(_)
+            | ClearWork::Claim(_) => None,
         }
     }
 
     fn removal(&self) -> Call {
         match &self.work {
-            ClearWork::Image { image, .. } => Call::RemoveImage {
+            ClearWork::Image { image, .. } | ClearWork::Unfinished { image, .. } => Call::RemoveImage {
                 image: image.id().to_owned(),
+            },
+            ClearWork::Claim(claim) => Call::RemoveIdle {
+                container: claim.clone(),
             },
             ClearWork::Harness { volume, .. } => Call::RemoveVolume {
                 volume: volume.clone(),
@@ -221,13 +255,13 @@ impl Protocol for Clear {
             At::Claimed => call(Call::ListVolumes),
             At::Wait => Next::Wait(AGAIN),
             At::Check => call(match &self.work {
-                ClearWork::Image { image, .. } => Call::InspectImage {
+                ClearWork::Image { image, .. } | ClearWork::Unfinished { image, .. } => Call::InspectImage {
                     image: image.id().to_owned(),
                 },
                 ClearWork::Harness { volume, .. } => Call::InspectVolume {
                     volume: volume.id().to_owned(),
                 },
-                ClearWork::Job(job) => Call::InspectContainer {
+                ClearWork::Job(job) | ClearWork::Claim(job) => Call::InspectContainer {
                     container: job.id().to_owned(),
                 },
             }),
@@ -236,7 +270,10 @@ impl Protocol for Clear {
                     Some(tag) => call(Call::RemoveImage { image: tag.clone() }),
                     None => call(self.removal()),
                 },
-                ClearWork::Harness { .. } | ClearWork::Job(_) => call(self.removal()),
+                ClearWork::Harness { .. }
+                | ClearWork::Unfinished { .. }
+                | ClearWork::Job(_)
+                | ClearWork::Claim(_) => call(self.removal()),
             },
             At::Voucher => self.receipt().map_or(Next::Done, |receipt| {
                 call(Call::InspectContainer {

@@ -32,6 +32,14 @@ impl CreateAndStart {
         Self { work, at: At::Create }
     }
 
+    /// Goes on with a container that was made before, and that is whole.
+    pub(super) fn made(self, id: String) -> Self {
+        Self {
+            at: At::Start { id },
+            ..self
+        }
+    }
+
     fn connect(&self, id: String, index: usize) -> At {
         if index < self.work.connect.len() {
             At::Connect { id, index }

@@ -35,11 +35,15 @@ pub(super) struct Acquire {
 enum At {
     Create,
     Look,
+    /// Whether what was created then, and was not started since, was given up.
+    Ask(OwnedId, String),
     Remove(OwnedId),
     Wait,
     WaitForGhost,
     Mine(OwnedId),
-    Theirs { id: String },
+    Theirs {
+        id: String,
+    },
     Gone,
     Failed(Failure),
 }
@@ -72,6 +76,7 @@ impl Acquire {
         match &self.at {
             At::Create => Acquired::Go(call(Call::CreateContainer(Box::new(self.create.clone())))),
             At::Look => Acquired::Go(call(Call::InspectContainer { container: name })),
+            At::Ask(..) => Acquired::Go(call(Call::Clock)),
             At::Remove(id) => Acquired::Go(call(Call::RemoveContainer {
                 container: id.clone(),
                 volumes: true,
@@ -101,7 +106,20 @@ impl Acquire {
             (At::Create, Err(EngineError::Conflict { .. })) => At::Look,
             (At::Look, Ok(Answer::Container(reply))) => {
                 self.seen = true;
-                self.judge(&reply, now)
+                self.judge(&reply)
+            }
+            // The engine told when it was created by its own clock; another one may go otherwise.
+            (At::Ask(id, created), answer @ (Ok(Answer::Time(_)) | Err(_))) => {
+                let now = if let Ok(Answer::Time(time)) = answer {
+                    time
+                } else {
+                    now
+                };
+                if is_abandoned(created, now) {
+                    At::Remove(id.clone())
+                } else {
+                    At::Wait
+                }
             }
             (At::Look, Err(EngineError::NotFound { .. })) if self.seen => At::Gone,
             (At::Look, Err(EngineError::NotFound { .. })) => {
@@ -124,7 +142,7 @@ impl Acquire {
     }
 
     /// Decides about the container that has the name.
-    fn judge(&self, reply: &crate::call::ContainerReply, now: Timestamp) -> At {
+    fn judge(&self, reply: &crate::call::ContainerReply) -> At {
         let Some(mark) = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job) else {
             return At::Failed(Failure::new(format!(
                 "a container that aishell did not make is called {}; it was left alone",
@@ -142,8 +160,8 @@ impl Acquire {
                 )),
             ),
             RunState::Exited { .. } | RunState::Dead if self.looks >= GRACE => At::Remove(owned),
-            RunState::Created if is_abandoned(&reply.created, now) => At::Remove(owned),
-            RunState::Exited { .. } | RunState::Dead | RunState::Created | RunState::Removing => At::Wait,
+            RunState::Created => At::Ask(owned, reply.created.clone()),
+            RunState::Exited { .. } | RunState::Dead | RunState::Removing => At::Wait,
         }
     }
 }

@@ -52,6 +52,13 @@ pub enum Work {
     Populate(Box<PopulateWork>),
     /// Creation and start of a container.
     Create(Box<CreateWork>),
+    /// Start of a container that is there and that others wait for.
+    Start {
+        /// Its id.
+        container: String,
+        /// How it would have been created: how long others wait, and what counts as success.
+        work: Box<CreateWork>,
+    },
     /// A new container in the place of an old one.
     Replace {
         /// The old one.
@@ -95,8 +102,17 @@ pub enum ClearWork {
         /// The container that vouches for it, and that goes first.
         receipt: Option<OwnedId>,
     },
+    /// An image that was not given its names: whoever made it was killed.
+    Unfinished {
+        /// The image.
+        image: OwnedId,
+        /// The name of the manifest that it was made for.
+        manifest: String,
+    },
     /// A job that does not run.
     Job(OwnedId),
+    /// A container that was to claim something, and does not run.
+    Claim(OwnedId),
 }
 
 /// What the identity protocol makes.

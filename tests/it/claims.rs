@@ -479,3 +479,72 @@ fn an_engine_that_makes_no_claim_does_not_end_all_work() {
             .converged
     );
 }
+
+/// The same manifest as it is called and where it is after a move.
+fn moved(wish: &Wish) -> Wish {
+    wish.clone().of("/srv/moved").formerly("demo", "/srv/demo")
+}
+
+#[test]
+fn whoever_has_what_another_had_keeps_that_one_out_and_is_kept_out_by_it() {
+    let (_place, mine) = host();
+    let (_other_place, other) = host();
+    for which in [0, 1, 2] {
+        let (old, engine) = scene(which);
+        let new = moved(&old);
+        for (first, second) in [(&new, &old), (&old, &new)] {
+            let claim = taken(&engine, first, &mine).expect("a claim");
+            // On this host and on another one.
+            for claims in [&mine, &other] {
+                let held = taken(&engine, second, claims).expect_err("it is held");
+                assert!(matches!(held, ClaimError::Held { .. }), "{which}: {held:?}");
+            }
+            released(&engine, claim);
+        }
+        // Who does not get all of them keeps none.
+        let claim = taken(&engine, &old, &mine).expect("a claim");
+        taken(&engine, &new, &other).expect_err("it is held");
+        released(&engine, claim);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 32 * ProptestConfig::default().cases / 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn two_of_whom_each_says_that_it_was_the_other_do_not_wait_for_each_other_for_ever(
+        which in 0..3_u8,
+        seeds in any::<[u64; 2]>(),
+        shared in any::<bool>(),
+    ) {
+        let (wish, engine) = scene(which);
+        let (one, two) = (wish.clone().formerly("demo", "/srv/moved"), moved(&wish));
+        let (_place, mine) = host();
+        let (_other_place, other) = host();
+        let other = if shared { &mine } else { &other };
+        let ways = seeds.map(|seed| Way::new(&engine, seed, None));
+        let [a, b] = &ways;
+        let (first, second) = run(join(
+            applied(a, &one, turn(&mine, 600)),
+            applied(b, &two, turn(other, 600)),
+        ));
+        first.expect("a turn");
+        second.expect("a turn");
+        prop_assert_eq!(claims_in(&engine.world()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_claim_is_said_with_the_command_that_removes_it() {
+    let (wish, engine) = scene(0);
+    let name = wish.prepared().facts.owner.claim();
+    let (_place, mine) = host();
+    // Made by hand, or left without labels.
+    engine.by_hand(|world| *world = std::mem::take(world).with_volume(&name, Labels::new()));
+    let error = taken(&engine, &wish, &mine).expect_err("a stranger");
+    assert_eq!(error.unblock(), Some(format!("docker volume rm {name}")));
+}

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aishell::apply::{Silent, Stop, apply};
+use aishell::call::Call;
+use aishell::claim::{Claims, Turn};
 use aishell::engine::memory::{Cut, MemoryEngine};
+use aishell::host::Host;
 use aishell::label::Mark;
 use aishell::observe::{observe, stock};
 use aishell::plan::{Consent, Garbage, Terms, garbage};
+use aishell::prune::search;
 use aishell::report::{Done, Outcome};
 use aishell::step::Step;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 
-use crate::world::{Wish, converged, fork, left_to_do, run, wish, world};
+use crate::world::{Wish, converged, fork, left_to_do, passed, run, wish, world};
 
 /// Terms under which everything that nobody uses is garbage.
 fn all() -> Terms {
@@ -271,4 +275,143 @@ fn names(engine: &MemoryEngine) -> Vec<String> {
     let mut names: Vec<String> = containers.chain(images).chain(volumes).chain(networks).collect();
     names.sort();
     names
+}
+
+#[test]
+fn whoever_was_killed_leaves_nothing_that_prune_does_not_find() {
+    let wish = version(1);
+    let start = MemoryEngine::new(world());
+    let calls = {
+        let counted = fork(&start);
+        converged(&counted, &wish);
+        counted.calls().len()
+    };
+    for at in 0..calls {
+        for cut in [Cut::Before, Cut::After] {
+            let engine = fork(&start);
+            engine.cut(at, cut);
+            passed(&engine, &wish);
+            engine.mend();
+            pruned(&engine, &[&wish], &with_data());
+            let ours: Vec<String> = names(&engine)
+                .into_iter()
+                .filter(|name| name.contains("aishell-"))
+                .collect();
+            assert_eq!(ours, Vec::<String>::new(), "cut {cut:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn what_is_being_made_stays_while_somebody_writes() {
+    let wish = version(1);
+    let engine = MemoryEngine::new(world());
+    let build = |call: &Call| matches!(call, Call::BuildImage(_));
+    let calls = {
+        let counted = fork(&engine);
+        converged(&counted, &wish);
+        counted.calls()
+    };
+    let built = calls.iter().position(build).expect("a build");
+    engine.cut(built + 1, Cut::Before);
+    passed(&engine, &wish);
+    engine.mend();
+    let place = tempfile::tempdir().expect("a directory");
+    let claims = Claims::at(place.path().join("locks"), "me@box");
+    let turn = Turn {
+        claims: &claims,
+        command: "apply",
+        patience: std::time::Duration::ZERO,
+    };
+    let owner = wish.prepared().facts.owner.clone();
+    let claim = run(turn.take(&engine, &owner, None)).expect("a claim");
+    let before = names(&engine);
+    assert_eq!(pruned(&engine, &[], &all()), Vec::<String>::new());
+    assert_eq!(names(&engine), before);
+    run(claim.release(&engine));
+    let went = pruned(&engine, &[], &all());
+    assert!(matches!(&went[..], [one] if one.contains(":making-")), "{went:?}");
+}
+
+#[test]
+fn a_claim_that_never_ran_goes_and_one_that_runs_stays() {
+    let wish = version(1);
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &wish);
+    let place = tempfile::tempdir().expect("a directory");
+    let claims = Claims::at(place.path().join("locks"), "me@box");
+    let turn = Turn {
+        claims: &claims,
+        command: "apply",
+        patience: std::time::Duration::ZERO,
+    };
+    let owner = wish.prepared().facts.owner.clone();
+    let before = names(&engine);
+    let created = {
+        let counted = fork(&engine);
+        drop(run(turn.take(&counted, &owner, None)));
+        let calls = counted.calls();
+        calls.iter().position(|call| matches!(call, Call::CreateKept(_)))
+    };
+    // Killed between its creation and its start.
+    engine.cut(created.expect("a container") + 1, Cut::Before);
+    run(turn.take(&engine, &owner, None)).expect_err("the engine is gone");
+    engine.mend();
+    assert_eq!(names(&engine).len(), before.len() + 1);
+    let went = pruned(&engine, &[], &Terms { keep: 9, ..all() });
+    assert!(
+        matches!(&went[..], [one] if one.contains("aishell-claim-")),
+        "{went:?}"
+    );
+    assert_eq!(names(&engine), before);
+    let claim = run(turn.take(&engine, &owner, None)).expect("a claim");
+    assert_eq!(
+        pruned(&engine, &[], &Terms { keep: 9, ..all() }),
+        Vec::<String>::new()
+    );
+    run(claim.release(&engine));
+}
+
+#[test]
+fn age_is_told_by_the_clock_of_the_engine() {
+    // Engines whose clocks are years behind, and ahead.
+    for seconds in [86_400, 4_102_444_800] {
+        let engine = MemoryEngine::new(world().at_time(seconds));
+        for number in [1, 2] {
+            converged(&engine, &version(number));
+        }
+        let nobody = Host {
+            machine: "another".to_owned(),
+            ..host()
+        };
+        let search = |hours: i64| {
+            let wish = aishell::prune::Wish {
+                keep: 0,
+                names: BTreeSet::new(),
+                older_than: Some(SignedDuration::from_hours(hours)),
+                consent: Consent::default(),
+                sizes: false,
+            };
+            let found = run(search(&engine, &nobody, &wish)).expect("the engine answers");
+            found.garbage.plan.steps.len()
+        };
+        assert_eq!(search(1), 0, "{seconds}");
+        engine.by_hand(|world| *world = std::mem::take(world).at_time(seconds + 7_200));
+        assert_eq!(search(1), 3, "{seconds}");
+        assert_eq!(search(3), 0, "{seconds}");
+    }
+}
+
+fn host() -> Host {
+    Host {
+        home: "/home/me".into(),
+        uid: 1000,
+        gid: 1000,
+        user: "me".to_owned(),
+        directory: "/".into(),
+        environment: std::collections::BTreeMap::new(),
+        machine: "0123456789ab".to_owned(),
+        hostname: "box".to_owned(),
+        accounts: Vec::new(),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aishell::apply::{Silent, Stop, apply};
 use aishell::call::Call;
 use aishell::desired::HarnessSet;
-use aishell::engine::memory::{Fate, Job, MemoryEngine, World};
+use aishell::engine::memory::{Cut, Fate, Job, MemoryEngine, World};
 use aishell::observed::{Hold, RunState};
 use aishell::plan::{Consent, stopping};
 use aishell::reconcile::{Subject, reconcile};
@@ -15,8 +15,8 @@ use aishell::step::{Resource, ResourceKind};
 use serde_json::{Value, json};
 
 use crate::world::{
-    BASE, Foundation, LAN, SIDECAR, Wish, converged, explained, looked, passed, passed_with, planned, run,
-    steps, told, wish, world,
+    BASE, Foundation, LAN, SIDECAR, Wish, converged, explained, fork, looked, passed, passed_with, planned,
+    run, steps, told, wish, world,
 };
 
 /// Two agents of one harness set and a sidecar.
@@ -850,4 +850,39 @@ fn a_held_container_is_neither_started_nor_replaced_until_it_is_released() {
     assert!(report.converged, "{}", told(&report));
     assert_eq!(state(&engine, &changed, "api"), RunState::Running);
     assert_eq!(steps(&planned(&engine, &changed)), [""; 0]);
+}
+
+#[test]
+fn what_is_started_and_does_not_stay_up_holds_back_whoever_depends_on_it_each_time() {
+    let wish = wish()
+        .container("db", json!({ "command": ["broken"] }))
+        .container("api", json!({ "dependsOn": ["db"] }));
+    let engine = MemoryEngine::new(world().with_fate("broken", Fate::Ends(3)));
+    for action in ["create", "start", "start"] {
+        let report = passed(&engine, &wish).expect("the engine answers");
+        let told = told(&report);
+        assert!(told.contains(&format!("failed {action} db: ")), "{told}");
+        assert!(
+            told.contains("skipped create api: needs container db, which failed"),
+            "{told}"
+        );
+        assert!(engine.world().container(&wish.object("api")).is_none());
+    }
+    engine.by_hand(|world| *world = std::mem::take(world).with_fate("broken", Fate::Obeys));
+    converged(&engine, &wish);
+}
+
+#[test]
+fn a_job_that_was_never_started_is_given_up_by_the_clock_of_the_engine() {
+    for seconds in [86_400, 4_102_444_800] {
+        let start = MemoryEngine::new(world().at_time(seconds));
+        let counted = fork(&start);
+        converged(&counted, &demo());
+        let starts = |call: &Call| matches!(call, Call::StartContainer { .. });
+        let first = counted.calls().iter().position(starts).expect("a job");
+        start.cut(first, Cut::Before);
+        passed(&start, &demo());
+        start.mend();
+        converged(&start, &demo());
+    }
 }

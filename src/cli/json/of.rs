@@ -76,6 +76,7 @@ impl<'a> Step<'a> {
             | Work::Guarded { .. }
             | Work::Network { .. }
             | Work::Clear(_)
+            | Work::Start { .. }
             | Work::Build { .. }
             | Work::Identity(_)
             | Work::Populate(_) => None,

@@ -15,6 +15,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
     match call {
         Call::Version
         | Call::Identify
+        | Call::Clock
         | Call::ListContainers
         | Call::ListUsers
         | Call::ListVolumes
@@ -65,6 +66,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
     let name = match call {
         Call::Version
         | Call::Identify
+        | Call::Clock
         | Call::ListContainers
         | Call::ListUsers
         | Call::MeasureUsage

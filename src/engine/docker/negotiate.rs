@@ -1,5 +1,7 @@
 //! Which version of its API is spoken with an engine, and what it says about itself.
 
+use jiff::Timestamp;
+
 use super::bounds::READ_LIMIT;
 use super::error::Failure;
 use super::{DockerEngine, decode, within};
@@ -110,6 +112,15 @@ impl DockerEngine {
         })?;
         *identity = Some(id.clone());
         Ok(id)
+    }
+
+    /// Returns the time that the engine has.
+    pub(super) async fn clock(&self) -> Result<Timestamp, Failure> {
+        let time = self.client.info().await?.system_time;
+        let time = time.and_then(|time| time.parse().ok());
+        Ok(time.ok_or_else(|| EngineError::Unexpected {
+            call: "Clock: it has no time".to_owned(),
+        })?)
     }
 
     /// Returns what the engine says about itself, asked for once as long as the connection holds.

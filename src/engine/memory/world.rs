@@ -195,6 +195,12 @@ impl World {
         match call {
             Call::Version => Ok(Answer::Engine(self.engine.clone())),
             Call::Identify => Ok(Answer::Id(self.identity.clone())),
+            Call::Clock => {
+                // Whoever asks may wait for it to go on.
+                self.tick();
+                let time = jiff::Timestamp::from_second(self.clock);
+                Ok(Answer::Time(time.unwrap_or(jiff::Timestamp::MAX)))
+            }
             Call::ListContainers => {
                 let ours = self.containers.values().filter(|one| is_ours(&one.reply.labels));
                 Ok(Answer::Containers(self.listing(ours.map(Container::listed))))

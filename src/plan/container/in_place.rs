@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::{Draft, NewStep, resource};
-use super::explain;
+use super::{creation, explain};
 use crate::call::Call;
 use crate::desired::Container;
 use crate::observed::{self, RunState};
@@ -141,7 +141,7 @@ pub(super) fn wake(
     name: &str,
     container: &Container,
     live: &observed::Container,
-    needs: Vec<u32>,
+    (needs, reference): (Vec<u32>, &str),
 ) {
     // Who asks for it by name wants it once more.
     let completed = container.completes
@@ -187,6 +187,14 @@ pub(super) fn wake(
         )],
         needs,
         detail: live.error.clone(),
-        work: Work::Calls(vec![call]),
+        // That it was started proves nothing to those who wait for it.
+        work: if action == Action::Start && draft.awaited.contains(name) {
+            Work::Start {
+                container: live.id.id().to_owned(),
+                work: Box::new(creation(draft, name, container, reference)),
+            }
+        } else {
+            Work::Calls(vec![call])
+        },
     });
 }

@@ -99,12 +99,8 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         created: _,
     } = image;
     let mark = Mark::read(labels)?;
-    let is_stage = matches!(
-        mark.kind,
-        Kind::Foundation | Kind::Base | Kind::Extension | Kind::Identity
-    );
     let is_first = first.get(&mark.uid)?.1 == id;
-    if !is_stage {
+    if !is_stage(mark.kind) {
         return None;
     }
     // Before names proved anything, the first of those with one identifier was it.
@@ -140,6 +136,36 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         last,
         manifests,
     })
+}
+
+/// An image that has no name but the one under which it was made.
+pub(super) struct Unfinished<'a> {
+    /// The image.
+    pub(super) image: &'a Image,
+    /// Its labels, read.
+    pub(super) mark: Mark,
+    /// That name.
+    pub(super) tag: &'a String,
+}
+
+/// Returns the images that were made and not named any more.
+pub(super) fn unfinished(images: &BTreeMap<String, Image>) -> impl Iterator<Item = Unfinished<'_>> {
+    images.values().filter_map(|image| {
+        let mark = Mark::read(&image.labels)?;
+        let tag = image.tags.first().filter(|_| image.tags.len() == 1)?;
+        // Who writes what, where from, and what it will be: nobody calls anything else that.
+        let rest = tag.strip_prefix(&format!("aishell-{}:{}", mark.manifest, label::MAKING))?;
+        let project = rest.strip_suffix(&format!("-{}", mark.key.short()))?;
+        let is_project = project.len() == 8 && project.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_project && is_stage(mark.kind)).then_some(Unfinished { image, mark, tag })
+    })
+}
+
+fn is_stage(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Foundation | Kind::Base | Kind::Extension | Kind::Identity
+    )
 }
 
 /// Returns the images of ours that one is made on, by id; whoever's it is, its labels say so.
