@@ -55,9 +55,17 @@ impl KeyKind {
 impl Key {
     /// Computes the key of a resource from its inputs.
     pub fn of<T: Serialize>(kind: KeyKind, inputs: &T) -> Self {
+        Self::of_canonical(kind, &canonical_of(inputs))
+    }
+
+    /// Computes the key of a resource from its inputs in canonical form.
+    pub fn of_canonical(kind: KeyKind, inputs: &str) -> Self {
         let (word, schema) = kind.preamble();
-        let document = serde_json::json!([word, schema, inputs]);
-        Self(digest(canonical(&document).as_bytes()))
+        let mut hasher = Hasher::new();
+        hasher.update(format!("[\"{word}\",{schema},").as_bytes());
+        hasher.update(inputs.as_bytes());
+        hasher.update(b"]");
+        Self(hasher.finish())
     }
 
     /// Accepts a key read from a label; anything but 64 lower-case hexadecimal digits is no key.
@@ -83,6 +91,11 @@ impl fmt::Display for Key {
     }
 }
 
+/// Renders inputs in canonical form.
+pub fn canonical_of<T: Serialize>(inputs: &T) -> String {
+    canonical(&serde_json::json!(inputs))
+}
+
 /// Renders a JSON value in canonical form: no white space, the keys of every map sorted by their bytes.
 pub fn canonical(value: &Value) -> String {
     let mut out = String::new();
@@ -101,7 +114,7 @@ fn write_canonical(value: &Value, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                out.push_str(&Value::String(key.clone()).to_string());
+                write_text(key, out);
                 out.push(':');
                 write_canonical(value, out);
             }
@@ -117,9 +130,22 @@ fn write_canonical(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            out.push_str(&value.to_string());
-        }
+        Value::String(text) => write_text(text, out),
+        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+    }
+}
+
+/// Writes a text in quotes; only the rare one that has to be escaped takes more than a copy.
+fn write_text(text: &str, out: &mut String) {
+    if text
+        .bytes()
+        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        out.push_str(&Value::from(text).to_string());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
     }
 }
 
@@ -147,13 +173,9 @@ impl Hasher {
 
     /// Returns 64 lower-case hexadecimal digits.
     pub fn finish(self) -> String {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in self.0.finalize() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        let digits =
+            |byte: u8| [byte >> 4, byte & 15].map(|four| char::from(b"0123456789abcdef"[usize::from(four)]));
+        self.0.finalize().into_iter().flat_map(digits).collect()
     }
 }
 

@@ -425,6 +425,16 @@ impl Observed {
         named.or_else(|| self.containers.values().find(ours))
     }
 
+    /// Returns the containers by the resource that their labels say they are: where many are asked for, asking each
+    /// time would be dear.
+    pub fn by_resource(&self) -> BTreeMap<&str, Vec<&Container>> {
+        let mut found: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for container in self.containers.values() {
+            found.entry(&container.mark.name).or_default().push(container);
+        }
+        found
+    }
+
     /// Returns that somebody stopped a container by hand, if somebody did.
     pub fn hold(&self, owner: &Owner, container: &str) -> Option<&Hold> {
         self.hold_volume(owner, container)?.1.hold.as_ref()
@@ -436,7 +446,28 @@ impl Observed {
             volume.mark.kind == Kind::Hold && volume.mark.name == container
         };
         let own = self.volumes.get_key_value(&owner.hold(container));
-        own.or_else(|| self.volumes.iter().find(is_one))
+        own.or_else(|| {
+            self.volumes
+                .iter()
+                .find(is_one)
+                .filter(|_| !owner.formerly.is_empty())
+        })
+    }
+
+    /// Returns the volumes that say so of any container, with their names, by the container's.
+    pub fn hold_volumes(&self, owner: &Owner) -> BTreeMap<&str, (&str, &Volume)> {
+        let mut holds: BTreeMap<&str, (&str, &Volume)> = BTreeMap::new();
+        for (name, volume) in &self.volumes {
+            if volume.mark.kind != Kind::Hold {
+                continue;
+            }
+            let container = volume.mark.name.as_str();
+            // The owner's own comes before one of who the owner was.
+            if !holds.contains_key(container) || *name == owner.hold(container) {
+                holds.insert(container, (name, volume));
+            }
+        }
+        holds
     }
 
     /// Says whether a volume is one that the owner had once, and that somebody else uses by now.

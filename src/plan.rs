@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::desired::{Desired, Pin};
-use crate::label::Kind;
+use crate::label::{Kind, Mark};
 use crate::manifest::container::OnChange;
-use crate::observed::Observed;
+use crate::observed::{self, Observed};
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
     Unknown, Work,
@@ -31,7 +31,7 @@ mod widening;
 mod withhold;
 
 pub use busy::unasked;
-pub use container::{NEXT, PREVIOUS, inherit, refuted, unheard};
+pub use container::{NEXT, PREVIOUS, refuted, unheard};
 pub use delete::deletion;
 pub use discard::{files, unread};
 pub use garbage::{About, Garbage, Terms, garbage};
@@ -191,20 +191,26 @@ struct Draft<'a> {
     /// Which stages are built anew though nothing differs.
     rebuilt: &'a Rebuilt,
     /// The images that are made anew because that was asked for.
-    anew: BTreeSet<Made>,
+    anew: BTreeSet<Made<'a>>,
     /// Whether data volumes may be made though the data of a project that seems to have been moved is elsewhere.
     fresh: Fresh,
     /// Whether the private network is made anew.
     renewed: bool,
+    /// The private network, where there is one.
+    keeper: Option<&'a observed::Network>,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     unknown: Vec<Unknown>,
     unchanged: Vec<Resource>,
     notes: Vec<String>,
     /// What others wait for, by what it makes.
-    makers: BTreeMap<Made, Maker>,
+    makers: BTreeMap<Made<'a>, Maker>,
     /// The containers of the owner by the resource they are, so that planning grows with their number and no faster.
-    live: BTreeMap<&'a str, Vec<&'a crate::observed::Container>>,
+    live: BTreeMap<&'a str, Vec<&'a observed::Container>>,
+    /// The labels of the images that containers of the owner run, read, by the engine's id.
+    images: BTreeMap<&'a str, Mark>,
+    /// The volumes that say that containers are to stay stopped, by the names of those in the manifest.
+    holds: BTreeMap<&'a str, (&'a str, &'a observed::Volume)>,
     /// The containers that others depend on.
     awaited: BTreeSet<&'a str>,
     /// The containers that are not to stay stopped any more, with the step that says so.
@@ -212,18 +218,18 @@ struct Draft<'a> {
 }
 
 /// Something that other steps may need.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Made {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Made<'a> {
     /// The image of a stage.
-    Stage(String),
+    Stage(&'a str),
     /// An identity image.
-    Identity(String),
+    Identity(&'a str),
     /// The harness volume.
     Harness,
     /// The private network.
     Network,
     /// A data volume.
-    Volume(String),
+    Volume(&'a str),
 }
 
 /// How something that others need comes about.
@@ -261,13 +267,16 @@ impl<'a> Draft<'a> {
             anew: BTreeSet::new(),
             fresh: consent.fresh,
             renewed: false,
+            keeper: None,
             steps: Vec::new(),
             blocked: Vec::new(),
             unknown: Vec::new(),
             unchanged: Vec::new(),
             notes: desired.notes.clone(),
             makers: BTreeMap::new(),
-            live: by_resource(observed),
+            live: observed.by_resource(),
+            images: run_images(observed),
+            holds: observed.hold_volumes(&desired.owner),
             awaited: desired
                 .containers
                 .values()
@@ -335,12 +344,12 @@ impl<'a> Draft<'a> {
         });
     }
 
-    fn made(&mut self, made: Made, maker: Maker) {
+    fn made(&mut self, made: Made<'a>, maker: Maker) {
         self.makers.insert(made, maker);
     }
 
     /// Gathers what a resource has to wait for.
-    fn needs(&self, of: impl IntoIterator<Item = Made>) -> Needs {
+    fn needs<'m>(&self, of: impl IntoIterator<Item = Made<'m>>) -> Needs {
         let mut steps = Vec::new();
         for made in of {
             match self.makers.get(&made) {
@@ -361,6 +370,7 @@ impl<'a> Draft<'a> {
             requested: _,
             fresh: _,
             renewed: _,
+            keeper: _,
             steps,
             blocked,
             unknown,
@@ -368,6 +378,8 @@ impl<'a> Draft<'a> {
             notes,
             makers: _,
             live: _,
+            images: _,
+            holds: _,
             awaited: _,
             released: _,
             rebuilt: _,
@@ -389,14 +401,15 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn by_resource(observed: &Observed) -> BTreeMap<&str, Vec<&crate::observed::Container>> {
-    let mut live: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+/// Returns the labels of the images that containers run, where they are complete.
+fn run_images(observed: &Observed) -> BTreeMap<&str, Mark> {
+    let mut images: BTreeMap<&str, Option<Mark>> = BTreeMap::new();
     for container in observed.containers.values() {
-        if container.mark.kind == Kind::Container {
-            live.entry(&container.mark.name).or_default().push(container);
-        }
+        let read = || Mark::read(&container.image.as_ref()?.image.labels);
+        images.entry(&container.image_id).or_insert_with(read);
     }
-    live
+    let read = |(id, mark): (_, Option<Mark>)| Some((id, mark?));
+    images.into_iter().filter_map(read).collect()
 }
 
 /// What a resource has to wait for.
@@ -422,12 +435,12 @@ fn job_labels(desired: &Desired, name: &str, key: &crate::key::Key) -> crate::la
 }
 
 /// Returns the value of a pin, or notes that it is unknown.
-fn settled<'p, T>(
-    draft: &mut Draft<'_>,
+fn settled<'p, 'a, T>(
+    draft: &mut Draft<'a>,
     pin: &'p Pin<T>,
     kind: ResourceKind,
     name: &str,
-    made: Made,
+    made: Made<'a>,
 ) -> Option<&'p T> {
     match pin {
         Pin::Known(value) => Some(value),

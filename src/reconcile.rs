@@ -1,6 +1,6 @@
 //! One pass: observe, plan, apply, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::plan::{Consent, plan, unasked, unheard, unread, wanted_names};
 use crate::protocol::activity;
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
-use crate::step::{ManifestInfo, Plan, Step};
+use crate::step::{ManifestInfo, Plan, Resource, Step};
 
 mod planned;
 
@@ -232,13 +232,16 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     let mut more = true;
     for _ in 0..ROUNDS {
         // What was done and has to be done again did not last; that is for another pass.
-        let mut round = keep(&untried(&plan, &done), |step| !was_done(step, &done));
+        let tried = Tried::of(&done);
+        let mut round = keep(&untried(&plan, &done), |step| {
+            tried.like(step).all(|done| done.step.work != step.work)
+        });
         if !more {
             if done.iter().any(|done| done.outcome != Outcome::Done) {
                 break;
             }
             // What a killed one had begun has come to its end meanwhile; what was done here is not done twice.
-            round = keep(&round, |step| is_new(step, &done));
+            round = keep(&round, |step| tried.like(step).next().is_none());
         }
         if round.steps.is_empty() || stop.is_wished() {
             break;
@@ -257,28 +260,29 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
 
 /// Returns a plan without what has failed in this pass, and without what needs that: once is enough.
 pub(crate) fn untried(plan: &Plan, done: &[Done]) -> Plan {
+    let tried = Tried::of(done);
     keep(plan, |step| {
-        !done.iter().any(|done| {
-            done.outcome != Outcome::Done
-                && done.step.resource == step.resource
-                && done.step.action == step.action
-        })
+        tried.like(step).all(|done| done.outcome == Outcome::Done)
     })
 }
 
-/// Says whether the very same was done in this pass.
-fn was_done(step: &Step, done: &[Done]) -> bool {
-    done.iter().any(|done| {
-        let same = done.step.resource == step.resource && done.step.action == step.action;
-        same && done.step.work == step.work
-    })
-}
+/// What was tried in a pass, by what it was done to.
+struct Tried<'d>(BTreeMap<&'d Resource, Vec<&'d Done>>);
 
-/// Says whether nothing like a step was tried in this pass.
-fn is_new(step: &Step, done: &[Done]) -> bool {
-    !done
-        .iter()
-        .any(|done| done.step.resource == step.resource && done.step.action == step.action)
+impl<'d> Tried<'d> {
+    fn of(done: &'d [Done]) -> Self {
+        let mut tried: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for done in done {
+            tried.entry(&done.step.resource).or_default().push(done);
+        }
+        Self(tried)
+    }
+
+    /// Returns what was tried that is like a step.
+    fn like(&self, step: &Step) -> impl Iterator<Item = &'d Done> {
+        let found = self.0.get(&step.resource).into_iter().flatten().copied();
+        found.filter(|done| done.step.action == step.action)
+    }
 }
 
 /// Returns a plan with the steps that are wanted, and without what needs one that is not.

@@ -6,24 +6,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::key::digest;
-
+mod difference;
 mod health;
 mod secrets;
 
+pub use difference::{Class, Difference, Fields, Texts};
 pub use health::{HealthCheck, Probe};
 pub use secrets::Secrets;
-
-/// What a change of a field costs a running container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// The engine changes it while the container runs.
-    Live,
-    /// Only a new container can have it.
-    Create,
-}
 
 /// Every field of a container that aishell manages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,19 +210,6 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
 }
 
-/// One field that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Dotted path as in the manifest: `resources.memory`, `env.MODE`, `ports.3000/tcp`.
-    pub field: String,
-    /// The first value; `Null` is absent.
-    pub from: Value,
-    /// The second value; `Null` is absent.
-    pub to: Value,
-    /// What changing it costs.
-    pub class: Class,
-}
-
 impl Restart {
     /// Returns the policy as a person writes it.
     pub fn display(self) -> String {
@@ -243,150 +220,6 @@ impl Restart {
             Self::OnFailure(0) => "on-failure".to_owned(),
             Self::OnFailure(times) => format!("on-failure:{times}"),
         }
-    }
-}
-
-impl ContainerSpec {
-    /// Returns every field with a value, by path. The image is left out: whether an image is the wanted one is
-    /// decided by what it is, not by what it is called.
-    fn fields(&self) -> BTreeMap<String, (Value, Class)> {
-        let Self {
-            image: _,
-            command,
-            entrypoint,
-            env,
-            secrets: _,
-            user,
-            workdir,
-            hostname,
-            labels,
-            mounts,
-            ports,
-            security,
-            stop,
-            init,
-            shm,
-            health,
-            groups,
-            dns,
-            extra_hosts,
-            runtime,
-            ulimits,
-            resources,
-            restart,
-            networks,
-        } = self;
-        let mut fields = Fields::default();
-        fields.set("command", command.as_ref(), Class::Create);
-        fields.set("entrypoint", entrypoint.as_ref(), Class::Create);
-        fields.each("env", env, Class::Create);
-        fields.set("user", user.as_ref(), Class::Create);
-        fields.set("workdir", workdir.as_ref(), Class::Create);
-        fields.set("hostname", hostname.as_ref(), Class::Create);
-        fields.each("labels", labels, Class::Create);
-        for (target, mount) in mounts {
-            fields.set(&format!("mounts.{target}"), Some(mount.display()), Class::Create);
-        }
-        for (port, bindings) in ports {
-            let shown: Vec<String> = bindings
-                .iter()
-                .map(|binding| format!("{}:{}", binding.address, binding.port))
-                .collect();
-            fields.set(&format!("ports.{port}"), Some(shown), Class::Create);
-        }
-        let Security {
-            no_new_privileges,
-            cap_drop,
-            cap_add,
-            read_only,
-            privileged,
-            seccomp,
-            devices,
-        } = security;
-        fields.set("security.noNewPrivileges", Some(no_new_privileges), Class::Create);
-        fields.set("security.capDrop", Some(cap_drop), Class::Create);
-        fields.set("security.capAdd", Some(cap_add), Class::Create);
-        fields.set("security.readOnly", Some(read_only), Class::Create);
-        fields.set("security.privileged", Some(privileged), Class::Create);
-        fields.set(
-            "security.seccomp",
-            seccomp.as_deref().map(shown_profile),
-            Class::Create,
-        );
-        fields.list("security.devices", devices);
-        if let HealthCheck::Own(probe) = health {
-            fields.set("ready", Some(probe), Class::Create);
-        }
-        fields.list("groups", groups);
-        fields.list("dns", dns);
-        fields.each("extraHosts", extra_hosts, Class::Create);
-        fields.set("runtime", runtime.as_ref(), Class::Create);
-        for (name, limit) in ulimits {
-            fields.set(&format!("resources.ulimits.{name}"), Some(limit), Class::Create);
-        }
-        let Stop { signal, timeout } = stop;
-        fields.set("stop.signal", signal.as_ref(), Class::Create);
-        fields.set("stop.timeout", timeout.as_ref(), Class::Create);
-        fields.set("init", Some(init), Class::Create);
-        fields.set("resources.shm", Some(shm), Class::Create);
-        let Resources {
-            memory,
-            memory_swap,
-            reservation,
-            cpus,
-            pids,
-            shares,
-            cpuset,
-        } = resources;
-        fields.set("resources.memory", memory.as_ref(), Class::Live);
-        fields.set("resources.memorySwap", memory_swap.as_ref(), Class::Live);
-        fields.set("resources.reservation", reservation.as_ref(), Class::Live);
-        fields.set("resources.cpus", cpus.as_ref(), Class::Live);
-        fields.set("resources.pids", pids.as_ref(), Class::Live);
-        fields.set("resources.shares", shares.as_ref(), Class::Live);
-        fields.set("resources.cpuset", cpuset.as_ref(), Class::Live);
-        fields.set("restart", Some(restart.display()), Class::Live);
-        for (network, Endpoint { aliases }) in networks {
-            fields.set(&format!("network.{network}"), Some(aliases), Class::Live);
-        }
-        fields.0
-    }
-
-    /// Returns what differs from this specification to another, by path, the image aside.
-    pub fn differences(&self, to: &Self) -> Vec<Difference> {
-        // Planning compares every container on every pass, and nearly all are equal.
-        if self == to {
-            return Vec::new();
-        }
-        let mut before = self.fields();
-        let mut differences = self.secrets.differences(&to.secrets, (&self.env, &to.env));
-        let told = |field: &str| differences.iter().any(|difference| difference.field == field);
-        before.retain(|field, _| !told(field));
-        let mut after = to.fields();
-        after.retain(|field, _| !told(field));
-        for (field, (to, class)) in after {
-            let from = before.remove(&field).map_or(Value::Null, |(from, _)| from);
-            if from != to {
-                differences.push(Difference {
-                    field,
-                    from,
-                    to,
-                    class,
-                });
-            }
-        }
-        for (field, (from, class)) in before {
-            if !from.is_null() {
-                differences.push(Difference {
-                    field,
-                    from,
-                    to: Value::Null,
-                    class,
-                });
-            }
-        }
-        differences.sort_by(|one, other| one.field.cmp(&other.field));
-        differences
     }
 }
 
@@ -414,43 +247,10 @@ impl Mount {
     }
 }
 
-/// Returns a seccomp profile as it is told: its text is long, and nobody compares it by eye.
-fn shown_profile(profile: &str) -> String {
-    if profile.starts_with('{') {
-        format!("a profile ({})", &digest(profile.as_bytes())[..12])
-    } else {
-        profile.to_owned()
-    }
-}
-
-/// Gathers fields by path; an absent value is no field.
-#[derive(Default)]
-struct Fields(BTreeMap<String, (Value, Class)>);
-
-impl Fields {
-    fn set<T: Serialize>(&mut self, path: &str, value: Option<T>, class: Class) {
-        // Serialising strings, numbers, booleans and lists of them cannot fail.
-        if let Some(Ok(value)) = value.map(serde_json::to_value) {
-            self.0.insert(path.to_owned(), (value, class));
-        }
-    }
-
-    /// Sets a list; an empty one is no field.
-    fn list(&mut self, path: &str, values: &[String]) {
-        self.set(path, (!values.is_empty()).then_some(values), Class::Create);
-    }
-
-    fn each(&mut self, section: &str, values: &BTreeMap<String, String>, class: Class) {
-        for (name, value) in values {
-            self.set(&format!("{section}.{name}"), Some(value), class);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_field_that_differs_is_named_with_both_values_and_its_class() {

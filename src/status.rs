@@ -1,34 +1,32 @@
 //! Judgement without action: how every resource of a manifest stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::desired::{Container, Desired};
 use crate::observed::{self, Health, Hold, Observed, RunState};
 use crate::plan;
 use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
-use crate::step::{Plan, Resource, ResourceKind};
+use crate::step::{Blocked, Plan, Resource, ResourceKind, Step, Unknown};
 
 /// Returns how every resource stands. Pure; the plan is the one made from the same values.
 pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
     let mut resources = Vec::new();
-    for resource in all_resources(desired, plan) {
+    let (named, holds) = (observed.by_resource(), observed.hold_volumes(&desired.owner));
+    for (resource, standing) in standings(desired, plan) {
         let container = (resource.kind == ResourceKind::Container)
             .then(|| desired.containers.get(&resource.name))
             .flatten()
             .map(|container| {
-                let hold = observed.hold(&desired.owner, &resource.name);
-                (
-                    container,
-                    observed.resource(&container.engine_name, &resource.name),
-                    hold,
-                )
+                let name = resource.name.as_str();
+                let hold = holds.get(name).and_then(|(_, volume)| volume.hold.as_ref());
+                (container, live(&named, container, name), hold)
             });
-        let mut conditions = vec![converged(plan, &resource)];
-        conditions.extend(blocked(plan, &resource));
+        let mut conditions = vec![converged(&standing)];
+        conditions.extend(standing.blocked.map(blocked));
         let details = container.map(|(container, live, hold)| {
             conditions.push(ready(container, live, hold));
             conditions.extend(degraded(container, live).filter(|_| hold.is_none()));
-            conditions.extend(refuted(plan, observed, &resource));
+            conditions.extend(refuted(&standing, observed));
             details(container, live, hold)
         });
         resources.push(ResourceStatus {
@@ -77,32 +75,56 @@ pub fn conditions(plan: &Plan) -> Vec<Condition> {
     conditions
 }
 
-fn all_resources(desired: &Desired, plan: &Plan) -> BTreeSet<Resource> {
-    let mut all: BTreeSet<Resource> = plan.unchanged.iter().cloned().collect();
-    all.extend(plan.steps.iter().map(|step| step.resource.clone()));
-    all.extend(plan.blocked.iter().map(|blocked| blocked.resource.clone()));
-    all.extend(plan.unknown.iter().map(|unknown| Resource {
-        kind: unknown.kind,
-        name: unknown.name.clone(),
-    }));
-    all.extend(desired.containers.keys().map(|name| Resource {
+/// What a plan says of one resource.
+#[derive(Default)]
+struct Standing<'p> {
+    steps: Vec<&'p Step>,
+    blocked: Option<&'p Blocked>,
+    unknown: Option<&'p Unknown>,
+}
+
+/// Returns every resource that is wanted or that a plan speaks of, with what it says.
+fn standings<'p>(desired: &Desired, plan: &'p Plan) -> BTreeMap<Resource, Standing<'p>> {
+    let mut all: BTreeMap<Resource, Standing<'p>> = BTreeMap::new();
+    let names = desired.containers.keys();
+    let wanted = names.map(|name| Resource {
         kind: ResourceKind::Container,
         name: name.clone(),
-    }));
+    });
+    for resource in plan.unchanged.iter().cloned().chain(wanted) {
+        all.entry(resource).or_default();
+    }
+    for step in &plan.steps {
+        all.entry(step.resource.clone()).or_default().steps.push(step);
+    }
+    for blocked in &plan.blocked {
+        let standing = all.entry(blocked.resource.clone()).or_default();
+        standing.blocked.get_or_insert(blocked);
+    }
+    for unknown in &plan.unknown {
+        let standing = all.entry(unknown.resource()).or_default();
+        standing.unknown.get_or_insert(unknown);
+    }
     all
 }
 
-fn converged(plan: &Plan, resource: &Resource) -> Condition {
-    let steps: Vec<&str> = plan
-        .steps
-        .iter()
-        .filter(|step| step.resource == *resource)
-        .map(|step| step.action.as_str())
-        .collect();
-    let unknown = plan
-        .unknown
-        .iter()
-        .find(|unknown| unknown.kind == resource.kind && unknown.name == resource.name);
+/// Returns the container that is a resource now: the one of its engine name, else one that was renamed.
+fn live<'o>(
+    named: &BTreeMap<&str, Vec<&'o observed::Container>>,
+    container: &Container,
+    name: &str,
+) -> Option<&'o observed::Container> {
+    let found = named.get(name)?;
+    let own = found.iter().find(|live| live.name == container.engine_name);
+    own.or(found.first()).copied()
+}
+
+fn converged(standing: &Standing<'_>) -> Condition {
+    let Standing {
+        steps,
+        blocked,
+        unknown,
+    } = standing;
     if let Some(unknown) = unknown {
         let mut condition = Condition::new(
             ConditionKind::Converged,
@@ -113,7 +135,7 @@ fn converged(plan: &Plan, resource: &Resource) -> Condition {
         condition.status = Truth::Unknown;
         return condition;
     }
-    if steps.is_empty() && !plan.blocked.iter().any(|blocked| blocked.resource == *resource) {
+    if steps.is_empty() && blocked.is_none() {
         Condition::new(
             ConditionKind::Converged,
             true,
@@ -124,27 +146,19 @@ fn converged(plan: &Plan, resource: &Resource) -> Condition {
         let message = if steps.is_empty() {
             "blocked".to_owned()
         } else {
+            let steps: Vec<&str> = steps.iter().map(|step| step.action.as_str()).collect();
             format!("to do: {}", steps.join(", "))
         };
         Condition::new(ConditionKind::Converged, false, "Differences", message)
     }
 }
 
-fn blocked(plan: &Plan, resource: &Resource) -> Option<Condition> {
-    let blocked = plan
-        .blocked
-        .iter()
-        .find(|blocked| blocked.resource == *resource)?;
+fn blocked(blocked: &Blocked) -> Condition {
     let mut reason = blocked.reason.as_str().to_owned();
     if let Some(first) = reason.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    Some(Condition::new(
-        ConditionKind::Blocked,
-        true,
-        &reason,
-        blocked.detail.clone(),
-    ))
+    Condition::new(ConditionKind::Blocked, true, &reason, blocked.detail.clone())
 }
 
 /// Says whether a container can be used: it runs and is not unhealthy, or is a command that has completed.
@@ -210,8 +224,8 @@ fn degraded(container: &Container, live: Option<&observed::Container>) -> Option
 }
 
 /// Says that a container could not be replaced when that was tried last.
-fn refuted(plan: &Plan, observed: &Observed, resource: &Resource) -> Option<Condition> {
-    let mut steps = plan.steps.iter().filter(|step| step.resource == *resource);
+fn refuted(standing: &Standing<'_>, observed: &Observed) -> Option<Condition> {
+    let mut steps = standing.steps.iter();
     let why = steps.find_map(|step| plan::refuted(step, observed))?;
     Some(Condition::new(
         ConditionKind::Degraded,
@@ -241,13 +255,13 @@ fn details(
 
 /// Returns the containers of an owner as a table would show them, by name.
 pub fn containers(desired: &Desired, observed: &Observed) -> BTreeMap<String, ContainerStatus> {
-    desired
-        .containers
-        .iter()
-        .filter_map(|(name, container)| {
-            let live = observed.resource(&container.engine_name, name)?;
-            let hold = observed.hold(&desired.owner, name);
-            Some((name.clone(), details(container, Some(live), hold)))
-        })
-        .collect()
+    let (named, holds) = (observed.by_resource(), observed.hold_volumes(&desired.owner));
+    let wanted = desired.containers.iter();
+    let found = wanted.filter_map(|(name, container)| {
+        let live = live(&named, container, name)?;
+        let hold = holds.get(name.as_str());
+        let hold = hold.and_then(|(_, volume)| volume.hold.as_ref());
+        Some((name.clone(), details(container, Some(live), hold)))
+    });
+    found.collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Draft, Made, Needs, NewStep, hold, resource};
 use crate::call::{Call, Create};
 use crate::desired::{Container, ImageChoice};
-use crate::key::canonical;
+use crate::key::{Key, KeyKind, canonical, canonical_of};
 use crate::label::{self, Kind};
 use crate::manifest::container::OnDrift;
 use crate::observed::{self, RunState};
@@ -22,12 +22,11 @@ mod room;
 
 use claim::candidates;
 pub(super) use claim::{copied, copies};
-pub use compare::inherit;
-use compare::{differences, explain, image_change, is_replaced, obstacle};
+use compare::{Comparison, explain, image_change, obstacle};
 use failed::{forget, last_try};
 pub use failed::{refuted, unheard};
 use in_place::{in_place, wake};
-use room::{Move, given_up, holders, make_room, order, stop_holders};
+use room::{Moves, given_up, holders, make_room, order, stop_holders};
 
 /// The suffix of a new container that waits to take its place.
 pub const NEXT: &str = ".next";
@@ -70,9 +69,9 @@ fn one(
     name: &str,
     container: &Container,
     before: &[u32],
-    (freed, moves): (&BTreeMap<Binding, u32>, &[Move]),
+    (freed, moves): (&BTreeMap<Binding, u32>, &Moves<'_>),
 ) {
-    let (mut live, leftovers) = candidates(draft, name, &container.engine_name);
+    let (live, leftovers) = candidates(draft, name, &container.engine_name);
     // Only a replacement leaves something, and under these names. Whatever else has the labels was named by a person,
     // who may have copied them.
     let by_us = |leftover: &&observed::Container| {
@@ -101,11 +100,7 @@ fn one(
             return draft.unknown(ResourceKind::Container, name, "something it needs is blocked");
         }
     };
-    let moved: Vec<u32> = moves
-        .iter()
-        .filter(|one| one.of == name || one.from == container.engine_name)
-        .map(|one| one.step)
-        .collect();
+    let moved = moves.before(name, &container.engine_name);
     needs.extend(&moved);
     needs.extend(before);
     needs.extend(draft.released.get(name).copied().flatten());
@@ -115,13 +110,14 @@ fn one(
             .into_iter()
             .filter_map(|binding| freed.get(binding)),
     );
-    let unwanted = live.is_some_and(|live| is_replaced(draft, container, live));
+    let mut seen = live.map(|live| Comparison::of(container, live));
+    let unwanted = seen.as_ref().is_some_and(|seen| seen.is_replaced(draft));
     // A replacement was cut, and what it made is no longer wanted. Unless that runs, the old one is still the
     // container.
     if let Some(new) = live.filter(|new| unwanted && !new.state.is_alive())
         && let Some(old) = leftovers.iter_mut().find(|one| one.name.ends_with(PREVIOUS))
     {
-        live = Some(std::mem::replace(old, new));
+        seen = Some(Comparison::of(container, std::mem::replace(old, new)));
     }
     // What stands in the way goes first; the old container that made room goes last, when the new one runs.
     let (old, stale): (Vec<_>, Vec<_>) = leftovers
@@ -130,14 +126,14 @@ fn one(
     for leftover in stale {
         needs.push(remove_leftover(draft, name, leftover, moved.clone()));
     }
-    if let (Some(new), [old]) = (live, &old[..])
-        && new.name == container.engine_name
+    if let (Some(new), [old]) = (&seen, &old[..])
+        && new.live.name == container.engine_name
         && draft.hold(name).is_none()
     {
         return go_on(draft, name, container, (old, new), needs);
     }
     let (first, unknown) = (draft.steps.len(), draft.unknown.len());
-    bring_about(draft, name, container, live, needs);
+    bring_about(draft, name, container, seen.as_ref(), needs);
     let made = &draft.steps[first..];
     let after: Vec<u32> = made.iter().map(|step| step.id).collect();
     // A replacement takes care of it by itself.
@@ -156,7 +152,7 @@ fn go_on(
     draft: &mut Draft<'_>,
     name: &str,
     container: &Container,
-    (old, new): (&observed::Container, &observed::Container),
+    (old, new): (&observed::Container, &Comparison<'_>),
     mut needs: Vec<u32>,
 ) {
     let Some(reference) = reference(draft, container) else {
@@ -166,7 +162,7 @@ fn go_on(
     let id = draft.push(NewStep {
         resource: resource(ResourceKind::Container, name),
         action: Action::Replace,
-        impact: if new.state.is_alive() {
+        impact: if new.live.state.is_alive() {
             Impact::None
         } else {
             Impact::Restart
@@ -182,13 +178,12 @@ fn go_on(
         work: Work::Replace {
             old: old.id.clone(),
             new: Box::new(work),
-            begun: Some(new.id.clone()),
+            begun: Some(new.live.id.clone()),
             failed: draft.observed.failed.get(name).map(|failed| failed.id.clone()),
         },
     });
     needs.push(id);
-    let differences = differences(container, new);
-    in_place(draft, name, container, new, &differences, &needs);
+    in_place(draft, name, container, new, &needs);
 }
 
 /// Plans what makes a container exist as it is wanted, and run.
@@ -196,13 +191,13 @@ fn bring_about(
     draft: &mut Draft<'_>,
     name: &str,
     container: &Container,
-    live: Option<&observed::Container>,
+    seen: Option<&Comparison<'_>>,
     needs: Vec<u32>,
 ) {
     let Some(reference) = reference(draft, container) else {
         return draft.unknown(ResourceKind::Container, name, "its image is not known yet");
     };
-    let Some(live) = live else {
+    let Some(seen) = seen else {
         let because = vec![Because::plain(Cause::Missing)];
         if lacks(draft, name, container, Action::Create, &because) {
             return;
@@ -219,7 +214,7 @@ fn bring_about(
         });
         return;
     };
-    compare(draft, name, container, live, needs, &reference);
+    compare(draft, name, container, seen, needs, &reference);
 }
 
 /// Blocks a container that cannot be made because secrets of its configuration are not known here.
@@ -255,15 +250,15 @@ fn lacks(
 }
 
 /// Returns what a container cannot be made without.
-fn dependencies(container: &Container) -> Vec<Made> {
+fn dependencies(container: &Container) -> Vec<Made<'_>> {
     let mut made = vec![match &container.image {
-        ImageChoice::Identity(identity) => Made::Identity(identity.clone()),
-        ImageChoice::Stage(stage) => Made::Stage(stage.clone()),
+        ImageChoice::Identity(identity) => Made::Identity(identity),
+        ImageChoice::Stage(stage) => Made::Stage(stage),
     }];
     if container.harness {
         made.push(Made::Harness);
     }
-    made.extend(container.volumes.iter().cloned().map(Made::Volume));
+    made.extend(container.volumes.iter().map(|volume| Made::Volume(volume)));
     if !container.spec.networks.is_empty() {
         made.push(Made::Network);
     }
@@ -336,11 +331,10 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
         image: reference.to_owned(),
         ..container.spec.clone()
     };
-    let key = crate::key::Key::of(crate::key::KeyKind::Container, &spec);
+    let applied = canonical_of(&spec);
+    let key = Key::of_canonical(KeyKind::Container, &applied);
     let mut labels = draft.desired.owner.labels(Kind::Container, name, &key);
-    // A specification is strings, numbers and lists of them: serialising it cannot fail.
-    let applied = serde_json::to_value(&spec).unwrap_or(Value::Null);
-    labels.insert(label::APPLIED.to_owned(), canonical(&applied));
+    labels.insert(label::APPLIED.to_owned(), applied);
     let granted: Vec<_> = container.grants.union(&draft.desired.grants).collect();
     if !granted.is_empty() {
         labels.insert(label::GRANTED.to_owned(), canonical(&json!(granted)));
@@ -373,27 +367,29 @@ fn compare(
     draft: &mut Draft<'_>,
     name: &str,
     container: &Container,
-    live: &observed::Container,
+    seen: &Comparison<'_>,
     mut needs: Vec<u32>,
     reference: &str,
 ) {
-    let differences = differences(container, live);
+    let Comparison {
+        live, differences, ..
+    } = seen;
     let mut because: Vec<Because> = image_change(draft, container, live, reference)
         .into_iter()
         .collect();
     let mut forced = Vec::new();
-    for difference in &differences {
+    for difference in differences {
         if difference.class == Class::Create {
-            because.push(explain(draft, container, live, difference));
+            because.push(explain(draft, seen, difference));
         } else if let Some(obstacle) = obstacle(live, difference) {
-            because.push(explain(draft, container, live, difference));
+            because.push(explain(draft, seen, difference));
             forced.push(obstacle);
         }
     }
     let drifted = |draft: &Draft<'_>| {
         differences
             .iter()
-            .any(|difference| explain(draft, container, live, difference).cause == Cause::Drift)
+            .any(|difference| explain(draft, seen, difference).cause == Cause::Drift)
     };
     let anew = container.on_drift == OnDrift::Recreate && drifted(draft);
     if anew && forced.is_empty() {
@@ -402,9 +398,9 @@ fn compare(
     let requested = draft.requested.includes(live);
     if anew || requested || !because.is_empty() {
         // A replacement brings everything else along, and says so.
-        for difference in &differences {
+        for difference in differences {
             if difference.class == Class::Live && obstacle(live, difference).is_none() {
-                because.push(explain(draft, container, live, difference));
+                because.push(explain(draft, seen, difference));
             }
         }
         because.extend(requested.then(|| Because::plain(Cause::Requested)));
@@ -442,7 +438,7 @@ fn compare(
         let id = rename(draft, name, live, &container.engine_name, needs.clone());
         needs.push(id);
     }
-    needs.extend(in_place(draft, name, container, live, &differences, &needs));
+    needs.extend(in_place(draft, name, container, seen, &needs));
     if !hold::stays(draft, name, live) {
         wake(draft, name, container, live, (needs, reference));
     }

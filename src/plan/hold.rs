@@ -15,7 +15,7 @@ impl<'a> Draft<'a> {
         if self.released.contains_key(name) {
             return None;
         }
-        self.observed.hold(&self.desired.owner, name)
+        self.holds.get(name)?.1.hold.as_ref()
     }
 
     fn remove_hold(&mut self, name: &str, volume: &observed::Volume, cause: Cause) -> u32 {
@@ -41,7 +41,7 @@ impl<'a> Draft<'a> {
 pub(super) fn released(draft: &mut Draft<'_>, names: &BTreeSet<String>) -> BTreeMap<String, Option<u32>> {
     let mut steps = BTreeMap::new();
     for name in names {
-        let found = draft.observed.hold_volume(&draft.desired.owner, name);
+        let found = draft.holds.get(name.as_str()).copied();
         let step = found.map(|(volume, found)| draft.remove_hold(volume, found, Cause::Requested));
         steps.insert(name.clone(), step);
     }
@@ -76,8 +76,9 @@ pub(super) fn stays(draft: &mut Draft<'_>, name: &str, live: &observed::Containe
 
 /// Returns the containers of the manifest that are to stay stopped, with who said so.
 pub(super) fn names(draft: &Draft<'_>) -> BTreeMap<String, Hold> {
-    let names = draft.desired.containers.keys();
-    let held = names.filter_map(|name| Some((name.clone(), draft.hold(name)?.clone())));
+    let wanted = |name: &&&str| draft.desired.containers.contains_key(**name);
+    let names = draft.holds.keys().filter(wanted);
+    let held = names.filter_map(|name| Some(((*name).to_owned(), draft.hold(name)?.clone())));
     held.collect()
 }
 

@@ -37,7 +37,7 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
             }
             StageSource::Dockerfile { .. } => built(draft, name, stage),
         };
-        draft.made(Made::Stage(name.to_owned()), maker);
+        draft.made(Made::Stage(name), maker);
     }
 }
 
@@ -84,7 +84,7 @@ fn pulled(draft: &mut Draft<'_>, stage: &Stage, pull: bool, present: bool) -> Ma
     maker(id)
 }
 
-fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
+fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
     let StageSource::Dockerfile {
         build,
         alias,
@@ -96,11 +96,11 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
     else {
         return Maker::Ready;
     };
-    let made = Made::Stage(name.to_owned());
+    let made = Made::Stage(name);
     let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
         return Maker::Unknown("its inputs are not known yet".to_owned());
     };
-    let needs = match draft.needs(on.iter().map(|stage| Made::Stage(stage.as_str().to_owned()))) {
+    let needs = match draft.needs(on.iter().map(|stage| Made::Stage(stage.as_str()))) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
             draft.unknown(ResourceKind::Image, &build.tag, &reason);
@@ -114,7 +114,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
     let anew = requested
         || on
             .iter()
-            .any(|stage| draft.anew.contains(&Made::Stage(stage.as_str().to_owned())));
+            .any(|stage| draft.anew.contains(&Made::Stage(stage.as_str())));
     if !anew && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &build.tag);
         return Maker::Ready;
@@ -145,7 +145,7 @@ fn built(draft: &mut Draft<'_>, name: &str, stage: &Stage) -> Maker {
     let mut build = build.clone();
     build.cache = !requested;
     if anew {
-        draft.anew.insert(Made::Stage(name.to_owned()));
+        draft.anew.insert(Made::Stage(name));
     }
     let (action, detail) = match shared.and_then(|image| Mark::read(&image.labels)) {
         Some(mark) => (Action::Tag, format!("made for manifest {}", mark.manifest)),
@@ -299,22 +299,23 @@ fn earlier<'a>(draft: &Draft<'a>, kind: Kind, name: &str) -> Option<&'a Image> {
 
 /// Plans the identity images.
 pub(super) fn identities(draft: &mut Draft<'_>) {
-    for (name, identity) in &draft.desired.identities {
+    let desired = draft.desired;
+    for (name, identity) in &desired.identities {
         let maker = self::identity(draft, name, identity);
-        draft.made(Made::Identity(name.clone()), maker);
+        draft.made(Made::Identity(name), maker);
     }
 }
 
-fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
-    let made = Made::Identity(name.to_owned());
+fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) -> Maker {
+    let made = Made::Identity(name);
     let display = format!("sandbox identity {}", identity.account.name);
-    let Some(key) = settled(draft, &identity.key, ResourceKind::Image, &display, made.clone()) else {
+    let Some(key) = settled(draft, &identity.key, ResourceKind::Image, &display, made) else {
         return draft.makers.get(&made).cloned().unwrap_or(Maker::Blocked);
     };
-    let Some(tag) = settled(draft, &identity.tag, ResourceKind::Image, &display, made.clone()) else {
+    let Some(tag) = settled(draft, &identity.tag, ResourceKind::Image, &display, made) else {
         return draft.makers.get(&made).cloned().unwrap_or(Maker::Blocked);
     };
-    let needs = match draft.needs([Made::Stage(identity.stage.clone())]) {
+    let needs = match draft.needs([Made::Stage(&identity.stage)]) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
             draft.unknown(ResourceKind::Image, &display, &reason);
@@ -322,7 +323,7 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         }
         Needs::Blocked => return Maker::Blocked,
     };
-    let anew = draft.anew.contains(&Made::Stage(identity.stage.clone()));
+    let anew = draft.anew.contains(&Made::Stage(&identity.stage));
     let found = draft.observed.keyed(tag, Kind::Identity, key);
     if !anew && found.is_some() {
         draft.unchanged(ResourceKind::Image, tag);
@@ -370,7 +371,7 @@ fn identity(draft: &mut Draft<'_>, name: &str, identity: &Identity) -> Maker {
         stage_key(draft, &identity.stage),
     );
     if anew {
-        draft.anew.insert(Made::Identity(name.to_owned()));
+        draft.anew.insert(Made::Identity(name));
     }
     let id = draft.push(NewStep {
         resource: resource(ResourceKind::Image, tag),

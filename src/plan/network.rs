@@ -17,7 +17,8 @@ pub(super) fn private(draft: &mut Draft<'_>) {
     let Some(network) = &draft.desired.network else {
         return;
     };
-    let maker = if let Some(keeper) = keeper(draft, &network.name) {
+    draft.keeper = keeper(draft, &network.name);
+    let maker = if let Some(keeper) = draft.keeper {
         let because = misshapen(draft, keeper);
         let maker = if because.is_empty() {
             once(draft, keeper)
@@ -150,7 +151,7 @@ fn anew(draft: &mut Draft<'_>, key: &Key, keeper: &observed::Network, because: V
 
 /// Returns the network of ours that has the name: of several the one that most containers are attached to, then the
 /// oldest.
-pub(super) fn keeper<'o>(draft: &Draft<'o>, name: &str) -> Option<&'o observed::Network> {
+fn keeper<'o>(draft: &Draft<'o>, name: &str) -> Option<&'o observed::Network> {
     let observed = draft.observed;
     observed
         .networks

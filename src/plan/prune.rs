@@ -172,7 +172,7 @@ fn product<'d>(draft: &'d Draft<'_>, key: &Key) -> Option<&'d Maker> {
     let identities = draft.desired.identities.iter();
     let made = identities
         .filter(|(_, identity)| identity.key.known() == Some(key))
-        .map(|(name, _)| Made::Identity(name.clone()))
+        .map(|(name, _)| Made::Identity(name))
         .next()
         .or_else(|| {
             let harness = draft.desired.harness_set();

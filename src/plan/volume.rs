@@ -50,7 +50,7 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             return Maker::Blocked;
         }
     };
-    let needs = match draft.needs([Made::Stage(set.stage.clone())]) {
+    let needs = match draft.needs([Made::Stage(&set.stage)]) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
             draft.unknown(ResourceKind::Volume, &name, &reason);
@@ -191,7 +191,8 @@ fn left<'d>(draft: &Draft<'d>, name: &str) -> Option<&'d Elsewhere> {
 
 /// Plans the data volumes. Existing ones are never changed: their content is somebody's.
 pub(super) fn data(draft: &mut Draft<'_>) {
-    for (name, volume) in &draft.desired.volumes {
+    let desired = draft.desired;
+    for (name, volume) in &desired.volumes {
         let maker = if draft.observed.volumes.contains_key(name) {
             draft.unchanged(ResourceKind::Volume, name);
             Maker::Ready
@@ -252,7 +253,7 @@ pub(super) fn data(draft: &mut Draft<'_>) {
                 }))
             }
         };
-        draft.made(Made::Volume(name.clone()), maker);
+        draft.made(Made::Volume(name), maker);
     }
     let kept: Vec<&String> = draft
         .observed

@@ -61,17 +61,14 @@ struct Holders<'a> {
 
 impl<'a> Holders<'a> {
     fn of(observed: &'a Observed, widen: &'a Widen) -> Self {
-        let mut live: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for container in observed.containers.values() {
-            if container.mark.kind == Kind::Container {
-                live.entry(&container.mark.name).or_default().push(container);
-            }
-        }
         let baseline = match widen {
             Widen::Allowed => None,
             Widen::UpTo(baseline) => Some(&**baseline),
         };
-        Self { live, baseline }
+        Self {
+            live: observed.by_resource(),
+            baseline,
+        }
     }
 
     /// Returns what a container of the manifest has or had; `None` for one that never was.

@@ -1,6 +1,6 @@
 //! Steps that are held back: what they need a person for, and what else waits with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::Desired;
 use crate::manifest::container::OnDrift;
@@ -43,9 +43,7 @@ pub(super) fn back(plan: &mut Plan, mut held: BTreeMap<u32, Withheld>) {
     if held.is_empty() {
         return;
     }
-    while let Some((step, because)) = plan.steps.iter().find_map(|step| entangled(step, plan, &held)) {
-        held.insert(step, because);
-    }
+    entangle(&plan.steps, &mut held);
     let mut kept = Vec::new();
     for step in std::mem::take(&mut plan.steps) {
         let Some(Withheld {
@@ -72,27 +70,48 @@ pub(super) fn back(plan: &mut Plan, mut held: BTreeMap<u32, Withheld>) {
     plan.steps = kept;
 }
 
-/// Returns a step that is not held back yet and must be, because it needs one that is, or stops a container for one
-/// that is.
-fn entangled(step: &Step, plan: &Plan, held: &BTreeMap<u32, Withheld>) -> Option<(u32, Withheld)> {
-    if held.contains_key(&step.id) {
-        return None;
+/// Holds back whatever needs a step that is held back, or stops a container for one that is, the first one first.
+fn entangle(steps: &[Step], held: &mut BTreeMap<u32, Withheld>) {
+    let by_id: BTreeMap<u32, &Step> = steps.iter().map(|step| (step.id, step)).collect();
+    let mut dependents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for step in steps {
+        for need in &step.needs {
+            dependents.entry(*need).or_default().push(step.id);
+        }
     }
-    let needs = |other: &&Step| step.needs.contains(&other.id);
-    let serves = |other: &&Step| step.action == Action::Stop && other.needs.contains(&step.id);
-    let mut others = plan.steps.iter().filter(|other| held.contains_key(&other.id));
-    let other = others.find(|other| needs(other) || serves(other))?;
-    let Resource { kind, name } = &other.resource;
-    let how = if needs(&other) {
-        "it needs"
-    } else {
-        "it makes room for"
+    let is_stop = |id: &u32| by_id.get(id).is_some_and(|step| step.action == Action::Stop);
+    let dependents = |id: u32| dependents.get(&id).into_iter().flatten().copied();
+    // Only what has to do with a step that is held back can come to be.
+    let near = |id: u32| {
+        let needs = by_id.get(&id).into_iter().flat_map(|step| &step.needs);
+        dependents(id).chain(needs.filter(|need| is_stop(need)).copied())
     };
-    let because = Withheld {
-        detail: format!("{how} {} {name}, which is blocked", kind.as_str()),
-        ..held.get(&other.id)?.clone()
-    };
-    Some((step.id, because))
+    let mut waiting: BTreeSet<u32> = held.keys().flat_map(|id| near(*id)).collect();
+    while let Some(id) = waiting.pop_first() {
+        let Some(step) = by_id.get(&id).filter(|_| !held.contains_key(&id)) else {
+            continue;
+        };
+        let served = dependents(id).filter(|_| step.action == Action::Stop);
+        let others = step.needs.iter().copied().chain(served);
+        let Some((other, because)) = others
+            .filter_map(|other| Some((*by_id.get(&other)?, held.get(&other)?)))
+            .min_by_key(|(other, _)| other.id)
+        else {
+            continue;
+        };
+        let Resource { kind, name } = &other.resource;
+        let how = if step.needs.contains(&other.id) {
+            "it needs"
+        } else {
+            "it makes room for"
+        };
+        let because = Withheld {
+            detail: format!("{how} {} {name}, which is blocked", kind.as_str()),
+            ..because.clone()
+        };
+        held.insert(id, because);
+        waiting.extend(near(id));
+    }
 }
 
 /// Numbers steps from 1 again.

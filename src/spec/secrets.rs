@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Class, Difference};
+use super::{Class, Difference, Texts};
 use crate::secret::{REDACTED, Secret};
 
 /// Variables with secrets, by name. Only the names are ever written down, so values are in no key and no label.
@@ -39,22 +39,9 @@ impl Secrets {
         variables.filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
     }
 
-    /// Takes the variables of these names out of others: what an engine shows does not tell which are secrets.
-    pub fn take<'n>(&mut self, names: impl Iterator<Item = &'n str>, env: &mut BTreeMap<String, String>) {
-        for name in names {
-            if let Some(value) = env.remove(name) {
-                self.0.insert(name.to_owned(), Secret::of_text(name, value).ok());
-            }
-        }
-    }
-
     /// Returns what differs from these to others, given the variables that are no secrets on either side. What is
     /// not known does not differ.
-    pub(super) fn differences(
-        &self,
-        to: &Self,
-        (from_env, to_env): (&BTreeMap<String, String>, &BTreeMap<String, String>),
-    ) -> Vec<Difference> {
+    pub(super) fn differences(&self, to: &Self, from_env: &Texts<'_>, to_env: &Texts<'_>) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut differs = |name: &str, from: Value, to: Value| {
             differences.push(Difference {
@@ -64,21 +51,18 @@ impl Secrets {
                 class: Class::Create,
             });
         };
-        let plain = |env: &BTreeMap<String, String>, name: &str| {
-            env.get(name).map_or(Value::Null, |text| json!(text))
-        };
         for (name, value) in &self.0 {
             match (value, to.0.get(name)) {
                 (Some(before), Some(Some(after))) if before != after => {
                     differs(name, json!(REDACTED), json!(REDACTED));
                 }
                 (_, Some(_)) => {}
-                (_, None) => differs(name, json!(REDACTED), plain(to_env, name)),
+                (_, None) => differs(name, json!(REDACTED), to_env.value(name)),
             }
         }
         for (name, value) in &to.0 {
             if value.is_some() && !self.0.contains_key(name) {
-                differs(name, plain(from_env, name), json!(REDACTED));
+                differs(name, from_env.value(name), json!(REDACTED));
             }
         }
         differences

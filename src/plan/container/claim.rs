@@ -14,7 +14,11 @@ pub(super) fn candidates<'o>(
     name: &str,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let mut found = draft.live.get(name).cloned().unwrap_or_default();
+    let found = draft.live.get(name).map(Vec::as_slice).unwrap_or_default();
+    if let [] | [_] = found {
+        return (found.first().copied(), Vec::new());
+    }
+    let mut found = found.to_vec();
     found.sort_by_cached_key(|container| claim(container, engine_name));
     let mut found = found.into_iter();
     (found.next(), found.collect())
@@ -35,15 +39,18 @@ fn claim(container: &observed::Container, engine_name: &str) -> (u8, Option<Time
 /// Returns the engine's ids of the containers that only have the labels of others: whoever made them copied the labels,
 /// and they are left alone.
 pub(in crate::plan) fn copies(observed: &Observed) -> BTreeSet<&str> {
-    let mut claims: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    let mut named: BTreeMap<&str, Vec<&observed::Container>> = BTreeMap::new();
     for container in observed.containers.values() {
-        let engine_name = container.mark.engine_name().unwrap_or_default();
-        let (rank, created) = claim(container, &engine_name);
-        let claim = (rank, created, container.id.id());
-        claims.entry(&container.mark.name).or_default().push(claim);
+        named.entry(&container.mark.name).or_default().push(container);
     }
     let mut copies = BTreeSet::new();
-    for mut claims in claims.into_values() {
+    for containers in named.into_values().filter(|containers| containers.len() > 1) {
+        let mut claims = Vec::new();
+        for container in containers {
+            let engine_name = container.mark.engine_name().unwrap_or_default();
+            let (rank, created) = claim(container, &engine_name);
+            claims.push((rank, created, container.id.id()));
+        }
         claims.sort();
         let others = claims.into_iter().skip(1).filter(|(rank, ..)| *rank == 2);
         copies.extend(others.map(|(_, _, id)| id));

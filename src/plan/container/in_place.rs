@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::super::{Draft, NewStep, resource};
-use super::{creation, explain};
+use super::{Comparison, creation, explain};
 use crate::call::Call;
 use crate::desired::Container;
 use crate::observed::{self, RunState};
-use crate::spec::{Difference, Resources};
+use crate::spec::Resources;
 use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
 
 /// The weight of processor time that the engine gives where nobody asks.
@@ -18,16 +18,18 @@ pub(super) fn in_place(
     draft: &mut Draft<'_>,
     name: &str,
     container: &Container,
-    live: &observed::Container,
-    differences: &[Difference],
+    seen: &Comparison<'_>,
     needs: &[u32],
 ) -> Vec<u32> {
+    let Comparison {
+        live, differences, ..
+    } = seen;
     let mut steps = Vec::new();
     let explained = |draft: &Draft<'_>, prefixes: &[&str]| -> Vec<Because> {
         differences
             .iter()
             .filter(|difference| prefixes.iter().any(|prefix| difference.field.starts_with(prefix)))
-            .map(|difference| explain(draft, container, live, difference))
+            .map(|difference| explain(draft, seen, difference))
             .collect()
     };
     // The engine would start it again by itself.
@@ -80,7 +82,7 @@ pub(super) fn in_place(
             calls.insert(0, leave);
         }
         let field = format!("network.{network}");
-        let keeper = super::super::network::keeper(draft, network).filter(|_| !draft.renewed);
+        let keeper = draft.keeper.filter(|_| !draft.renewed);
         let to = keeper.map(|network| network.id.id().to_owned());
         steps.push(draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
@@ -112,7 +114,7 @@ pub(super) fn in_place(
             // Aliases cannot be changed while attached.
             Some(connect) => (Action::Connect, vec![disconnect, connect]),
         };
-        let because = vec![explain(draft, container, live, difference)];
+        let because = vec![explain(draft, seen, difference)];
         steps.push(draft.push(NewStep {
             resource: resource(ResourceKind::Container, name),
             action,

@@ -6,9 +6,10 @@ use super::super::{Draft, Made, Needs, NewStep, resource};
 use super::{candidates, dependencies, rename};
 use crate::call::Call;
 use crate::desired::Container;
+use crate::label::OwnedId;
 use crate::observed::RunState;
 use crate::spec::Binding;
-use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+use crate::step::{Action, Because, Cause, Impact, ResourceKind, Step, Work};
 
 /// The suffix of a container that has made room for another one of ours whose name it had.
 const ASIDE: &str = ".aside";
@@ -83,7 +84,7 @@ pub(super) fn stop_holders<'d>(
     for (binding, holder) in wanted_of(draft, name, holders) {
         let desired = draft.desired;
         let both = [name, holder].map(|name| desired.containers.get(name));
-        let made: Vec<Made> = both.into_iter().flatten().flat_map(dependencies).collect();
+        let made: Vec<Made<'_>> = both.into_iter().flatten().flat_map(dependencies).collect();
         let live = both[1].and_then(|container| candidates(draft, holder, &container.engine_name).0);
         let Some(live) = live.filter(|live| live.state == RunState::Running) else {
             continue;
@@ -117,20 +118,39 @@ pub(super) fn stop_holders<'d>(
     }
 }
 
-/// A container of ours that leaves the name of another one.
-pub(super) struct Move {
-    /// The resource that it is.
-    pub(super) of: String,
-    /// The engine's name that it leaves.
-    pub(super) from: String,
-    /// The step by which it does.
-    pub(super) step: u32,
+/// The steps by which containers of ours leave the names of others.
+#[derive(Default)]
+pub(super) struct Moves<'a> {
+    /// By the resource that leaves a name.
+    of: BTreeMap<&'a str, Vec<u32>>,
+    /// By the engine's name that it leaves.
+    from: BTreeMap<&'a str, Vec<u32>>,
+}
+
+impl Moves<'_> {
+    /// Returns the steps that a container has to wait for.
+    pub(super) fn before(&self, name: &str, engine_name: &str) -> Vec<u32> {
+        let (of, from) = (self.of.get(name), self.from.get(engine_name));
+        of.into_iter().chain(from).flatten().copied().collect()
+    }
 }
 
 /// Plans how containers of ours leave names that others of ours are to have: somebody swapped them.
-pub(super) fn make_room(draft: &mut Draft<'_>) -> Vec<Move> {
+pub(super) fn make_room<'a>(draft: &mut Draft<'a>) -> Moves<'a> {
     let (desired, observed) = (draft.desired, draft.observed);
-    let mut moves = Vec::new();
+    let removed = |step: &Step| match &step.work {
+        Work::Guarded { object, .. } => Some((object.clone(), step.id)),
+        Work::Calls(_)
+        | Work::Build { .. }
+        | Work::Network { .. }
+        | Work::Clear(_)
+        | Work::Identity(_)
+        | Work::Populate(_)
+        | Work::Create(_)
+        | Work::Replace { .. } => None,
+    };
+    let removals: BTreeMap<OwnedId, u32> = draft.steps.iter().rev().filter_map(removed).collect();
+    let mut moves = Moves::default();
     for (name, container) in &desired.containers {
         let Some(other) = observed
             .containers
@@ -139,18 +159,11 @@ pub(super) fn make_room(draft: &mut Draft<'_>) -> Vec<Move> {
         else {
             continue;
         };
-        let removal = draft
-            .steps
-            .iter()
-            .find(|step| matches!(&step.work, Work::Guarded { object, .. } if *object == other.id))
-            .map(|step| step.id);
+        let removal = removals.get(&other.id).copied();
         let aside = format!("{}{ASIDE}", desired.owner.object(&other.mark.name));
         let step = removal.unwrap_or_else(|| rename(draft, &other.mark.name, other, &aside, Vec::new()));
-        moves.push(Move {
-            of: other.mark.name.clone(),
-            from: other.name.clone(),
-            step,
-        });
+        moves.of.entry(&other.mark.name).or_default().push(step);
+        moves.from.entry(&other.name).or_default().push(step);
     }
     moves
 }
