@@ -1,4 +1,4 @@
-//! What judging costs: planning 10,000 containers that are as they should be, and 10,000 that all differ.
+//! What judging costs: planning containers that are all as they should be, and containers that all differ.
 #![allow(
     missing_docs,
     clippy::expect_used,
@@ -12,70 +12,69 @@ use aishell::desired::Desired;
 use aishell::engine::memory::MemoryEngine;
 use aishell::observed::Observed;
 use aishell::plan::{Consent, plan};
-use aishell::reconcile::{Subject, look};
 use aishell::step::ManifestInfo;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
 
+#[path = "../tests/support/crowd.rs"]
+mod crowd;
 #[path = "../tests/support/world.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod world;
 
-use world::{Wish, converged, looked, run, wish};
+use crowd::{Crowd, crowd};
 
-const CONTAINERS: usize = 10_000;
+const SIZES: [(usize, &str); 3] = [(1_000, "1,000"), (10_000, "10,000"), (100_000, "100,000")];
 
 /// Returns a manifest of many containers that all have one variable.
-fn many(mode: &str) -> Wish {
-    (0..CONTAINERS).fold(wish(), |wish, index| {
-        let fields = json!({ "env": { "MODE": mode }, "home": "tmpfs" });
-        wish.container(&format!("c{index}"), fields)
-    })
+fn many(count: usize, mode: &str) -> Crowd {
+    crowd(count, json!({ "env": { "MODE": mode } }))
+}
+
+/// Returns an engine on which they are as they should be.
+fn converged(crowd: &Crowd) -> MemoryEngine {
+    let engine = MemoryEngine::new(world::world());
+    assert!(crowd.pass(&engine).converged);
+    engine.forget();
+    engine
 }
 
 fn planning(criterion: &mut Criterion) {
-    let engine = MemoryEngine::new(world::world());
-    converged(&engine, &many("a"));
-    let (same, other) = (looked(&engine, &many("a")), looked(&engine, &many("b")));
-    assert_eq!((same.plan.steps.len(), other.plan.steps.len()), (0, CONTAINERS));
-    let info = ManifestInfo::default();
-    let mut group = criterion.benchmark_group("plan 10,000 containers");
-    group.sample_size(10);
-    let mut judge = |name: &str, desired: &Desired, observed: &Observed| {
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                plan(
-                    black_box(desired),
-                    black_box(observed),
-                    &info,
-                    &Consent::default(),
-                )
+    for (count, words) in SIZES {
+        let crowd = many(count, "a");
+        let engine = converged(&crowd);
+        let (same, other) = (crowd.look(&engine), many(count, "b").look(&engine));
+        assert_eq!((same.plan.steps.len(), other.plan.steps.len()), (0, count));
+        let info = ManifestInfo::default();
+        let mut group = criterion.benchmark_group(format!("plan {words} containers"));
+        group.sample_size(10);
+        let mut judge = |name: &str, desired: &Desired, observed: &Observed| {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    plan(
+                        black_box(desired),
+                        black_box(observed),
+                        &info,
+                        &Consent::default(),
+                    )
+                });
             });
-        });
-    };
-    judge("nothing changed", &same.desired, &same.observed);
-    judge("everything changed", &other.desired, &other.observed);
-    group.finish();
+        };
+        judge("nothing changed", &same.desired, &same.observed);
+        judge("everything changed", &other.desired, &other.observed);
+        group.finish();
+    }
 }
 
 fn looking(criterion: &mut Criterion) {
-    let engine = MemoryEngine::new(world::world());
-    let wish = many("a");
-    converged(&engine, &wish);
-    let prepared = wish.prepared();
+    let crowd = many(10_000, "a");
+    let engine = converged(&crowd);
     let mut group = criterion.benchmark_group("look at 10,000 containers");
     group.sample_size(10);
     group.bench_function("observe, resolve, plan", |bencher| {
         bencher.iter(|| {
-            let subject = Subject {
-                intent: &*prepared,
-                consent: Consent::default(),
-            };
-            run(look(&engine, &subject))
-                .expect("the engine answers")
-                .plan
-                .steps
-                .len()
+            engine.forget();
+            crowd.look(&engine).plan.steps.len()
         });
     });
     group.finish();

@@ -253,8 +253,6 @@ pub struct Container {
     pub image: ImageChoice,
     /// Its fields, as they are asked for; its image is in [`Container::image`] while that is unknown.
     pub spec: ContainerSpec,
-    /// Its key.
-    pub key: Pin<Key>,
     /// Whether the harness set is mounted.
     pub harness: bool,
     /// The harness that a session opens, if any.

@@ -51,24 +51,20 @@ pub async fn observe(
     owner: &Owner,
     references: &BTreeSet<String>,
 ) -> Result<Observed, EngineError> {
-    let (version, containers, volumes, networks, images, named) = futures_util::try_join!(
+    let (version, sandboxes, volumes, networks, references) = futures_util::try_join!(
         ask(engine, Call::Version, engine_info),
-        ask(engine, Call::ListContainers, listed_containers),
+        Box::pin(sandboxes(engine, owner)),
         ask(engine, Call::ListVolumes, listed_volumes),
         ask(engine, Call::ListNetworks, listed_networks),
-        ask(engine, Call::ListImages, listed_images),
         inspect_images(engine, references),
     )?;
-    let mut observed = Observed {
-        engine: version,
-        images: images
-            .into_iter()
-            .map(|image| (image.id.clone(), image))
-            .collect(),
-        references: named,
-        ..Observed::default()
-    };
-    let users = users(&containers, owner, &observed.images);
+    let Sandboxes {
+        mut observed,
+        users,
+        replies,
+    } = sandboxes;
+    observed.engine = version;
+    observed.references = references;
     observed.elsewhere = volumes
         .iter()
         .filter_map(|reply| elsewhere(reply, owner).or_else(|| taken(reply, owner, &users)))
@@ -82,13 +78,50 @@ pub async fn observe(
         .into_iter()
         .filter_map(|reply| network(reply, owner))
         .collect();
+    let used: BTreeSet<&String> = replies.iter().map(|(reply, _)| &reply.image_id).collect();
+    // Those that the manifest names were seen already.
+    let mut images: BTreeMap<String, Arc<ImageReply>> = observed
+        .references
+        .values()
+        .filter(|image| used.contains(&image.image.id))
+        .map(|image| (image.image.id.clone(), Arc::clone(image)))
+        .collect();
+    let unseen = used.into_iter().filter(|id| !images.contains_key(*id));
+    let unseen = unseen.cloned().collect();
+    images.extend(inspect_images(engine, &unseen).await?);
+    let mut containers: Vec<Container> = replies
+        .into_iter()
+        .map(|(reply, mark)| container(reply, mark, &images))
+        .collect();
+    leave_out_copies(&mut containers);
+    observed.settle(owner, containers);
+    Ok(observed)
+}
+
+/// The containers of aishell and the images with its labels, as far as they concern an owner.
+struct Sandboxes {
+    observed: Observed,
+    /// The projects of other manifests by the volumes that their containers use.
+    users: BTreeMap<String, String>,
+    replies: Vec<(ContainerReply, Mark)>,
+}
+
+/// Looks at the containers and the images with our labels, and inspects those that are an owner's sandboxes as soon as
+/// the listings tell which: whatever else is asked need not be answered by then.
+async fn sandboxes(engine: &impl Engine, owner: &Owner) -> Result<Sandboxes, EngineError> {
+    let (containers, images) = futures_util::try_join!(
+        ask(engine, Call::ListContainers, listed_containers),
+        ask(engine, Call::ListImages, listed_images),
+    )?;
+    let mut observed = Observed::default();
+    let named = images.into_iter().map(|image| (image.id.clone(), image));
+    observed.images = named.collect();
+    let users = users(&containers, owner, &observed.images);
     let no_labels = Labels::new();
     let mut ours = Vec::new();
     for listed in containers {
-        let image_labels = observed
-            .images
-            .get(&listed.image_id)
-            .map_or(&no_labels, |image| &image.labels);
+        let image = observed.images.get(&listed.image_id);
+        let image_labels = image.map_or(&no_labels, |image| &image.labels);
         let Some(mark) = Mark::read_container(&listed.labels, image_labels) else {
             continue;
         };
@@ -111,24 +144,11 @@ pub async fn observe(
         }
     }
     let replies = inspect_containers(engine, &ours).await?;
-    let used: BTreeSet<&String> = replies.iter().map(|(reply, _)| &reply.image_id).collect();
-    // Those that the manifest names were seen already.
-    let mut images: BTreeMap<String, Arc<ImageReply>> = observed
-        .references
-        .values()
-        .filter(|image| used.contains(&image.image.id))
-        .map(|image| (image.image.id.clone(), Arc::clone(image)))
-        .collect();
-    let unseen = used.into_iter().filter(|id| !images.contains_key(*id));
-    let unseen = unseen.cloned().collect();
-    images.extend(inspect_images(engine, &unseen).await?);
-    let mut containers: Vec<Container> = replies
-        .into_iter()
-        .map(|(reply, mark)| container(reply, mark, &images))
-        .collect();
-    leave_out_copies(&mut containers);
-    observed.settle(owner, containers);
-    Ok(observed)
+    Ok(Sandboxes {
+        observed,
+        users,
+        replies,
+    })
 }
 
 /// Looks at the sandboxes of every owner, and at which of them are stopped by hand.

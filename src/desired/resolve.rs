@@ -106,7 +106,8 @@ fn circles(loaded: &Loaded) -> Vec<Problem> {
     let containers = &loaded.manifest.containers;
     let mut problems = Vec::new();
     let mut told: BTreeSet<&ContainerName> = BTreeSet::new();
-    for name in containers.keys() {
+    // Nearly always there is none, and then nobody has to look for the way.
+    for name in stuck(loaded) {
         // The way from the container to itself, if there is one: breadth first, so that the shortest is told.
         let mut ways = VecDeque::from([vec![name]]);
         let mut seen = BTreeSet::new();
@@ -133,6 +134,37 @@ fn circles(loaded: &Loaded) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Returns the containers that could never begin: those that wait for themselves, and those that wait for them.
+fn stuck(loaded: &Loaded) -> BTreeSet<&ContainerName> {
+    let containers = &loaded.manifest.containers;
+    let mut waiting: BTreeMap<&ContainerName, usize> = BTreeMap::new();
+    let mut dependents: BTreeMap<&ContainerName, Vec<&ContainerName>> = BTreeMap::new();
+    for (name, container) in containers {
+        let others = container
+            .depends_on
+            .iter()
+            .filter(|other| containers.contains_key(*other));
+        waiting.insert(name, others.clone().count());
+        for other in others {
+            dependents.entry(other).or_default().push(name);
+        }
+    }
+    let ready = waiting.iter().filter(|(_, others)| **others == 0);
+    let mut ready: Vec<&ContainerName> = ready.map(|(name, _)| *name).collect();
+    while let Some(name) = ready.pop() {
+        waiting.remove(name);
+        for dependent in dependents.remove(name).into_iter().flatten() {
+            if let Some(others) = waiting.get_mut(dependent) {
+                *others -= 1;
+                if *others == 0 {
+                    ready.push(dependent);
+                }
+            }
+        }
+    }
+    waiting.into_keys().collect()
 }
 
 /// Resolves a manifest. Pure: same inputs, same bytes.
@@ -346,15 +378,7 @@ impl Resolver<'_> {
         }))
     }
 
-    fn identity(
-        &self,
-        stage: &str,
-        account: &Account,
-        stages: &BTreeMap<String, Stage>,
-    ) -> (String, Identity) {
-        // Users without an account on this host have one name and different numbers.
-        let Account { name, uid, gid, .. } = account;
-        let name = format!("{stage} as {name} ({uid}:{gid})");
+    fn identity(&self, stage: &str, account: &Account, stages: &BTreeMap<String, Stage>) -> Identity {
         let parent = match stages.get(stage) {
             Some(stage) => stage.key.clone(),
             None => Pin::Unknown("its stage is not known".to_owned()),
@@ -375,15 +399,14 @@ impl Resolver<'_> {
         let tag = key
             .clone()
             .map(|key| format!("aishell-{manifest}:sandbox-{}", key.short()));
-        let identity = Identity {
+        Identity {
             stage: stage.to_owned(),
             key,
             tag,
             account: account.clone(),
             certificates: self.facts.certificates.clone(),
             place: self.loaded.source.place("containers"),
-        };
-        (name, identity)
+        }
     }
 }
 

@@ -12,12 +12,12 @@ use std::{fmt, fs};
 
 use super::check::{self, Fault};
 use super::gather::Gathering;
+use super::locate::Written;
 use super::member::member;
-use super::node::Node;
 use super::place::{Mark, Place, Problem, Texts};
 use super::typed::{Typed, typed};
 use super::verify::{Named, NamedKind, Verify};
-use super::{Certificates, Manifest, available, find, locate, merge};
+use super::{Certificates, Manifest, available, find, merge};
 use crate::host::Host;
 use crate::name::ManifestName;
 
@@ -46,7 +46,7 @@ pub struct Source {
     directory: PathBuf,
     project: PathBuf,
     default_project: PathBuf,
-    tree: Node,
+    written: Written,
     texts: Texts,
     files: BTreeSet<PathBuf>,
 }
@@ -97,7 +97,7 @@ impl Source {
     /// The path is that of the fields, as in `containers.reviewer.resources.memory`; mounts are found by target,
     /// ports by the port of the host, variables by name.
     pub fn place(&self, path: &str) -> Option<Place> {
-        locate::locate(&self.tree, path).map(Mark::place)
+        self.written.locate(path).map(Mark::place)
     }
 
     /// Returns the line a place is on.
@@ -258,7 +258,7 @@ fn load_bytes(bytes: Vec<u8>, file: &Path, host: &Host) -> Result<Loaded, LoadEr
         directory,
         project,
         default_project,
-        tree,
+        written: Written::of(tree),
         texts,
         files,
     };

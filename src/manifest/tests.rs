@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::manifest::environment::EnvValue;
+use crate::manifest::node::Node;
 use crate::manifest::normal::{self, Base};
 use crate::manifest::{mount, resources, stage};
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::desired::resolve::{Pins, resolve};
 use crate::facts::{Account, Facts};
 use crate::host::Host;
+use crate::key::{Key, KeyKind};
 use crate::label::{self, Labels, Mark, OwnedId, Owner};
 use crate::lock::Lock;
 use crate::manifest::load::parse;
@@ -93,7 +94,7 @@ fn with(containers: &str) -> Observed {
         let mut labels = owner().labels(
             label::Kind::Container,
             name,
-            container.key.known().expect("a key"),
+            &Key::of(KeyKind::Container, &container.spec),
         );
         labels.insert(label::UID.to_owned(), format!("uid-{name}"));
         let mark = Mark::read(&labels).expect("complete labels");

@@ -95,8 +95,13 @@ impl Resolver<'_> {
         let account = self.account(written);
         let image = match &account {
             Some(account) => {
-                let (name, identity) = self.identity(&stage, account, stages);
-                identities.insert(name.clone(), identity);
+                // Users without an account on this host have one name and different numbers.
+                let Account { name, uid, gid, .. } = account;
+                let name = format!("{stage} as {name} ({uid}:{gid})");
+                if !identities.contains_key(&name) {
+                    let identity = self.identity(&stage, account, stages);
+                    identities.insert(name.clone(), identity);
+                }
                 ImageChoice::Identity(name)
             }
             None => ImageChoice::Stage(stage),
@@ -113,10 +118,6 @@ impl Resolver<'_> {
         Container {
             engine_name: self.facts.owner.object(name.as_str()),
             image,
-            key: match tools {
-                Some(Pin::Unknown(reason)) => Pin::Unknown(reason.clone()),
-                Some(Pin::Known(_)) | None => Pin::Known(Key::of(KeyKind::Container, &spec)),
-            },
             spec,
             harness: tools.is_some(),
             opens: written

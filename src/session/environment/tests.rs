@@ -6,7 +6,7 @@
 use std::fs;
 
 use super::*;
-use crate::desired::{Desired, ImageChoice, Pin};
+use crate::desired::{Desired, ImageChoice};
 use crate::label::{Labels, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::session::consent::give;
@@ -43,7 +43,6 @@ fn container(session: Session) -> Container {
         engine_name: "aishell-0-a".to_owned(),
         image: ImageChoice::Stage("foundation".to_owned()),
         spec: ContainerSpec::default(),
-        key: Pin::Unknown(String::new()),
         harness: false,
         opens: None,
         completes: false,
