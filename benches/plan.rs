@@ -6,12 +6,12 @@
     reason = "a benchmark has no documentation and stops where it cannot run"
 )]
 
+use std::cell::LazyCell;
 use std::hint::black_box;
 
-use aishell::desired::Desired;
 use aishell::engine::memory::MemoryEngine;
-use aishell::observed::Observed;
 use aishell::plan::{Consent, plan};
+use aishell::reconcile::Look;
 use aishell::step::ManifestInfo;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
@@ -39,17 +39,27 @@ fn converged(crowd: &Crowd) -> MemoryEngine {
     engine
 }
 
+/// What is planned for: what is there as it should be, and the same for a manifest that differs everywhere.
+fn looks(count: usize) -> (Look, Look) {
+    let crowd = many(count, "a");
+    let engine = converged(&crowd);
+    let (same, other) = (crowd.look(&engine), many(count, "b").look(&engine));
+    assert_eq!((same.plan.steps.len(), other.plan.steps.len()), (0, count));
+    (same, other)
+}
+
 fn planning(criterion: &mut Criterion) {
     for (count, words) in SIZES {
-        let crowd = many(count, "a");
-        let engine = converged(&crowd);
-        let (same, other) = (crowd.look(&engine), many(count, "b").look(&engine));
-        assert_eq!((same.plan.steps.len(), other.plan.steps.len()), (0, count));
-        let info = ManifestInfo::default();
         let mut group = criterion.benchmark_group(format!("plan {words} containers"));
         group.sample_size(10);
-        let mut judge = |name: &str, desired: &Desired, observed: &Observed| {
+        let info = ManifestInfo::default();
+        // Made for whoever is measured only.
+        let made = LazyCell::new(|| looks(count));
+        let mut judge = |name: &str, look: fn(&(Look, Look)) -> &Look| {
             group.bench_function(name, |bencher| {
+                let Look {
+                    desired, observed, ..
+                } = look(&made);
                 bencher.iter(|| {
                     plan(
                         black_box(desired),
@@ -60,18 +70,18 @@ fn planning(criterion: &mut Criterion) {
                 });
             });
         };
-        judge("nothing changed", &same.desired, &same.observed);
-        judge("everything changed", &other.desired, &other.observed);
+        judge("nothing changed", |looks| &looks.0);
+        judge("everything changed", |looks| &looks.1);
         group.finish();
     }
 }
 
 fn looking(criterion: &mut Criterion) {
-    let crowd = many(10_000, "a");
-    let engine = converged(&crowd);
     let mut group = criterion.benchmark_group("look at 10,000 containers");
     group.sample_size(10);
     group.bench_function("observe, resolve, plan", |bencher| {
+        let crowd = many(10_000, "a");
+        let engine = converged(&crowd);
         bencher.iter(|| {
             engine.forget();
             crowd.look(&engine).plan.steps.len()

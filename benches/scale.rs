@@ -6,6 +6,7 @@
     clippy::print_stdout,
     clippy::cast_precision_loss,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a benchmark has no documentation, stops where it cannot run, and tells what it found"
 )]
 

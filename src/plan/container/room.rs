@@ -147,6 +147,7 @@ pub(super) fn make_room<'a>(draft: &mut Draft<'a>) -> Moves<'a> {
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_)
+        | Work::Start { .. }
         | Work::Replace { .. } => None,
     };
     let removals: BTreeMap<OwnedId, u32> = draft.steps.iter().rev().filter_map(removed).collect();
