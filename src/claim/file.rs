@@ -19,6 +19,8 @@ use crate::label::Owner;
 
 /// The most that is read of what a lock file says.
 const LONGEST: u64 = 4096;
+/// How often whoever is next tries: it costs two questions to the kernel.
+const SOON: Duration = Duration::from_millis(10);
 /// What tells this run of the machine's kernel from all others.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -100,7 +102,12 @@ impl Claims {
         loop {
             match self.attempt(&path, command) {
                 Err(ClaimError::Held { .. }) if begun.elapsed() < patience => {
-                    tokio::time::sleep(EVERY.min(patience.saturating_sub(begun.elapsed()))).await;
+                    // Whoever is next wants to know at once; for all others there is time.
+                    let every = match scope {
+                        Scope::Pass => SOON,
+                        Scope::Watch | Scope::Next => EVERY,
+                    };
+                    tokio::time::sleep(every.min(patience.saturating_sub(begun.elapsed()))).await;
                 }
                 result => return result,
             }

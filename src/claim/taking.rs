@@ -19,6 +19,11 @@ use crate::progress::Progress;
 
 /// How long what is about to go may take, whoever is not patient: it has no holder any more.
 const LINGER: Duration = Duration::from_secs(2);
+/// How often somebody else's claim is looked at.
+const LOOK: Duration = Duration::from_millis(25);
+/// How often one is looked at whose holder is gone. The engine takes its time to remove it, and that is all that there
+/// is to wait for: one that is being removed must not be given another name, or an engine lists it for ever.
+const SOON: Duration = Duration::from_millis(10);
 /// How often something that may pass is tried again.
 const AGAIN: u32 = 3;
 /// On how many images a container is tried before a volume has to do.
@@ -44,6 +49,8 @@ pub(super) struct Taking<'a, E> {
     swept: u32,
     /// When something was first seen to be on its way out, by its id.
     ending: Option<(String, Instant)>,
+    /// The labels of the image, by its id, that somebody else's claim was made from.
+    inherited: Option<(String, Labels)>,
 }
 
 impl<'a, E: Engine> Taking<'a, E> {
@@ -69,6 +76,7 @@ impl<'a, E: Engine> Taking<'a, E> {
             unfit: BTreeSet::new(),
             swept: 0,
             ending: None,
+            inherited: None,
         }
     }
 
@@ -140,15 +148,18 @@ impl<'a, E: Engine> Taking<'a, E> {
         kept: &mut Option<Stake>,
         holder: Option<ClaimError>,
     ) -> Result<Option<Mark>, ClaimError> {
-        if let Some(held) = holder {
-            if Instant::now() >= self.until {
-                return Err(held);
-            }
+        let Some(held) = holder else {
+            // What is on its way out is not waited for by patience.
             self.prepare(seen, kept).await?;
+            sleep(SOON).await;
+            return Ok(None);
+        };
+        if Instant::now() >= self.until {
+            return Err(held);
         }
+        self.prepare(seen, kept).await?;
         let left = self.until.saturating_duration_since(Instant::now());
-        // What is on its way out is not waited for by patience.
-        sleep(if left.is_zero() { EVERY } else { EVERY.min(left) }).await;
+        sleep(LOOK.min(left)).await;
         Ok(None)
     }
 
@@ -196,7 +207,7 @@ impl<'a, E: Engine> Taking<'a, E> {
             {
                 return Err(held);
             }
-            sleep(EVERY).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -275,11 +286,7 @@ impl<'a, E: Engine> Taking<'a, E> {
     /// Looks at who has the name. What is returned is that somebody lives who holds it; nothing means that it is on
     /// its way out.
     async fn occupied(&mut self, container: ContainerReply) -> Result<Option<ClaimError>, ClaimError> {
-        let image = Call::InspectImage {
-            image: container.image_id.clone(),
-        };
-        let image = found(ask(self.engine, image, inspected_image).await)?;
-        let inherited = image.map(|image| image.image.labels).unwrap_or_default();
+        let inherited = self.labels_of(&container.image_id).await?;
         let mark = label::Mark::read_container(&container.labels, &inherited)
             .filter(|mark| mark.kind == Kind::Claim && self.owner.owns(mark));
         let Some(mark) = mark else {
@@ -313,6 +320,23 @@ impl<'a, E: Engine> Taking<'a, E> {
             })?;
         }
         Ok(None)
+    }
+
+    /// Returns the labels of an image; one is asked for once, since images do not change.
+    async fn labels_of(&mut self, image: &str) -> Result<Labels, EngineError> {
+        if let Some((known, labels)) = &self.inherited
+            && known == image
+        {
+            return Ok(labels.clone());
+        }
+        let call = Call::InspectImage {
+            image: image.to_owned(),
+        };
+        let Some(reply) = found(ask(self.engine, call, inspected_image).await)? else {
+            return Ok(Labels::new());
+        };
+        self.inherited = Some((image.to_owned(), reply.image.labels.clone()));
+        Ok(reply.image.labels)
     }
 
     /// Looks at whose the volume is, and removes it if they are gone.
