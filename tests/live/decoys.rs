@@ -282,4 +282,41 @@ fn nothing_that_is_not_ours_is_touched_by_anything() {
     }
     project.converge();
     untouched("made again");
+
+    for verb in ["stop", "start", "restart"] {
+        let run = project.plain(&[verb, "a"]);
+        assert_eq!(run.code, Some(0), "{verb}: {run:#?}");
+        untouched(verb);
+    }
+    let run = project.plain(&["exec", "a", "--", "sh", "-c", "true"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    for words in [
+        &["apply", "--replace", "a"][..],
+        &["update", "--check"],
+        &["apply", "--only", "container/a"],
+    ] {
+        let run = project.run(words);
+        assert!(matches!(run.code, Some(0 | 1)), "{words:?}: {run:#?}");
+        untouched(&words.join(" "));
+    }
+    // Everything that may go does, the manifest's own last.
+    let prune = [
+        "prune",
+        &project.name,
+        "--yes",
+        "--keep",
+        "0",
+        "--allow",
+        "data-loss,interrupt",
+    ];
+    let run = project.run(&prune);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    untouched("pruned");
+    project.settled();
+    std::fs::remove_file(project.path().join("aishell.yaml")).expect("a manifest");
+    let run = project.run(&prune);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    untouched("pruned, with the manifest gone");
+    let gone = raw::container(&project.object("a"));
+    assert_eq!(gone, None, "{run:#?}");
 }

@@ -18,6 +18,8 @@ use crate::project::{Project, Victim, project, text};
 use crate::proxy::{Proxy, Request, Verdict};
 use crate::raw::{self, Events};
 
+mod prune;
+
 /// How many worlds are swept at once.
 const AT_ONCE: usize = 3;
 /// How long an engine is away.
