@@ -6,11 +6,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::call::Call;
 use crate::engine::Engine;
 use crate::progress::{Event, Progress};
 use crate::protocol::{self, Undone};
 use crate::report::{Done, Failure, Outcome};
-use crate::step::{Action, Plan, Resource, Step};
+use crate::step::{Action, Plan, Resource, Step, Work};
 
 mod doubt;
 mod patient;
@@ -78,7 +79,7 @@ impl Stop {
 /// Carries out the steps of a plan and returns every one with its outcome, in the order of the plan.
 ///
 /// Steps that do not need each other run at the same time. A step that fails skips what needs it and nothing else.
-/// After a wish to stop, steps under way are finished and no other is begun. An engine that goes away is waited for.
+/// After a wish to stop, pulls and builds are given up, other steps under way are finished and none is begun. An engine that goes away is waited for.
 pub async fn apply<L: Listener + ?Sized + 'static>(
     plan: &Plan,
     engine: &impl Engine,
@@ -114,7 +115,7 @@ pub async fn walk<L: Listener + ?Sized + 'static>(
             {
                 *used += 1;
                 listener.started(step);
-                running.push(carry_out(step, engine, listener));
+                running.push(carry_out(step, engine, listener, stop));
             }
         }
         let Some(done) = running.next().await else { break };
@@ -183,10 +184,28 @@ fn is_heavy(step: &Step) -> bool {
     }
 }
 
+/// Says whether a step is not waited for once the pass is to end: nothing is lost with an image that is half made, and
+/// the engine gives up when nobody listens any more. What it has done so far makes the next try shorter.
+fn is_dropped(step: &Step) -> bool {
+    match &step.work {
+        Work::Build { .. } => true,
+        Work::Calls(calls) => calls.iter().all(|call| matches!(call, Call::PullImage { .. })),
+        Work::Guarded { .. }
+        | Work::Network { .. }
+        | Work::Clear(_)
+        | Work::Identity(_)
+        | Work::Populate(_)
+        | Work::Create(_)
+        | Work::Start { .. }
+        | Work::Replace { .. } => false,
+    }
+}
+
 async fn carry_out<L: Listener + ?Sized + 'static>(
     step: &Step,
     engine: &Patient<'_, impl Engine>,
     listener: &std::sync::Arc<L>,
+    stop: &Stop,
 ) -> Done {
     let begun = Instant::now();
     let engine = engine.view();
@@ -195,7 +214,17 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         move |event| listener.progress(&step, event)
     });
     let mut protocol = protocol::of(step);
-    let (outcome, error) = match protocol::drive(protocol.as_mut(), &engine, &progress).await {
+    let carried = protocol::drive(protocol.as_mut(), &engine, &progress);
+    let carried = if is_dropped(step) {
+        tokio::select! {
+            biased;
+            carried = carried => carried,
+            () = stop.wished() => Err(Undone::Used("interrupted".to_owned())),
+        }
+    } else {
+        carried.await
+    };
+    let (outcome, error) = match carried {
         Ok(()) => (Outcome::Done, None),
         Err(Undone::Failed(failure)) => (Outcome::Failed, Some(failure)),
         Err(Undone::Used(who)) => (Outcome::Skipped, Some(Failure::new(who))),

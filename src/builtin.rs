@@ -72,6 +72,7 @@ impl Version {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile: self.dockerfile.to_owned(),
+            path: None,
             // Nothing of the host is part of it.
             context: PathBuf::new(),
             files: Vec::new(),

@@ -7,10 +7,12 @@
 mod parent;
 mod part;
 mod source;
+mod step;
 
 pub use parent::{Mention, Origin, origin};
 use part::{Keyword, Part, escape, parts};
 use source::{Source, clean};
+pub use step::{line_of_complaint, line_of_image, line_of_step};
 
 /// The directory of the archive that holds what we add.
 pub const RESERVED: &str = ".aishell";

@@ -107,6 +107,8 @@ pub enum EngineError {
     Work {
         /// What the engine said.
         message: String,
+        /// The line of the Dockerfile, counted from 1, where it is one's.
+        line: Option<u32>,
         /// The last lines of its output.
         log: Vec<String>,
     },
@@ -115,6 +117,8 @@ pub enum EngineError {
     Absent {
         /// The image.
         image: String,
+        /// The line of the Dockerfile that names it, counted from 1.
+        line: Option<u32>,
         /// What the engine said.
         message: String,
     },

@@ -51,6 +51,8 @@ pub const BASE_ID: &str = "aishell.base.id";
 pub const EXTENSION_HASH: &str = "aishell.extension.hash";
 /// What the image of a stage is made of, told apart, as JSON: it explains, and decides nothing.
 pub const INPUTS: &str = "aishell.inputs";
+/// The identifier of the last image on the way here that was made anew on request; whatever is made on it inherits it.
+pub const REBUILT: &str = "aishell.rebuilt";
 /// The key of a harness set.
 pub const HARNESS_HASH: &str = "aishell.harness.hash";
 /// The schema of a harness set's layout.

@@ -211,6 +211,8 @@ struct Draft<'a> {
     images: BTreeMap<&'a str, Mark>,
     /// The volumes that say that containers are to stay stopped, by the names of those in the manifest.
     holds: BTreeMap<&'a str, (&'a str, &'a observed::Volume)>,
+    /// The identifiers of the images that stages have because somebody asked for new ones, by stage.
+    rebuilt_as: BTreeMap<&'a str, &'a str>,
     /// The containers that others depend on.
     awaited: BTreeSet<&'a str>,
     /// The containers that are not to stay stopped any more, with the step that says so.
@@ -276,6 +278,7 @@ impl<'a> Draft<'a> {
             makers: BTreeMap::new(),
             live: observed.by_resource(),
             images: run_images(observed),
+            rebuilt_as: BTreeMap::new(),
             holds: observed.hold_volumes(&desired.owner),
             awaited: desired
                 .containers
@@ -379,6 +382,7 @@ impl<'a> Draft<'a> {
             makers: _,
             live: _,
             images: _,
+            rebuilt_as: _,
             holds: _,
             awaited: _,
             released: _,

@@ -163,7 +163,7 @@ fn call(call: Call) -> Next {
 /// Returns what an engine's error means for a step.
 fn failure(error: EngineError) -> Failure {
     match error {
-        EngineError::Work { message, log } => hinted(Failure::new(message).log(log)),
+        EngineError::Work { message, log, .. } => hinted(Failure::new(message).log(log)),
         EngineError::Absent { ref image, .. } => Failure::new(error.to_string()).hint(format!(
             "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
         )),

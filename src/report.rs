@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::lock::Change;
+use crate::manifest::place::Place;
 use crate::observed::{EngineInfo, Health, Hold, RunState};
 use crate::step::{Blocked, ManifestInfo, Resource, ResourceKind, Step};
 
@@ -85,15 +86,15 @@ impl Outcome {
 }
 
 /// Why a step failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     /// What went wrong.
     pub message: String,
+    /// Where that is written, if it is in a file.
+    pub at: Option<Place>,
     /// The last lines of its output.
-    #[serde(default)]
     pub log: Vec<String>,
     /// What most often helps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
@@ -104,6 +105,12 @@ impl Failure {
             message: message.into(),
             ..Self::default()
         }
+    }
+
+    /// Adds where it is written.
+    #[must_use]
+    pub fn at(self, at: Option<Place>) -> Self {
+        Self { at, ..self }
     }
 
     /// Adds the last lines of the output.

@@ -14,6 +14,8 @@ pub struct Build {
     pub labels: Labels,
     /// The Dockerfile's text, as it is to be sent.
     pub dockerfile: String,
+    /// The Dockerfile, absolute; nothing where it is none of a person's.
+    pub path: Option<PathBuf>,
     /// The directory sent as context.
     pub context: PathBuf,
     /// The files of the context, relative to it, already filtered by `.dockerignore`.

@@ -4,14 +4,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{self, Condition, Outcome};
+use crate::report::{Condition, Outcome};
 use crate::step::{self, Action, BlockedReason, Cause, Impact, ManifestInfo, ResourceKind, Summary};
 
 mod container;
+mod failure;
 mod garbage;
 mod of;
 
 pub use container::{Container, ContainerStatus, Health, Hold, State};
+pub use failure::Failure;
 
 /// The version of every document.
 pub const API_VERSION: &str = "aishell/v1";
@@ -226,7 +228,7 @@ document! {
         retries: Option<Retries>,
         /// `finished`: why it failed or was skipped.
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<report::Failure>,
+        error: Option<Failure>,
         /// `waiting`: how often it was tried in a row.
         #[serde(skip_serializing_if = "Option::is_none")]
         attempts: Option<u32>,
@@ -314,7 +316,7 @@ pub struct Item<'a> {
     pub outcome: Option<Outcome>,
     /// Why it is still there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a report::Failure>,
+    pub error: Option<Failure>,
 }
 
 /// One step.
@@ -388,7 +390,7 @@ pub struct Done<'a> {
     pub retries: Option<Retries>,
     /// Why it failed or was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a report::Failure>,
+    pub error: Option<Failure>,
 }
 
 /// Requests that were sent again because the engine was away, or failed.

@@ -307,7 +307,7 @@ impl Watcher {
     pub fn ended(&self, done: &Done) {
         self.put_away(&done.step);
         match &self.shown {
-            Shown::Json => self.event(&done.step, |event| event.finished(done)),
+            Shown::Json => self.event(&done.step, |event| event.finished(done, self.style().viewpoint)),
             Shown::Plain if !self.writes_lines() => {
                 let error = done
                     .error

@@ -5,10 +5,11 @@ use self::value::Reason;
 use super::output::{Layout, Tone, clean};
 use super::viewpoint::Viewpoint;
 use crate::observed::EngineInfo;
-use crate::report::{ConditionKind, Done, Failure, Outcome, Report, Retries};
+use crate::report::{ConditionKind, Done, Outcome, Report, Retries};
 use crate::spec::Mount;
 use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown, Work};
 
+mod failed;
 pub mod row;
 pub mod status;
 pub mod table;
@@ -127,33 +128,6 @@ impl Style<'_> {
     /// Returns the line of something that needs a person.
     pub fn needs_person(self, blocked: &Blocked, columns: Columns) -> String {
         columns.lines(&self.blocked(blocked), self.layout)
-    }
-
-    /// Returns why a step failed, with the end of its output.
-    fn failure(self, error: &Failure) -> String {
-        let mut lines: Vec<String> = error
-            .message
-            .lines()
-            .enumerate()
-            .map(|(index, line)| {
-                let label = if index == 0 {
-                    Tone::Bad.paint("error:")
-                } else {
-                    "      ".to_owned()
-                };
-                format!("      {label} {}\n", clean(line))
-            })
-            .collect();
-        let bar = Tone::Faint.paint(self.signs().bar);
-        lines.extend(
-            error
-                .log
-                .iter()
-                .map(|line| format!("      {bar} {}\n", clean(line))),
-        );
-        let hint = error.hint.as_ref();
-        lines.extend(hint.map(|hint| format!("      {} {}\n", Tone::Change.paint("hint:"), clean(hint))));
-        lines.concat()
     }
 
     /// Returns what follows the lines of a report: what is left, and how it all came out.

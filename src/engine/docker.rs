@@ -38,9 +38,12 @@ mod events;
 mod kept;
 mod log;
 mod negotiate;
+mod news;
+mod request;
 mod session;
 mod stream;
 mod usage;
+mod wire;
 
 pub use connect::{ConnectError, Host, Surroundings, Target, resolve};
 pub use stream::{Excerpt, Written};
@@ -223,9 +226,7 @@ impl DockerEngine {
                 self.pull(call, reference, progress).await?;
                 Answer::Done
             }
-            Call::BuildImage(build) => {
-                build::build(client, call, build, &uid()?, &self.host, progress).await?
-            }
+            Call::BuildImage(build) => self.build(call, build, &uid()?, progress).await?,
             Call::CommitContainer(commit) => {
                 let (repo, tag) = encode::split_tag(&commit.tag);
                 let options = CommitContainerOptions {

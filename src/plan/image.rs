@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::desired::inputs::{Change, Inputs, PARENT};
 use crate::desired::{Identity, Pin, Stage, StageSource};
 use crate::key::Key;
-use crate::label::{self, Kind, Mark};
+use crate::label::{self, Kind, Labels, Mark};
 use crate::manifest::stage::StageName;
 use crate::observed::Image;
 use crate::step::{Action, Ancestor, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
@@ -110,11 +110,15 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
     };
     let parents = Parents::of(draft, on, &needs);
     let found = draft.observed.keyed(&build.tag, *kind, key);
+    if let Some(rebuilt) = found.and_then(|image| image.labels.get(label::REBUILT)) {
+        draft.rebuilt_as.insert(name, rebuilt);
+    }
     let requested = draft.rebuilt.includes(name, found);
     let anew = requested
         || on
             .iter()
-            .any(|stage| draft.anew.contains(&Made::Stage(stage.as_str())));
+            .any(|stage| draft.anew.contains(&Made::Stage(stage.as_str())))
+        || found.is_some_and(|image| parents.were_rebuilt_since(image));
     if !anew && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &build.tag);
         return Maker::Ready;
@@ -199,8 +203,14 @@ struct Parent<'a> {
     stage: StageName,
     /// Whether a step of this plan makes it anew.
     renewed: bool,
-    /// Its id, as far as it is known.
-    id: Option<&'a str>,
+    /// What is known of it.
+    image: Option<&'a Image>,
+}
+
+impl Parent<'_> {
+    fn id(&self) -> Option<&str> {
+        self.image.map(|image| image.id.as_str())
+    }
 }
 
 impl<'a> Parents<'a> {
@@ -215,7 +225,7 @@ impl<'a> Parents<'a> {
             Some(Parent {
                 stage: *name,
                 renewed: renewed(stage),
-                id: id_of(draft, stage),
+                image: image_of(draft, stage),
             })
         };
         Self(on.iter().filter_map(parent).collect())
@@ -226,9 +236,22 @@ impl<'a> Parents<'a> {
         let is_of = |parent: &Parent<'_>| {
             let said = image.labels.get(label_of(parent.stage)).map(String::as_str);
             // An image that is pulled is the one that its digest says.
-            !parent.renewed && said.is_some() && (parent.id.is_none() || said == parent.id)
+            !parent.renewed && said.is_some() && (parent.id().is_none() || said == parent.id())
         };
         self.0.iter().all(is_of)
+    }
+
+    /// Says whether one of them was made anew on request after an image was made on it, so that what was begun then goes
+    /// on: whatever is made on that image is meant as well.
+    fn were_rebuilt_since(&self, image: &Image) -> bool {
+        let since = |parent: &Parent<'_>| {
+            let said = image.labels.get(label_of(parent.stage)).map(String::as_str);
+            let rebuilt = parent
+                .image
+                .is_some_and(|parent| parent.labels.contains_key(label::REBUILT));
+            rebuilt && said.is_some() && said != parent.id()
+        };
+        self.0.iter().any(since)
     }
 
     /// Returns why an image was not made on them.
@@ -241,7 +264,7 @@ impl<'a> Parents<'a> {
         };
         let because = |parent: &Parent<'_>| {
             let said = image.labels.get(label_of(parent.stage)).map(|id| short(id));
-            let to = parent.id.filter(|_| !parent.renewed).map(short);
+            let to = parent.id().filter(|_| !parent.renewed).map(short);
             (said != to || said.is_none())
                 .then(|| Because::field(Cause::Dependency, parent.stage.as_str(), json!(said), json!(to)))
         };
@@ -249,19 +272,24 @@ impl<'a> Parents<'a> {
     }
 }
 
-/// Returns the id of the image of a stage, where it is there.
-fn id_of<'a>(draft: &Draft<'a>, stage: &Stage) -> Option<&'a str> {
+/// Says whether the stage that something was made on was made anew on request since then.
+pub(super) fn is_behind(draft: &Draft<'_>, stage: &str, labels: &Labels) -> bool {
+    let rebuilt = draft.rebuilt_as.get(stage);
+    rebuilt.is_some_and(|rebuilt| labels.get(label::REBUILT).map(String::as_str) != Some(*rebuilt))
+}
+
+/// Returns the image of a stage, where it is there.
+fn image_of<'a>(draft: &Draft<'a>, stage: &Stage) -> Option<&'a Image> {
     let observed = draft.observed;
     match &stage.source {
         StageSource::Image { reference, .. } => {
             let found = observed.references.get(reference);
-            found.map(|image| image.image.id.as_str())
+            found.map(|image| &image.image)
         }
         StageSource::Dockerfile { build, kind, .. } => {
             let key = stage.key.known()?;
             let found = observed.keyed(&build.tag, *kind, key);
-            let found = found.or_else(|| observed.made(*kind, key).next());
-            found.map(|image| image.id.as_str())
+            found.or_else(|| observed.made(*kind, key).next())
         }
     }
 }
@@ -323,8 +351,9 @@ fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) ->
         }
         Needs::Blocked => return Maker::Blocked,
     };
-    let anew = draft.anew.contains(&Made::Stage(&identity.stage));
     let found = draft.observed.keyed(tag, Kind::Identity, key);
+    let anew = draft.anew.contains(&Made::Stage(&identity.stage))
+        || found.is_some_and(|image| is_behind(draft, &identity.stage, &image.labels));
     if !anew && found.is_some() {
         draft.unchanged(ResourceKind::Image, tag);
         return Maker::Ready;

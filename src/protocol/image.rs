@@ -13,6 +13,7 @@ use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Build, Call};
 use crate::engine::EngineError;
 use crate::label::{Mark, PROVEN, SCHEMA};
+use crate::manifest::place::Place;
 use crate::report::Failure;
 use crate::step::Ancestor;
 
@@ -60,6 +61,22 @@ impl MakeImage {
 
     fn naming(&self, image: &str) -> Naming {
         Naming::of(image, &[&self.build.tag, &self.alias])
+    }
+
+    /// Returns what an engine's error means, with the line of the Dockerfile that it is about.
+    fn failure(&self, error: EngineError) -> Failure {
+        let line = match &error {
+            EngineError::Work { line, .. } | EngineError::Absent { line, .. } => *line,
+            _ => None,
+        };
+        let place = |line| {
+            Some(Place {
+                file: self.build.path.clone()?,
+                line,
+                column: 1,
+            })
+        };
+        failure(error).at(line.and_then(place))
     }
 
     /// Returns what comes once the images before this number were looked at.
@@ -122,7 +139,7 @@ impl Protocol for MakeImage {
             (At::Share(_), Err(EngineError::NotFound { .. })) => self.look(0),
             (At::Sweep, Err(EngineError::NotFound { .. })) => At::Build,
             (At::Failed(failure), _) => At::Failed(failure),
-            (_, Err(error)) => At::Failed(failure(error)),
+            (_, Err(error)) => At::Failed(self.failure(error)),
             (At::Share(naming), Ok(_)) => At::Share(naming.called()),
             (At::Name(naming), Ok(_)) => At::Name(naming.called()),
             (At::Look(index), Ok(answer)) => self.seen(index, answer),

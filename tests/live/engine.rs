@@ -874,6 +874,7 @@ impl Context {
             tag: tag.to_owned(),
             labels: world.labels(Kind::Foundation),
             dockerfile: dockerfile.to_owned(),
+            path: None,
             context: self.directory.path().to_owned(),
             files: self.files.clone(),
             args: BTreeMap::new(),
@@ -1023,11 +1024,11 @@ async fn a_build_that_fails_shows_the_end_of_the_failing_step() {
     );
     let build = context.build(&world, &world.tag("failing"), &text);
     let failed = world.try_call(Call::BuildImage(Box::new(build))).await;
-    let Err(EngineError::Work { message, log }) = failed else {
+    let Err(EngineError::Work { message, line, log }) = failed else {
         panic!("{failed:?}")
     };
     assert!(message.contains("exit code: 7"), "{message}");
-    assert_eq!(log.len(), 41, "{log:#?}");
+    assert_eq!((line, log.len()), (Some(2), 63), "{log:#?}");
     assert!(log[0].starts_with("[2/2] RUN exec"), "{log:#?}");
     assert!(
         log.contains(&"line 60".to_owned()) && log.contains(&"wrong".to_owned()),

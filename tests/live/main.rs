@@ -12,6 +12,7 @@
 )]
 
 mod apply;
+mod build;
 mod builtin;
 mod busy;
 mod bystander;

@@ -218,6 +218,7 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             tag: dice.pick(&names.tags),
             labels: names.labels(Kind::Foundation),
             dockerfile: draw_dockerfile(dice),
+            path: None,
             context: names.context.path().to_owned(),
             files: Vec::new(),
             args: BTreeMap::new(),

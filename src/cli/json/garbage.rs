@@ -1,6 +1,7 @@
 //! What the documents say of garbage.
 
-use super::{API_VERSION, Blocked, Garbage, Item};
+use super::{API_VERSION, Blocked, Failure, Garbage, Item};
+use crate::cli::viewpoint::Viewpoint;
 use crate::plan;
 use crate::report::Done;
 use crate::step::Resource;
@@ -9,6 +10,7 @@ impl<'a> Garbage<'a> {
     /// Makes the document of garbage, and of what became of it if it was removed.
     pub fn of(garbage: &'a plan::Garbage, done: Option<&'a [Done]>, interrupted: bool) -> Self {
         let plan = &garbage.plan;
+        let viewpoint = Viewpoint::of(std::path::Path::new("/"));
         let items = plan.steps.iter().map(|step| {
             let about = garbage.about.get(&step.resource);
             let came = done.and_then(|done| done.iter().find(|done| done.step.id == step.id));
@@ -22,10 +24,11 @@ impl<'a> Garbage<'a> {
                 why: step.detail.as_deref().unwrap_or_default(),
                 discards: step.discards,
                 outcome: came.map(|done| done.outcome),
-                error: came.and_then(|done| done.error.as_ref()),
+                error: came
+                    .and_then(|done| done.error.as_ref())
+                    .map(|error| Failure::of(error, viewpoint)),
             }
         });
-        let viewpoint = crate::cli::viewpoint::Viewpoint::of(std::path::Path::new("/"));
         Self {
             api_version: API_VERSION,
             kind: Self::KIND,

@@ -3,8 +3,8 @@
 
 use super::{
     API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Event,
-    Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Retries, Starter, State, Status, Step,
-    Validation,
+    Failure, Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Retries, Starter, State,
+    Status, Step, Validation,
 };
 use crate::cli::output::clean;
 use crate::cli::viewpoint::Viewpoint;
@@ -165,7 +165,7 @@ impl<'a> Done<'a> {
             outcome: *outcome,
             seconds: (*seconds * 1000.0).round() / 1000.0,
             retries: retries.as_ref().map(Retries::of),
-            error: error.as_ref(),
+            error: error.as_ref().map(|error| Failure::of(error, viewpoint)),
         }
     }
 }
@@ -203,7 +203,8 @@ impl<'a> Because<'a> {
 }
 
 impl Place {
-    fn of(place: &ManifestPlace, viewpoint: Viewpoint<'_>) -> Self {
+    /// Makes the document of a place.
+    pub fn of(place: &ManifestPlace, viewpoint: Viewpoint<'_>) -> Self {
         let ManifestPlace { file, line, column } = viewpoint.see(place);
         Self {
             file: file.display().to_string(),
@@ -392,12 +393,12 @@ impl<'a> Event<'a> {
     }
 
     /// Fills in the outcome of a step.
-    pub fn finished(&mut self, done: &report::Done) {
+    pub fn finished(&mut self, done: &report::Done, viewpoint: Viewpoint<'_>) {
         self.event = Happening::Finished;
         self.outcome = Some(done.outcome);
         self.seconds = Some(done.seconds);
         self.retries = done.retries.as_ref().map(Retries::of);
-        self.error.clone_from(&done.error);
+        self.error = done.error.as_ref().map(|error| Failure::of(error, viewpoint));
     }
 }
 

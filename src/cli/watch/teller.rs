@@ -138,7 +138,7 @@ impl Listener for Teller {
         self.watcher.ended(done);
         if self.json {
             let mut event = json::Event::of(&done.step, Timestamp::now().to_string());
-            event.finished(done);
+            event.finished(done, self.watcher.style().viewpoint);
             self.output.line(&event);
             self.look_for_reader();
             return;

@@ -62,6 +62,7 @@ impl Resolver<'_> {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile,
+            path: Some(context.path.clone()),
             context: context.directory.clone(),
             files: context.files.clone(),
             args: written.args.clone(),

@@ -2,116 +2,151 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bollard::Docker;
-use bollard::models::{BuildInfo, BuildInfoAux};
-use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use bollard::BollardRequest;
+use bollard::models::BuildInfoAux;
 use bollard_stubs::moby::buildkit::v1::{StatusResponse, Vertex};
 use futures_util::StreamExt as _;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::archive::Context;
-use super::encode;
 use super::error::Failure;
 use super::log::{Lines, Tail};
+use super::news::News;
+use super::request::order;
+use super::{DockerEngine, encode};
 use crate::call::{Answer, Build, Call};
 use crate::dockerfile::{self, Prepared};
 use crate::engine::EngineError;
+use crate::label::{REBUILT, UID};
 use crate::progress::Progress;
 
 /// Output lines of a step that are kept for the report of its failure.
-const LAST_LINES: usize = 40;
+const LAST_LINES: usize = 10_000;
 
-/// Builds an image and answers with its id.
-pub(super) async fn build(
-    client: &Docker,
-    call: &Call,
-    build: &Build,
-    uid: &str,
-    host: &str,
-    progress: &Progress,
-) -> Result<Answer, Failure> {
-    let Build {
-        tag,
-        labels,
-        dockerfile,
-        context,
-        files,
-        args,
-        target,
-        certificates,
-        cache,
-    } = build;
-    let taken = files.iter().any(|file| file.starts_with(dockerfile::RESERVED));
-    let Prepared { text, below } = dockerfile::prepare(dockerfile, certificates.is_some(), taken);
-    let (archive, reading) = Context {
-        directory: context.clone(),
-        files: files.clone(),
-        below,
-        extra: dockerfile::files(text, certificates.as_deref()),
-    }
-    .send();
-    let options = BuildImageOptions {
-        dockerfile: dockerfile::DOCKERFILE.to_owned(),
-        t: Some(tag.clone()),
-        buildargs: Some(args.clone().into_iter().collect()),
-        labels: Some(encode::labels(labels, uid)),
-        target: target.clone().unwrap_or_default(),
-        version: BuilderVersion::BuilderBuildKit,
-        nocache: !cache,
-        rm: true,
-        ..BuildImageOptions::default()
-    };
-    let body = bollard::body_try_stream(archive.map(|chunk| chunk.map(Into::into)));
-    let mut answers = client.build_image(options, None, Some(body));
-    let mut trace = Trace::new(progress);
-    let mut image = None;
-    let mut failure = None;
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(BuildInfo {
-                aux: Some(BuildInfoAux::BuildKit(status)),
-                ..
-            }) => trace.follow(status),
-            Ok(BuildInfo {
-                aux: Some(BuildInfoAux::Default(id)),
-                ..
-            }) => image = id.id,
-            Ok(BuildInfo { stream, .. }) => trace.classic(stream.unwrap_or_default().as_bytes()),
-            Err(error) => {
-                failure = Some(error);
-                break;
+impl DockerEngine {
+    /// Builds an image and answers with its id.
+    pub(super) async fn build(
+        &self,
+        call: &Call,
+        build: &Build,
+        uid: &str,
+        progress: &Progress,
+    ) -> Result<Answer, Failure> {
+        let taken = build
+            .files
+            .iter()
+            .any(|file| file.starts_with(dockerfile::RESERVED));
+        let Prepared { text, below } =
+            dockerfile::prepare(&build.dockerfile, build.certificates.is_some(), taken);
+        let (archive, reading) = Context {
+            directory: build.context.clone(),
+            files: build.files.clone(),
+            below,
+            extra: dockerfile::files(text.clone(), build.certificates.as_deref()),
+        }
+        .send();
+        let body = bollard::body_try_stream(archive.map(|chunk| chunk.map(Into::into)));
+        let mut request = order("/build", &query(build, uid), BollardRequest::new(body))?;
+        let kind = HeaderValue::from_static("application/x-tar");
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        let mut trace = Trace::new(progress);
+        let outcome = self.follow(request, &mut trace).await;
+        // What kept us from sending the context is the cause of whatever the engine made of it. But an engine that
+        // failed by itself may leave the rest of the context unread for ever.
+        if (outcome.is_ok() || reading.is_finished())
+            && let Ok(Err(error)) = reading.await
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            let message = format!(
+                "cannot read the context of the build in {}: {error}",
+                build.context.display()
+            );
+            return Err(EngineError::Refused { message }.into());
+        }
+        match outcome {
+            Ok(Some(id)) => Ok(Answer::Id(id)),
+            Ok(None) => Err(EngineError::Unexpected {
+                call: "BuildImage: it ended without an image".to_owned(),
             }
+            .into()),
+            Err(failure) => Err(match failure.tell(call, &self.host) {
+                EngineError::Work { message, .. } => {
+                    failed(message, trace, (&build.dockerfile, &text)).into()
+                }
+                error => error.into(),
+            }),
         }
     }
-    drop(answers);
-    // What kept us from sending the context is the cause of whatever the engine made of it. But an engine that
-    // failed by itself may leave the rest of the context unread for ever.
-    if (failure.is_none() || reading.is_finished())
-        && let Ok(Err(error)) = reading.await
-        && error.kind() != std::io::ErrorKind::BrokenPipe
+
+    /// Sends a build and follows it to its end; returns the image, if there was word of one.
+    async fn follow(
+        &self,
+        request: BollardRequest,
+        trace: &mut Trace<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let mut news = News::of(&self.open, request).await?;
+        let mut image = None;
+        while let Some(Info { stream, aux }) = news.next().await? {
+            // What it says beside this is for other clients.
+            match aux.map(serde_json::from_value) {
+                Some(Ok(BuildInfoAux::BuildKit(status))) => trace.follow(status),
+                Some(Ok(BuildInfoAux::Default(id))) => image = id.id.or(image),
+                Some(Err(_)) | None => trace.classic(stream.unwrap_or_default().as_bytes()),
+            }
+        }
+        Ok(image)
+    }
+}
+
+/// The part of a document about a build that is read.
+#[derive(Deserialize)]
+struct Info {
+    #[serde(default)]
+    stream: Option<String>,
+    #[serde(default)]
+    aux: Option<Value>,
+}
+
+/// Returns what is asked for, beside the context.
+fn query(build: &Build, uid: &str) -> Vec<(&'static str, String)> {
+    let mut labels = encode::labels(&build.labels, uid);
+    if !build.cache
+        && let Some(uid) = labels.get(UID).cloned()
     {
-        let message = format!(
-            "cannot read the context of the build in {}: {error}",
-            context.display()
-        );
-        return Err(EngineError::Refused { message }.into());
+        labels.insert(REBUILT.to_owned(), uid);
     }
-    match (failure, image) {
-        (Some(error), _) => Err(match Failure::Api(error).tell(call, host) {
-            EngineError::Work { message, .. } => match trace.absent() {
-                Some(image) => EngineError::Absent { image, message },
-                None => EngineError::Work {
-                    message,
-                    log: trace.last_lines(),
-                },
-            }
-            .into(),
-            error => error.into(),
-        }),
-        (None, Some(id)) => Ok(Answer::Id(id)),
-        (None, None) => Err(EngineError::Unexpected {
-            call: "BuildImage: it ended without an image".to_owned(),
-        }
-        .into()),
+    let flag = |is_set: bool| if is_set { "1" } else { "" }.to_owned();
+    vec![
+        ("version", "2".to_owned()),
+        ("dockerfile", dockerfile::DOCKERFILE.to_owned()),
+        ("t", build.tag.clone()),
+        ("target", build.target.clone().unwrap_or_default()),
+        ("buildargs", json!(build.args).to_string()),
+        ("labels", json!(labels).to_string()),
+        ("nocache", flag(!build.cache)),
+        ("rm", flag(true)),
+    ]
+}
+
+/// Says what a build failed at, and where in the Dockerfile; of that there is the text that was written, and the one
+/// that was sent.
+fn failed(message: String, trace: Trace<'_>, (written, sent): (&str, &str)) -> EngineError {
+    if let Some(image) = trace.absent() {
+        let line = dockerfile::line_of_image(written, &image);
+        return EngineError::Absent { image, line, message };
+    }
+    let step = trace.failing();
+    let line = step.and_then(|step| dockerfile::line_of_step(written, sent, step));
+    let (message, line) = match line {
+        Some(line) => (message, Some(line)),
+        None => dockerfile::line_of_complaint(sent, message),
+    };
+    EngineError::Work {
+        message,
+        line,
+        log: trace.last_lines(),
     }
 }
 
@@ -124,7 +159,7 @@ struct Trace<'a> {
     failed: Option<String>,
     /// How many steps were last told to be done, and of how many.
     told: Option<(usize, usize)>,
-    /// Output that belongs to no step, from builders other than BuildKit.
+    /// Output that belongs to no step, from builders other than BuildKit, and the step that they said last.
     output: Step,
 }
 
@@ -226,7 +261,13 @@ impl<'a> Trace<'a> {
     fn classic(&mut self, piece: &[u8]) {
         for line in self.output.lines.push(piece) {
             self.progress.line(line.clone());
-            self.output.tail.push(line);
+            if let Some((done, total)) = numbered(&line) {
+                self.progress.amount("steps", done, Some(total));
+                self.output.name.clone_from(&line);
+                self.output.tail = Tail::of(LAST_LINES);
+            } else {
+                self.output.tail.push(line);
+            }
         }
     }
 
@@ -236,6 +277,15 @@ impl<'a> Trace<'a> {
         let image = failed.name.strip_prefix("[internal] load metadata for ")?;
         let short = image.strip_prefix("docker.io/").unwrap_or(image);
         Some(short.strip_prefix("library/").unwrap_or(short).to_owned())
+    }
+
+    /// Returns the name of the step that failed.
+    fn failing(&self) -> Option<&str> {
+        let step = match &self.failed {
+            Some(digest) => self.steps.get(digest)?,
+            None => &self.output,
+        };
+        Some(step.name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Returns the last lines of the step that failed, with its name.
@@ -256,6 +306,16 @@ impl<'a> Trace<'a> {
             .chain(tail.into_vec())
             .collect()
     }
+}
+
+/// Returns which step a line of other builders announces, counted from 0, and of how many.
+fn numbered(line: &str) -> Option<(u64, u64)> {
+    let rest = line
+        .strip_prefix("Step ")
+        .or_else(|| line.strip_prefix("STEP "))?;
+    let (step, total) = rest.split_once(':')?.0.split_once('/')?;
+    let (step, total) = (step.trim().parse::<u64>().ok()?, total.trim().parse().ok()?);
+    Some((step.checked_sub(1)?, total))
 }
 
 /// Says whether a step is one of the Dockerfile's.

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 use super::negotiate::Api;
+use super::wire::Connector;
 use crate::key::digest;
 
 /// The socket that engines listen on unless told otherwise.
@@ -370,19 +371,16 @@ pub(super) struct Stream {
     pub(super) pieces: BoxStream<'static, Result<Vec<u8>, String>>,
 }
 
-/// Sends a GET whose answer is read while it comes. Unlike bollard's streams it tells when the answer has begun.
-pub(super) type Open = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Stream, Error>> + Send + Sync>;
+/// Sends a request whose answer is read while it comes. Unlike bollard's streams it tells when the answer has begun.
+pub(super) type Open = Arc<dyn Fn(BollardRequest) -> BoxFuture<'static, Result<Stream, Error>> + Send + Sync>;
 
 /// Turns a transport into one that reads answers while they come.
 macro_rules! opening {
     ($send:expr) => {{
         let send = $send.clone();
-        Arc::new(move |path: String| {
-            let mut request = BollardRequest::new(bollard::body_full(Vec::new().into()));
-            let parsed = path.parse().map(|uri| *request.uri_mut() = uri);
+        Arc::new(move |request: BollardRequest| {
             let answer = send(request);
             let opened: BoxFuture<'static, Result<Stream, Error>> = Box::pin(async move {
-                parsed?;
                 let answer = answer.await?;
                 let status = answer.status().as_u16();
                 let api = answer.headers().get("api-version");
@@ -425,7 +423,7 @@ pub(super) fn client(host: &Host, prefix: Prefix) -> Result<(Docker, Open), Conn
                 // Writing to a String cannot fail.
                 let _ = write!(socket, "{byte:02x}");
             }
-            let client = Client::builder(TokioExecutor::new()).build(hyperlocal::UnixConnector);
+            let client = Client::builder(TokioExecutor::new()).build(Connector(hyperlocal::UnixConnector));
             let send = move |request: BollardRequest| {
                 let client = client.clone();
                 let request = readdress(request, &format!("unix://{socket}:0"), &prefix);
@@ -445,7 +443,7 @@ pub(super) fn client(host: &Host, prefix: Prefix) -> Result<(Docker, Open), Conn
             let mut connector = HttpConnector::new();
             connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
             connector.set_nodelay(true);
-            let client = Client::builder(TokioExecutor::new()).build(connector);
+            let client = Client::builder(TokioExecutor::new()).build(Connector(connector));
             let base = format!("http://{authority}");
             let send = move |request: BollardRequest| {
                 let client = client.clone();

@@ -82,6 +82,7 @@ fn status(call: &Call, code: u16, message: String) -> EngineError {
         }
         (_, Call::PullImage { .. } | Call::BuildImage(_)) => EngineError::Work {
             message,
+            line: None,
             log: Vec::new(),
         },
         (404, _) => EngineError::NotFound { message },
@@ -138,6 +139,7 @@ fn worked(call: &Call, message: String) -> EngineError {
     match call {
         Call::PullImage { .. } | Call::BuildImage(_) if !is_stopping(&message) => EngineError::Work {
             message,
+            line: None,
             log: Vec::new(),
         },
         _ => EngineError::Failed { message },

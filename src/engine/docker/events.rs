@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::connect::Stream;
 use super::error::Failure;
+use super::request::{encoded, question};
 use super::{DockerEngine, within};
 use crate::engine::{EngineError, Notice, Notices};
 use crate::label::{KIND, Kind, MANIFEST, Owner, PROJECT};
@@ -118,7 +119,7 @@ impl DockerEngine {
 
     async fn stream(&self, filters: &str) -> Result<Notices, Failure> {
         let path = format!("/events?filters={}", encoded(filters));
-        let open = async { Ok((self.open)(path).await?) };
+        let open = async { Ok((self.open)(question(&path)?).await?) };
         let Stream {
             status, mut pieces, ..
         } = within(OPEN_LIMIT, open).await?;
@@ -217,21 +218,6 @@ fn notice(line: &[u8], own: &Own) -> Option<Notice> {
     }
 }
 
-/// Returns text as a part of a query.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,10 +265,5 @@ mod tests {
         assert_eq!(event("exec_die"), Some(Notice::SessionEnded { id: id.clone() }));
         assert_eq!(event("exec_start: sh -c true"), None);
         assert_eq!(event("health_status: healthy"), Some(Notice::Container { id }));
-    }
-
-    #[test]
-    fn filters_survive_in_a_query() {
-        assert_eq!(encoded(r#"{"a":["b c"]}"#), "%7B%22a%22%3A%5B%22b%20c%22%5D%7D");
     }
 }

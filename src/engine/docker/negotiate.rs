@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::bounds::READ_LIMIT;
 use super::error::Failure;
+use super::request::question;
 use super::{DockerEngine, decode, within};
 use crate::engine::EngineError;
 use crate::observed::EngineInfo;
@@ -61,7 +62,7 @@ impl DockerEngine {
         if !matches!(*known, Known::Nothing) {
             return Ok(());
         }
-        let ping = within(READ_LIMIT, async { Ok((self.open)("/_ping".to_owned()).await?) }).await?;
+        let ping = within(READ_LIMIT, async { Ok((self.open)(question("/_ping")?).await?) }).await?;
         let newest = ping.api.as_deref().and_then(Api::parse);
         if let Some(newest) = newest.filter(|newest| (OLDEST..=TRIED).contains(newest)) {
             self.prefix.set(Some(SPOKEN.min(newest).to_string()));

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
-use bollard::query_parameters::{CreateImageOptions, DownloadFromContainerOptions, LogsOptions};
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::{DownloadFromContainerOptions, LogsOptions};
 use futures_util::{Stream, StreamExt as _};
 
 use super::error::Failure;
 use super::log::{Lines, Tail};
+use super::news::News;
+use super::request::{order, question};
 use super::{DockerEngine, archive, log};
 use crate::call::Call;
 use crate::engine::EngineError;
@@ -198,19 +201,19 @@ impl DockerEngine {
         } else {
             format!("{reference}:latest")
         };
-        let options = CreateImageOptions {
-            from_image: Some(reference),
-            ..CreateImageOptions::default()
-        };
-        let mut news = self.client.create_image(Some(options), None, None);
+        let query = [("fromImage", reference)];
+        let request = order("/images/create", &query, question("/")?)?;
+        let mut news = News::of(&self.open, request).await?;
         let mut tail = Tail::of(PULL_LINES);
-        while let Some(news) = news.next().await {
-            let news = match news {
-                Ok(news) => news,
-                Err(error) => {
-                    return Err(match Failure::Api(error).tell(call, &self.host) {
+        loop {
+            let news: CreateImageInfo = match news.next().await {
+                Ok(Some(news)) => news,
+                Ok(None) => return Ok(()),
+                Err(failure) => {
+                    return Err(match failure.tell(call, &self.host) {
                         EngineError::Work { message, .. } => EngineError::Work {
                             message,
+                            line: None,
                             log: tail.into_vec(),
                         },
                         error => error,
@@ -239,6 +242,5 @@ impl DockerEngine {
                 }
             }
         }
-        Ok(())
     }
 }

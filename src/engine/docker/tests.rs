@@ -222,3 +222,121 @@ async fn an_engine_that_says_nothing_is_not_waited_for() {
     };
     assert_eq!(message, "no answer within 60 s");
 }
+
+/// Returns an engine that pings, and gives one answer to everything else as soon as it has read the head of a request;
+/// then it closes, whatever else it is told.
+fn abrupt(answer: String) -> (DockerEngine, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+            loop {
+                let mut head = String::new();
+                while reader.read_line(&mut head).unwrap_or_default() > 2 {}
+                if head.is_empty() {
+                    break;
+                }
+                if head.starts_with("GET /_ping") {
+                    let pong = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK";
+                    stream.write_all(pong.as_bytes()).expect("an answer");
+                    continue;
+                }
+                stream.write_all(answer.as_bytes()).expect("an answer");
+                break;
+            }
+        }
+    });
+    let engine = DockerEngine::at(&Host::Socket(path)).expect("a client");
+    (engine, directory)
+}
+
+/// Returns a build whose context has more bytes than a socket takes at once.
+fn large_build(context: &Path) -> Call {
+    #[expect(clippy::disallowed_methods, reason = "a test makes the files it sends")]
+    std::fs::write(context.join("large"), vec![b'x'; 8 << 20]).expect("a file");
+    Call::BuildImage(Box::new(crate::call::Build {
+        tag: "x:1".to_owned(),
+        labels: crate::label::Labels::new(),
+        dockerfile: "FROM scratch\n".to_owned(),
+        path: None,
+        context: context.to_path_buf(),
+        files: vec!["large".into()],
+        args: BTreeMap::new(),
+        target: None,
+        certificates: None,
+        cache: true,
+    }))
+}
+
+#[tokio::test]
+async fn an_answer_to_a_build_may_come_in_any_pieces() {
+    let context = tempfile::tempdir().expect("a directory");
+    // The end of the last line comes alone.
+    let pieces = [
+        r#"{"stream":"Step 1/1 : FROM scratch\n"}"#,
+        "\r\n",
+        r#"{"aux":{"ID":"sha"#,
+        "256:1\"}}",
+        "\r",
+        "\n",
+        r#"{"stream":"done"}"#,
+        "\r\n",
+    ];
+    let chunks: String = pieces
+        .map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()))
+        .concat();
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+    let (engine, _directory) = abrupt(answer);
+    let built = engine
+        .call(&large_build(context.path()), &Progress::default())
+        .await;
+    assert_eq!(built, Ok(Answer::Id("sha256:1".to_owned())));
+}
+
+#[tokio::test]
+async fn an_engine_that_answers_and_closes_before_it_read_the_context_is_heard() {
+    let context = tempfile::tempdir().expect("a directory");
+    let text = r#"{"message":"no such builder"}"#;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    let (engine, _directory) = abrupt(answer);
+    let build = large_build(context.path());
+    // Whether the answer or the end is seen first is a matter of luck.
+    for _ in 0..100 {
+        let built = engine.call(&build, &Progress::default()).await;
+        assert_eq!(
+            built,
+            Err(EngineError::Work {
+                message: "no such builder".to_owned(),
+                line: None,
+                log: Vec::new()
+            })
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer() {
+    let context = tempfile::tempdir().expect("a directory");
+    for body in [
+        "9\r\n{\"stream\"\r\n0\r\n\r\n",
+        "9\r\n{\"stream\"\r\n",
+        "40\r\n{\"stream\"",
+        "",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let (engine, _directory) = abrupt(answer);
+        let built = engine
+            .call(&large_build(context.path()), &Progress::default())
+            .await;
+        assert!(
+            matches!(built, Err(EngineError::Unreachable { .. })),
+            "{body:?}: {built:?}"
+        );
+    }
+}

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::DockerEngine;
 use super::connect::Stream;
 use super::error::Failure;
+use super::request::question;
 use crate::call::Usage;
 use crate::engine::EngineError;
 
@@ -18,7 +19,7 @@ impl DockerEngine {
         self.negotiate().await?;
         let Stream {
             status, mut pieces, ..
-        } = (self.open)("/system/df?verbose=1".to_owned()).await?;
+        } = (self.open)(question("/system/df?verbose=1")?).await?;
         let mut body = Vec::new();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|message| EngineError::Failed { message })?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::world::{Image, World};
 use crate::call::Build;
 use crate::engine::EngineError;
+use crate::label::{REBUILT, UID};
 use crate::progress::Progress;
 
 /// What a stage of a Dockerfile has become so far.
@@ -23,9 +24,13 @@ impl World {
             dockerfile,
             args,
             target,
+            cache,
             ..
         } = build;
-        let labels = self.with_uid(labels);
+        let mut labels = self.with_uid(labels);
+        if !cache && let Some(uid) = labels.get(UID).cloned() {
+            labels.insert(REBUILT.to_owned(), uid);
+        }
         let mut stages: Vec<Stage> = Vec::new();
         let mut values: BTreeMap<String, String> = args.clone();
         let mut log = Vec::new();
@@ -84,6 +89,7 @@ impl World {
         }
         let missing = || EngineError::Absent {
             image: base.to_owned(),
+            line: None,
             message: "not found".to_owned(),
         };
         if base.starts_with("sha256:") {
@@ -153,6 +159,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
 fn failure(message: String, log: &[String]) -> EngineError {
     EngineError::Work {
         message,
+        line: None,
         log: log.to_vec(),
     }
 }

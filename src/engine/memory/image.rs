@@ -48,6 +48,7 @@ impl World {
             .cloned()
             .ok_or_else(|| EngineError::Work {
                 message: format!("manifest for {reference} not found: manifest unknown: manifest unknown"),
+                line: None,
                 log: Vec::new(),
             })?;
         let id = published.reply.image.id.clone();

@@ -605,6 +605,7 @@ fn a_build_inherits_from_its_base_and_fails_with_its_output() {
             tag: "own:1".to_owned(),
             labels: Labels::from([("own".to_owned(), "1".to_owned())]),
             dockerfile: dockerfile.to_owned(),
+            path: None,
             context: "/".into(),
             files: vec![],
             args: [("BASE".to_owned(), "base:1".to_owned())].into(),

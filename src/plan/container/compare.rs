@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::super::image::is_behind;
 use super::super::{Draft, Made};
 use crate::desired::{Container, HarnessSet, ImageChoice, StageSource};
 use crate::key::Key;
@@ -185,11 +186,13 @@ fn has_image(draft: &Draft<'_>, container: &Container, live: &observed::Containe
     let mark = draft.images.get(live.image_id.as_str());
     let has =
         |kind: Kind, key: Option<&Key>| mark.is_some_and(|mark| mark.kind == kind && Some(&mark.key) == key);
+    let on: &str;
     let (made, is_it) = match &container.image {
         ImageChoice::Identity(name) => {
             let Some(identity) = draft.desired.identities.get(name) else {
                 return true;
             };
+            on = &identity.stage;
             (Made::Identity(name), has(Kind::Identity, identity.key.known()))
         }
         ImageChoice::Stage(name) => {
@@ -203,10 +206,12 @@ fn has_image(draft: &Draft<'_>, container: &Container, live: &observed::Containe
                     found.is_some_and(|image| image.image.id == live.image_id)
                 }
             };
+            on = name;
             (Made::Stage(name), is_it)
         }
     };
-    is_it && !draft.anew.contains(&made)
+    let behind = |image: &observed::ImageReply| is_behind(draft, on, &image.image.labels);
+    is_it && !draft.anew.contains(&made) && !live.image.as_deref().is_some_and(behind)
 }
 
 /// Returns why the engine cannot make a difference go away that could otherwise be changed in place.

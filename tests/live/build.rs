@@ -1,0 +1,214 @@
+//! Builds that fail, that are given up, and that are killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
+
+use serde_json::Value;
+
+use crate::project::{Project, Victim, project, step, text};
+use crate::proxy::{Proxy, Verdict};
+use crate::raw;
+
+/// Writes a manifest of one stage, whose context is a directory of its own.
+fn one(project: &Project, dockerfile: &str, more: &str) {
+    let _ = std::fs::create_dir(project.path().join("image"));
+    project.write("image/Dockerfile", dockerfile);
+    project.manifest_on(
+        "{ dockerfile: image/Dockerfile }",
+        &format!("{more}containers:\n  a: {{ home: tmpfs, stop: {{ timeout: 1s }} }}\n"),
+    );
+}
+
+/// Insists that of the images of a project each has a name, and that none is half made.
+fn nothing_half_made(project: &Project) {
+    for image in raw::images(&project.label()) {
+        let tags = image["RepoTags"].to_string();
+        assert!(
+            tags.contains("aishell-") && !tags.contains(":making-"),
+            "{image:#}"
+        );
+    }
+}
+
+#[test]
+fn a_build_that_fails_names_the_line_and_keeps_what_the_step_said() {
+    let project = project();
+    let tiny = &project.image;
+    let word = &project.name;
+    let loud = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; done";
+    project.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    for (dockerfile, line, message, said) in [
+        (
+            format!(
+                "# comment\nARG V=1\nFROM {tiny} AS one\nRUN echo {word} && \\\n  true\nFROM one\nENV A=1\n\n\
+                 RUN {loud} \\\n  && exit 7\nRUN true\n"
+            ),
+            9,
+            "exit code: 7",
+            "line 100",
+        ),
+        (
+            format!("FROM {tiny} AS one\nRUN echo {word}1\nFROM one\nRUN echo {word}1; false\n"),
+            4,
+            "exit code: 1",
+            "",
+        ),
+        (
+            format!("FROM {tiny}\nWORKDIR /x\nCOPY missing /\n"),
+            3,
+            "missing",
+            "",
+        ),
+        (format!("FROM {tiny}\nRUNN true\n"), 2, "unknown instruction", ""),
+        (
+            format!("FROM {tiny}\nFROM 127.0.0.1:1/none:1\n"),
+            2,
+            "127.0.0.1:1/none:1",
+            "",
+        ),
+    ] {
+        for more in ["", "certificates: [ca.pem]\n"] {
+            one(&project, &dockerfile, more);
+            let run = project.apply();
+            assert_eq!(run.code, Some(5), "{run:#?}");
+            let error = &step(&run.json, "image", ":foundation-")["error"];
+            assert_eq!(
+                (&error["at"]["file"], &error["at"]["line"]),
+                (&Value::from("image/Dockerfile"), &Value::from(line)),
+                "{dockerfile}{error:#}"
+            );
+            assert!(text(&error["message"]).contains(message), "{dockerfile}{error:#}");
+            let log = error["log"].to_string();
+            assert!(log.contains(said), "{dockerfile}{error:#}");
+            if said == "line 100" {
+                assert!(log.contains("\"line 1\""), "all of it: {error:#}");
+                let plain = project.plain(&["apply", "--progress", "none"]);
+                let told = plain.stdout;
+                assert!(
+                    told.contains("--> image/Dockerfile:9")
+                        && told.contains("line 100")
+                        && told.contains("lines before these")
+                        && !told.contains("│ line 1\n"),
+                    "{told}"
+                );
+            }
+        }
+    }
+    project.only(&[]);
+    nothing_half_made(&project);
+}
+
+/// Begins an apply and waits until a build of it says something.
+fn begun(project: &Project, word: &str) -> Child {
+    let mut child = project.begin(&["apply", "--progress", "json"]);
+    let talk = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut lines = talk.lines().map_while(Result::ok);
+    assert!(
+        lines.any(|line| {
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            event["event"] == "line" && event["text"] == word
+        }),
+        "the build never said {word}"
+    );
+    // What it says from now on is nobody's, but must not be refused.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+/// Says whether a process of the machine has these words.
+fn runs(words: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("processes");
+    processes.flatten().any(|process| {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        command.trim() == words
+    })
+}
+
+/// Returns a time that nobody else sleeps.
+fn sleep() -> String {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).expect("random numbers");
+    format!("sleep {}", 100_000 + u32::from_ne_bytes(random) % 1_000_000_000)
+}
+
+/// Ends an apply in the middle of a build, and insists that the engine gives the build up and that the next is as if
+/// nothing had been.
+fn ended(end: impl Fn(&mut Child), code: Option<i32>) {
+    let project = project();
+    let tiny = &project.image;
+    let (word, sleep) = (&project.name, sleep());
+    one(
+        &project,
+        &format!("FROM {tiny}\nRUN echo {word} >/made\nRUN echo begun; {sleep}\n"),
+        "",
+    );
+    let mut child = begun(&project, "begun");
+    raw::until("the step runs", || runs(&sleep).then_some(()));
+    end(&mut child);
+    assert_eq!(child.wait().expect("an end").code(), code);
+    raw::until("the engine gave it up", || (!runs(&sleep)).then_some(()));
+    project.unclaimed();
+    project.only(&[]);
+    one(&project, &format!("FROM {tiny}\nRUN echo {word} >/made\n"), "");
+    project.converge();
+    assert_eq!(raw::said(&project.object("a"), &["cat", "/made"]), project.name);
+    nothing_half_made(&project);
+}
+
+#[test]
+fn a_build_that_is_interrupted_ends_in_the_engine() {
+    let interrupt = |child: &mut Child| {
+        let id = i32::try_from(child.id()).expect("a number");
+        let id = rustix::process::Pid::from_raw(id).expect("a process");
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("a signal");
+    };
+    ended(interrupt, Some(130));
+}
+
+#[test]
+fn a_build_whose_aishell_is_killed_ends_in_the_engine() {
+    ended(|child| child.kill().expect("a kill"), None);
+}
+
+#[test]
+fn what_is_built_anew_reaches_its_containers_though_the_first_try_is_killed_before() {
+    let mut project = project();
+    let tiny = project.image.clone();
+    let random = "cat /proc/sys/kernel/random/uuid >/made";
+    one(&project, &format!("FROM {tiny}\nRUN {random}\n"), "");
+    project.converge();
+    let made = |project: &Project| raw::said(&project.object("a"), &["cat", "/made"]);
+    let before = made(&project);
+    // Whoever builds is killed before the first request for the new container.
+    let victim = Victim::default();
+    let proxy = Proxy::ruled({
+        let (victim, next) = (victim.clone(), format!("{}.next", project.object("a")));
+        move |request| {
+            if request.is_write() && request.query.contains(&next) {
+                victim.kill();
+                return Verdict::Cut;
+            }
+            Verdict::Pass
+        }
+    });
+    project.through(&proxy);
+    let run = project.killable(&victim, &["apply", "--rebuild"]);
+    project.at(None);
+    assert_eq!(run.code, None, "{run:#?}");
+    assert_eq!(made(&project), before);
+    project.unclaimed();
+    let diff = project.diff();
+    assert_eq!(diff.code, Some(1), "{diff:#?}");
+    assert_eq!(text(&step(&diff.json, "container", "a")["action"]), "replace");
+    project.converge();
+    let after = made(&project);
+    assert_ne!(after, before);
+    let newest = raw::get(&format!("/images/aishell-{}:foundation/json", project.name));
+    let run = project.apply();
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(made(&project), after, "it is built anew only once");
+    let now = raw::get(&format!("/images/aishell-{}:foundation/json", project.name));
+    assert_eq!(now["Id"], newest["Id"]);
+    nothing_half_made(&project);
+}
