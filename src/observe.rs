@@ -32,7 +32,7 @@ pub(crate) use answer::{
 };
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
-pub use stock::{stock, usage};
+pub use stock::{stock, usage, users};
 pub use stranger::strangers;
 pub(crate) use stranger::whose;
 pub use word::last_words;
@@ -116,7 +116,7 @@ async fn sandboxes(engine: &impl Engine, owner: &Owner) -> Result<Sandboxes, Eng
     let mut observed = Observed::default();
     let named = images.into_iter().map(|image| (image.id.clone(), image));
     observed.images = named.collect();
-    let users = users(&containers, owner, &observed.images);
+    let users = users_of(&containers, owner, &observed.images);
     let no_labels = Labels::new();
     let mut ours = Vec::new();
     for listed in containers {
@@ -375,7 +375,7 @@ fn taken(reply: &VolumeReply, owner: &Owner, users: &BTreeMap<String, String>) -
 
 /// Returns the projects of other manifests by the volumes that their containers use, as far as that matters: nobody can
 /// have been somebody else's earlier self unless the manifest says so.
-fn users(
+fn users_of(
     containers: &[ListedContainer],
     owner: &Owner,
     images: &BTreeMap<String, Image>,

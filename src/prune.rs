@@ -13,7 +13,7 @@ use crate::host::{Host, is_gone};
 use crate::key::Key;
 use crate::label::{Former, KEY, MANIFEST, Owner};
 use crate::manifest::load::load;
-use crate::observe::{ask, observe, stock, usage};
+use crate::observe::{ask, observe, stock, usage, users};
 use crate::observed::Observed;
 use crate::plan::{Consent, Garbage, Terms, garbage};
 use crate::prepare::Prepared;
@@ -79,6 +79,10 @@ pub async fn search(engine: &impl Engine, host: &Host, wish: &Wish) -> Result<Fo
     for owner in abandoned_by(&stock, host).into_iter().filter(meant) {
         let observed = Box::pin(observe(engine, &owner, &BTreeSet::new())).await?;
         abandoned.push((owner, observed));
+    }
+    if !abandoned.is_empty() {
+        // What was on its way out when the first look began is nobody's user any more.
+        stock.users = users(engine).await?;
     }
     let terms = Terms {
         keep: wish.keep,

@@ -80,6 +80,14 @@ pub async fn stock(engine: &impl Engine) -> Result<Stock, EngineError> {
     Ok(stock)
 }
 
+/// Looks at everybody who may use something once more.
+///
+/// # Errors
+/// The engine cannot be asked.
+pub async fn users(engine: &impl Engine) -> Result<Vec<ListedContainer>, EngineError> {
+    ask(engine, Call::ListUsers, listed_containers).await
+}
+
 fn job(listed: &ListedContainer, mark: Mark) -> StockedJob {
     StockedJob {
         id: OwnedId::new(&listed.id, &mark),

@@ -597,3 +597,69 @@ fn without_a_place_for_lock_files_the_container_keeps_others_out() {
     project.unclaimed();
     project.only(&["a", "b"]);
 }
+
+#[test]
+fn two_who_apply_and_one_who_watches_make_everything_once() {
+    let scene = || {
+        let project = project();
+        with(&project, "one");
+        project
+    };
+    let alone = scene();
+    let log = Log::new();
+    let side = Side::new();
+    let run = side.run(&alone, "apply");
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let wanted = (writes(&alone, &log, [&side]), log.volumes(&alone));
+
+    for changes in [false, true] {
+        let project = scene();
+        let wanted = if changes {
+            project.converge();
+            with(&project, "two");
+            let alone = changed();
+            let (log, side) = (Log::new(), Side::new());
+            let run = side.run(&alone, "apply");
+            assert_eq!(run.code, Some(0), "{run:#?}");
+            (writes(&alone, &log, [&side]), log.volumes(&alone))
+        } else {
+            wanted.clone()
+        };
+        let log = Log::new();
+        let sides = [Side::new(), Side::new(), Side::new()];
+        let commands = [
+            "apply -o json --lock-timeout 5m",
+            "apply -o json --lock-timeout 5m",
+            "watch --once-ready",
+        ];
+        let begun: Vec<Child> = sides
+            .iter()
+            .zip(commands)
+            .map(|(side, command)| side.begin(&project, command))
+            .collect();
+        let runs: Vec<Ended> = thread::scope(|scope| {
+            let waiting: Vec<_> = begun
+                .into_iter()
+                .map(|child| scope.spawn(move || ended(child)))
+                .collect();
+            waiting
+                .into_iter()
+                .map(|run| run.join().expect("a run"))
+                .collect()
+        });
+        for run in &runs {
+            assert_eq!(run.code, Some(0), "{runs:#?}");
+        }
+        for run in &runs[..2] {
+            assert_eq!(run.json()["converged"], true, "{runs:#?}");
+        }
+        assert_eq!(
+            (writes(&project, &log, &sides), log.volumes(&project)),
+            wanted,
+            "{runs:#?}"
+        );
+        project.settled();
+        project.unclaimed();
+        project.only(&["a", "b"]);
+    }
+}

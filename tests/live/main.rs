@@ -34,6 +34,7 @@ mod identity;
 mod input;
 mod lock;
 mod logs;
+mod lost;
 mod matrix;
 mod memory;
 mod outage;
