@@ -78,6 +78,11 @@ impl Daemon {
         self.path().join("socket")
     }
 
+    /// Asks the engine something with the client of docker, and returns what it says.
+    pub fn docker(&self, words: &[&str]) -> String {
+        must(Command::new("docker").args(["-H", &self.host()]).args(words))
+    }
+
     /// Starts the engine anew with other options. What runs on it goes on meanwhile.
     pub fn restart(&mut self, options: &[&str]) {
         self.stop();
