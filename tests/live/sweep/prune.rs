@@ -123,31 +123,19 @@ impl Heap {
 
     /// Insists that one more completes it, and that what is used is as it was.
     fn heals(&self, told: &str) {
-        let mut first = true;
+        let mut times = 0;
         raw::until("nothing is left that nobody uses", || {
+            times += 1;
             let run = self.prune(true);
             assert_eq!(run.code, Some(0), "{told}: {run:#?}");
-            let items = run.json["items"].as_array().expect("items");
-            // Others at work on the engine may be about to use a harness set.
-            let waits = |item: &&Value| item["outcome"] == "skipped";
-            for item in items.iter().filter(waits) {
-                assert!(
-                    text(&item["error"]["message"]).contains("at work"),
-                    "{told}: {item:#}"
-                );
-            }
-            let all = items.iter().filter(waits).count() == 0;
-            if first && all {
-                let left = self.prune(false);
-                assert_eq!(
-                    (left.code, &left.json["items"]),
-                    (Some(0), &json!([])),
-                    "{told}: {left:#?}"
-                );
-            }
-            first = false;
-            all.then_some(())
+            // Others who are at work may be about to use a harness set; and an engine goes on with what it was asked by
+            // whoever was killed, so one look may fall into that.
+            let left = self.prune(false);
+            (left.json["items"] == json!([])).then_some(())
         });
+        if times > 1 {
+            eprintln!("{told}: pruned {times} times");
+        }
         let label = self.gone.label();
         let left = [
             raw::containers(&label),
