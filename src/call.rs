@@ -4,16 +4,19 @@
 //! between any two of them. What a call means in the engine's own API is known to `engine/docker` alone.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::label::{Labels, OwnedId};
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
 mod build;
+mod exec;
 mod reply;
 
 pub use build::Build;
+pub use exec::Exec;
 pub use reply::{
-    Answer, ContainerReply, ExecReply, FileChange, ListedContainer, NetworkReply, Process, Usage, VolumeReply,
+    Answer, ContainerReply, ExecReply, FileChange, FileStatus, ListedContainer, NetworkReply, Process, Usage, VolumeReply,
 };
 
 /// One request to the engine.
@@ -60,6 +63,13 @@ pub enum Call {
     },
     /// Reads one file of a container, running or not.
     ReadFile {
+        /// Id or name.
+        container: String,
+        /// Absolute path inside.
+        path: String,
+    },
+    /// Asks what there is at a path of a container, running or not; a link is not followed.
+    StatFile {
         /// Id or name.
         container: String,
         /// Absolute path inside.
@@ -204,19 +214,21 @@ pub enum Call {
         /// Proof that it is ours.
         container: OwnedId,
     },
-    /// Prepares a command in a running container, as its user and without a terminal.
-    CreateExec {
-        /// Id or name.
-        container: String,
-        /// Its words.
-        words: Vec<String>,
-    },
+    /// Prepares a command in a running container, without a terminal.
+    CreateExec(Box<Exec>),
     /// Runs a command that was prepared, until it ends, but not longer than it may take.
     StartExec {
         /// Its id.
         exec: String,
         /// How long it may take, in seconds; after that it goes on by itself.
         seconds: u32,
+    },
+    /// Runs a command that was prepared, reporting lines as they come, until it ends or its time is over.
+    FollowExec {
+        /// Its id.
+        exec: String,
+        /// How long it may take, in seconds; `None` has no limit. After that it goes on by itself.
+        seconds: Option<u64>,
     },
     /// Unpacks files into a container that has no writable bind mounts.
     Upload {
@@ -244,6 +256,8 @@ pub struct Commit {
     pub entrypoint: Option<Vec<String>>,
     /// The user of the image's configuration; the engine cannot unset one, so `0:0` stands for none.
     pub user: Option<String>,
+    /// The working directory of the image's configuration; `None` is the container's.
+    pub workdir: Option<String>,
 }
 
 /// A creation of a container.
@@ -281,6 +295,13 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// A symbolic link to this target.
     Link(String),
+    /// A file of this host, read when it is sent.
+    Host {
+        /// Its path.
+        path: PathBuf,
+        /// The digest of its content: another one is sent to nobody.
+        digest: String,
+    },
 }
 
 impl Call {
@@ -307,6 +328,7 @@ impl Call {
             | Self::InspectVolume { .. }
             | Self::InspectNetwork { .. }
             | Self::ReadFile { .. }
+            | Self::StatFile { .. }
             | Self::FollowLog { .. }
             | Self::AskRegistry { .. }
             | Self::ListProcesses { .. }
@@ -333,8 +355,9 @@ impl Call {
             | Self::RenameContainer { .. }
             | Self::UpdateContainer { .. }
             | Self::RemoveContainer { .. }
-            | Self::CreateExec { .. }
+            | Self::CreateExec(_)
             | Self::StartExec { .. }
+            | Self::FollowExec { .. }
             | Self::Upload { .. } => true,
         }
     }

@@ -18,6 +18,9 @@ use crate::key::{Hasher, canonical as canonical_json};
 use crate::manifest::load::{self, LARGEST, Opened};
 
 mod ignore;
+mod tree;
+
+pub use tree::{Entry, EntryKind, Tree};
 
 /// A build context, read.
 #[derive(Clone, Debug, PartialEq, Eq)]

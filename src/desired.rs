@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::inputs::Inputs;
+use self::phase::Chain;
 use crate::call::Build;
 use crate::facts::Account;
 use crate::grant::Grant;
@@ -16,7 +17,9 @@ use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
 use crate::spec::{Binding, ContainerSpec};
 
+pub mod expand;
 pub mod inputs;
+pub mod phase;
 pub mod resolve;
 mod session;
 
@@ -117,6 +120,8 @@ pub enum StageSource {
         /// The stages it is made on, the first one first; the last is its parent.
         on: Vec<StageName>,
     },
+    /// Phases.
+    Phases(Box<Chain>),
 }
 
 impl Desired {
@@ -137,6 +142,7 @@ impl Stage {
         match &self.source {
             StageSource::Image { written, .. } => written,
             StageSource::Dockerfile { build, .. } => &build.tag,
+            StageSource::Phases(chain) => &chain.tag,
         }
     }
 
@@ -145,6 +151,7 @@ impl Stage {
         match &self.source {
             StageSource::Image { reference, .. } => reference,
             StageSource::Dockerfile { build, .. } => &build.tag,
+            StageSource::Phases(chain) => &chain.tag,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::context::{Context, ContextError, canonical, certificates, profile};
+use crate::context::{Tree, Context, ContextError, canonical, certificates, profile};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
@@ -31,6 +32,8 @@ pub struct Facts {
     pub account: Account,
     /// The contexts of the stages that are built from a Dockerfile.
     pub contexts: BTreeMap<StageName, Context>,
+    /// The files and directories that phases put into images, by the path that is written.
+    pub trees: BTreeMap<PathBuf, Arc<Tree>>,
     /// The CA bundle for builds, jobs and containers.
     pub certificates: Option<Vec<u8>>,
     /// Proxy variables for builds and jobs.
@@ -110,6 +113,20 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             }
         }
     }
+    let mut trees = BTreeMap::new();
+    for name in StageName::ALL {
+        let Some(Stage::Phases(phases)) = manifest.stage(name) else {
+            continue;
+        };
+        for (field, path) in phases.sources() {
+            match Tree::read(path) {
+                Ok(tree) => {
+                    trees.insert(path.to_path_buf(), Arc::new(tree));
+                }
+                Err(error) => note(&format!("{name}.phases.{field}"), &error),
+            }
+        }
+    }
     let files: Vec<PathBuf> = match &manifest.certificates {
         Certificates::None => Vec::new(),
         Certificates::Host => host.certificate_bundle().into_iter().collect(),
@@ -157,6 +174,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             formerly: former::formerly(manifest, &project, name.as_str()),
         },
         contexts,
+        trees,
         profiles,
         certificates: (!bundle.is_empty()).then_some(bundle),
         proxies: proxies(&manifest.proxy, host),
@@ -316,9 +334,10 @@ fn outside(loaded: &Loaded, project: &Path, ground: &Path) -> BTreeSet<String> {
     let source = &loaded.source;
     let contexts = StageName::ALL
         .into_iter()
-        .filter_map(|name| match loaded.manifest.stage(name) {
-            Some(Stage::Dockerfile(stage)) => Some(stage.context(name, project).to_path_buf()),
-            Some(Stage::Image { .. } | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
+        .flat_map(|name| match loaded.manifest.stage(name) {
+            Some(Stage::Dockerfile(stage)) => vec![stage.context(name, project).to_path_buf()],
+            Some(Stage::Phases(phases)) => phases.sources().map(|(_, path)| path.to_path_buf()).collect(),
+            Some(Stage::Image { .. } | Stage::Builtin(_)) | None => Vec::new(),
         });
     let files = source
         .files()

@@ -31,6 +31,8 @@ pub enum KeyKind {
     Network,
     /// A data volume.
     Volume,
+    /// What a phase leaves.
+    Phase,
     /// A question to package managers.
     Inquiry,
 }
@@ -47,6 +49,7 @@ impl KeyKind {
             Self::Container => ("container", 1),
             Self::Network => ("network", 1),
             Self::Volume => ("volume", 1),
+            Self::Phase => ("phase", 1),
             Self::Inquiry => ("inquiry", 1),
         }
     }

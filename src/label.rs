@@ -53,6 +53,12 @@ pub const EXTENSION_HASH: &str = "aishell.extension.hash";
 pub const INPUTS: &str = "aishell.inputs";
 /// The identifier of the last image on the way here that was made anew on request; whatever is made on it inherits it.
 pub const REBUILT: &str = "aishell.rebuilt";
+/// The phase that left a snapshot, as in `8-repos`.
+pub const PHASE: &str = "aishell.phase";
+/// Whether it was looked for what must be there, on the image of a stage built in phases.
+pub const VERIFIED: &str = "aishell.verified";
+/// Whether the tests passed, on the image of a stage built in phases.
+pub const TESTED: &str = "aishell.tested";
 /// The key of a harness set.
 pub const HARNESS_HASH: &str = "aishell.harness.hash";
 /// The schema of a harness set's layout.
@@ -104,6 +110,8 @@ pub enum Kind {
     Base,
     /// The image of the extension stage.
     Extension,
+    /// The snapshot of a phase.
+    Snapshot,
     /// An identity image: a stage plus one layer that says who the user is.
     Identity,
     /// A sandbox.
@@ -131,6 +139,7 @@ impl Kind {
             Self::Foundation => "foundation",
             Self::Base => "base",
             Self::Extension => "extension",
+            Self::Snapshot => "snapshot",
             Self::Identity => "identity",
             Self::Container => "container",
             Self::Network => "network",
@@ -149,6 +158,7 @@ impl Kind {
             Self::Foundation,
             Self::Base,
             Self::Extension,
+            Self::Snapshot,
             Self::Identity,
             Self::Container,
             Self::Network,
@@ -262,6 +272,11 @@ impl Owner {
 /// Returns the engine's name of an object of a project.
 fn object(project: &str, name: &str) -> String {
     format!("aishell-{}-{name}", &digest(project.as_bytes())[..8])
+}
+
+/// Returns the label that has the key of a phase, on its own snapshot and those after it.
+pub fn phase_hash(phase: &str) -> String {
+    format!("{PHASE}.{phase}.hash")
 }
 
 /// Returns the name that only the image of an id has: its keyed tag, and the beginning of the id.

@@ -28,6 +28,7 @@ mod merge;
 pub mod mount;
 pub(crate) mod node;
 mod normal;
+pub mod phase;
 pub mod phases;
 pub mod place;
 pub mod port;

@@ -24,6 +24,7 @@ mod hand;
 mod hold;
 mod image;
 mod network;
+mod phase;
 mod prune;
 mod requested;
 mod volume;

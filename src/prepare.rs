@@ -201,8 +201,9 @@ impl Prepared {
 
     /// Returns the directories whose files the manifest's builds can see.
     pub fn context_directories(&self) -> BTreeSet<PathBuf> {
-        let contexts = self.facts.contexts.values();
-        contexts.flat_map(Context::directories).collect()
+        let contexts = self.facts.contexts.values().flat_map(Context::directories);
+        let trees = self.facts.trees.values().flat_map(|tree| tree.directories());
+        contexts.chain(trees).collect()
     }
 
     /// Makes what mounts show and is missing, owned by the project's owner: directories that ask for it with

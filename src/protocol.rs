@@ -26,6 +26,7 @@ mod image;
 mod job;
 mod naming;
 mod network;
+mod phase;
 mod populate;
 mod probe;
 mod replace;
@@ -137,6 +138,7 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Clear(work) => Box::new(clear::Clear::new((**work).clone())),
+        Work::Phase(work) => Box::new(phase::DoPhase::new((**work).clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),

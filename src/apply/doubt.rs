@@ -27,7 +27,7 @@ pub(super) type Started = BTreeMap<String, Option<String>>;
 
 /// Says whether a call must not be sent again at all: what a command did inside cannot be seen.
 pub(super) fn is_final(call: &Call) -> bool {
-    matches!(call, Call::StartExec { .. })
+    matches!(call, Call::StartExec { .. } | Call::FollowExec { .. })
 }
 
 /// Says whether a call takes as long as it takes.
@@ -40,6 +40,7 @@ pub(super) fn takes_long(call: &Call) -> bool {
             | Call::CommitContainer(_)
             | Call::StopContainer { .. }
             | Call::StartExec { .. }
+            | Call::FollowExec { .. }
     )
 }
 

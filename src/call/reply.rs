@@ -51,6 +51,10 @@ pub enum Answer {
     Exec(ExecReply),
     /// What a command printed before it ended; `None` if it has not.
     Output(Option<String>),
+    /// The last lines that a command printed, and whether it ended.
+    Ran(Vec<String>, bool),
+    /// What there is at a path.
+    File(FileStatus),
 }
 
 /// A container, as the listing shows it.
@@ -115,6 +119,21 @@ pub struct FileChange {
     pub path: String,
     /// Whether it is gone.
     pub removed: bool,
+}
+
+/// What there is at a path of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileStatus {
+    /// The type, as `file`, `directory`, `link` or `other`.
+    pub kind: &'static str,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Where a link leads.
+    pub target: Option<String>,
 }
 
 /// A process of a container.

@@ -20,6 +20,7 @@ mod built;
 mod chain;
 mod container;
 mod isolation;
+mod phases;
 mod pins;
 mod runtime;
 mod session;
@@ -29,7 +30,7 @@ use pins::Meaning;
 pub use pins::{Pins, digest_of, named_images, references, wishes};
 
 /// The name of the stage everything starts from.
-pub(super) const FOUNDATION: &str = "foundation";
+pub(crate) const FOUNDATION: &str = "foundation";
 /// The number of processes a sandbox may have unless the manifest says otherwise.
 const PIDS: u64 = 512;
 /// The size of `/dev/shm` unless the manifest says otherwise.
@@ -85,6 +86,7 @@ pub fn check(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
     }
     problems.extend(circles(loaded));
     problems.extend(chain::problems(&loaded.manifest, facts));
+    problems.extend(phases::problems(loaded, facts));
     let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, member) in &facts.members {
         for program in &member.bin {
@@ -278,13 +280,20 @@ impl Resolver<'_> {
             None if needs_foundation(self.manifest) => {
                 stages.insert(FOUNDATION.to_owned(), self.builtin_stage(&[]));
             }
-            // Loading refuses phases for now.
-            Some(WrittenStage::Phases(_)) | None => {}
+            Some(WrittenStage::Phases(written)) => {
+                if let Some(stage) = self.phases_stage(StageName::Foundation, written, &mut stages) {
+                    stages.insert(FOUNDATION.to_owned(), stage);
+                }
+            }
+            None => {}
         }
         for name in [StageName::Base, StageName::Extension] {
-            if let Some(WrittenStage::Dockerfile(written)) = self.manifest.stage(name)
-                && let Some(stage) = self.dockerfile_stage(name, written, &stages)
-            {
+            let stage = match self.manifest.stage(name) {
+                Some(WrittenStage::Dockerfile(written)) => self.dockerfile_stage(name, written, &stages),
+                Some(WrittenStage::Phases(written)) => self.phases_stage(name, written, &mut stages),
+                Some(WrittenStage::Image { .. } | WrittenStage::Builtin(_)) | None => None,
+            };
+            if let Some(stage) = stage {
                 stages.insert(name.as_str().to_owned(), stage);
             }
         }

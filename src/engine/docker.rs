@@ -202,6 +202,7 @@ impl DockerEngine {
                 Answer::Network(decode::inspected_network(found))
             }
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
+            Call::StatFile { container, path } => Answer::File(self.stat_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
             Call::AskRegistry { reference } => {
                 let found = client.inspect_registry_image(reference, None).await?;
@@ -362,8 +363,11 @@ impl DockerEngine {
                 client.remove_container(container.id(), Some(options)).await?;
                 Answer::Done
             }
-            Call::CreateExec { container, words } => {
-                let id = client.create_exec(container, encode::exec(words)).await?.id;
+            Call::CreateExec(exec) => {
+                let id = client
+                    .create_exec(&exec.container, encode::exec(exec))
+                    .await?
+                    .id;
                 self.own_execs.note(&id);
                 Answer::Id(id)
             }
@@ -371,6 +375,11 @@ impl DockerEngine {
                 self.run_exec(exec, Duration::from_secs(u64::from(*seconds)))
                     .await?,
             ),
+            Call::FollowExec { exec, seconds } => {
+                let limit = seconds.map(Duration::from_secs);
+                let (lines, ended) = self.follow_exec(exec, limit, progress).await?;
+                Answer::Ran(lines, ended)
+            }
             Call::Upload { container, files } => {
                 let archive = archive::pack(files).map_err(|error| EngineError::Refused {
                     message: format!("cannot pack the files: {error}"),

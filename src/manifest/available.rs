@@ -20,9 +20,9 @@ const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str
 }
 
 const MANIFEST: &[Refusal] = &[
-    refusal("foundation.phases", written, "building in phases is"),
-    refusal("base.phases", written, "building in phases is"),
-    refusal("extension.phases", written, "building in phases is"),
+    refusal("*.phases.dockerfile", written, "a Dockerfile before the phases is"),
+    refusal("*.phases.repos", written, "fetching repositories is"),
+    refusal("*.phases.tools", written, "fetching tools is"),
     refusal(
         "harnesses.*.pypi",
         written,

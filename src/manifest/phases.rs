@@ -3,7 +3,7 @@
 //! Their meaning, order and keys belong to resolving; here is only their shape.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -48,6 +48,22 @@ pub struct Phases {
     pub finish: Option<PhaseFinal>,
     /// Commands before and after a phase, by its name.
     pub hooks: BTreeMap<String, PhaseHooks>,
+}
+
+impl Phases {
+    /// Returns the files and directories of this host that it names, with the field that does.
+    pub fn sources(&self) -> impl Iterator<Item = (String, &Path)> {
+        let layers = self.habitat.iter().flat_map(|habitat| &habitat.layers);
+        let layers = layers.map(|(name, path)| (format!("habitat.layers.{name}"), path.as_path()));
+        let files = self.files.iter().enumerate();
+        let files = files.map(|(index, file)| (format!("files.{index}.source"), file.source.as_path()));
+        let tests = self.test.iter().enumerate();
+        let tests = tests.filter_map(|(index, test)| match test {
+            PhaseTest::File(file) => Some((format!("test.{index}.file"), file.as_path())),
+            PhaseTest::Command(_) => None,
+        });
+        layers.chain(files).chain(tests)
+    }
 }
 
 /// A Dockerfile to start from.

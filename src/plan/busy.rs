@@ -33,6 +33,7 @@ fn noticed_by(work: &Work) -> BTreeSet<&str> {
         Work::Build { .. }
         | Work::Network { .. }
         | Work::Clear(_)
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_)
@@ -88,6 +89,7 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::InspectVolume { .. }
         | Call::InspectNetwork { .. }
         | Call::ReadFile { .. }
+        | Call::StatFile { .. }
         | Call::FollowLog { .. }
         | Call::ListProcesses { .. }
         | Call::ListChanges { .. }
@@ -110,8 +112,9 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::UnpauseContainer { .. }
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
-        | Call::CreateExec { .. }
+        | Call::CreateExec(_)
         | Call::StartExec { .. }
+        | Call::FollowExec { .. }
         | Call::Upload { .. } => None,
     }
 }

@@ -26,6 +26,7 @@ fn discarded(step: &Step) -> Option<&str> {
         | Work::Build { .. }
         | Work::Network { .. }
         | Work::Clear(_)
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_)

@@ -21,7 +21,13 @@ mod left;
 mod shared;
 
 /// The kinds of images, each before what it is made on.
-const IMAGES: [Kind; 4] = [Kind::Identity, Kind::Extension, Kind::Base, Kind::Foundation];
+const IMAGES: [Kind; 5] = [
+    Kind::Identity,
+    Kind::Extension,
+    Kind::Base,
+    Kind::Foundation,
+    Kind::Snapshot,
+];
 /// What keeps a container without a command of its own running.
 const KEEPER: [&str; 2] = ["sleep", "infinity"];
 

@@ -22,10 +22,19 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
         .keys()
         .map(String::as_str)
         .filter(|name| !of_the_chain(name));
-    for name in chain.chain(others) {
+    // What phases start from comes before them.
+    let grounds = desired.stages.values().filter_map(|stage| match &stage.source {
+        StageSource::Phases(chain) => Some(chain.from.as_str()),
+        StageSource::Image { .. } | StageSource::Dockerfile { .. } => None,
+    });
+    let grounds = grounds.filter(|name| !of_the_chain(name));
+    for name in grounds.chain(chain).chain(others) {
         let Some(stage) = desired.stages.get(name) else {
             continue;
         };
+        if draft.makers.contains_key(&Made::Stage(name.to_owned())) {
+            continue;
+        }
         let maker = match &stage.source {
             StageSource::Image { pull, present, .. } => {
                 if of_the_chain(name) && draft.rebuilt.includes(name, None) {
@@ -36,6 +45,7 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
                 pulled(draft, stage, *pull, *present)
             }
             StageSource::Dockerfile { .. } => built(draft, name, stage),
+            StageSource::Phases(chain) => super::phase::phases(draft, name, stage, chain),
         };
         draft.made(Made::Stage(name), maker);
     }
@@ -180,7 +190,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
 }
 
 /// Returns which inputs are not what they were when an image was made.
-fn because_of(inputs: &Inputs, earlier: &Image) -> Vec<Because> {
+pub(super) fn because_of(inputs: &Inputs, earlier: &Image) -> Vec<Because> {
     let label = earlier.labels.get(label::INPUTS).map_or("", String::as_str);
     let changes = inputs.changes(label).into_iter();
     let because = changes.map(|Change { field, from, to, at }| {
@@ -197,7 +207,7 @@ fn because_of(inputs: &Inputs, earlier: &Image) -> Vec<Because> {
 }
 
 /// The stages that one is made on, as they will be.
-struct Parents<'a>(Vec<Parent<'a>>);
+pub(super) struct Parents<'a>(Vec<Parent<'a>>);
 
 struct Parent<'a> {
     stage: StageName,
@@ -214,11 +224,11 @@ impl Parent<'_> {
 }
 
 impl<'a> Parents<'a> {
-    fn of(draft: &Draft<'a>, on: &[StageName], needs: &[u32]) -> Self {
+    pub(super) fn of(draft: &Draft<'a>, on: &[StageName], needs: &[u32]) -> Self {
         let renewed = |stage: &Stage| {
             let wanted = resource(ResourceKind::Image, stage.resource());
             let mut steps = draft.steps.iter().filter(|step| needs.contains(&step.id));
-            steps.any(|step| step.resource == wanted && step.action == Action::Build)
+            steps.any(|step| step.resource == wanted && matches!(step.action, Action::Build | Action::Snapshot))
         };
         let parent = |name: &StageName| {
             let stage = draft.desired.stages.get(name.as_str())?;
@@ -232,7 +242,7 @@ impl<'a> Parents<'a> {
     }
 
     /// Says whether an image was made on them.
-    fn are_of(&self, image: &Image) -> bool {
+    pub(super) fn are_of(&self, image: &Image) -> bool {
         let is_of = |parent: &Parent<'_>| {
             let said = image.labels.get(label_of(parent.stage)).map(String::as_str);
             // An image that is pulled is the one that its digest says.
@@ -291,17 +301,23 @@ fn image_of<'a>(draft: &Draft<'a>, stage: &Stage) -> Option<&'a Image> {
             let found = observed.keyed(&build.tag, *kind, key);
             found.or_else(|| observed.made(*kind, key).next())
         }
+        StageSource::Phases(chain) => {
+            let key = stage.key.known()?;
+            let found = observed.keyed(&chain.tag, chain.kind, key);
+            let found = found.or_else(|| observed.made(chain.kind, key).next());
+            found.map(|image| image.id.as_str())
+        }
     }
 }
 
-fn ancestor(draft: &Draft<'_>, name: StageName) -> Option<Ancestor> {
+pub(super) fn ancestor(draft: &Draft<'_>, name: StageName) -> Option<Ancestor> {
     let stage = draft.desired.stages.get(name.as_str())?;
     Some(Ancestor {
         label: label_of(name),
         reference: stage.reference().to_owned(),
         key: match stage.source {
             StageSource::Image { .. } => None,
-            StageSource::Dockerfile { .. } => stage.key.known().cloned(),
+            StageSource::Dockerfile { .. } | StageSource::Phases(_) => stage.key.known().cloned(),
         },
     })
 }
@@ -429,7 +445,7 @@ fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) ->
 
 /// Returns what an image is called while it is made: whatever still is when it is made again was left by an apply that
 /// was killed.
-fn making(draft: &Draft<'_>, key: &Key) -> String {
+pub(super) fn making(draft: &Draft<'_>, key: &Key) -> String {
     let owner = &draft.desired.owner;
     format!(
         "aishell-{}:{}{}-{}",

@@ -74,6 +74,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
             home: "/home/me".to_owned(),
         },
         contexts: BTreeMap::new(),
+        trees: BTreeMap::new(),
         certificates: None,
         proxies: BTreeMap::new(),
         members: BTreeMap::new(),

@@ -172,6 +172,7 @@ fn gives(step: &Step) -> bool {
         | Work::Build { .. }
         | Work::Network { .. }
         | Work::Clear(_)
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_) => makes(step),
     }
@@ -205,6 +206,7 @@ fn makes(step: &Step) -> bool {
         Work::Create(_)
         | Work::Replace { .. }
         | Work::Build { .. }
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_) => true,
         Work::Calls(_)

@@ -187,6 +187,7 @@ impl Identity {
             command: self.config.command.clone(),
             entrypoint: self.config.entrypoint.clone(),
             user: Some(format!("{}:{}", account.uid, account.gid)),
+            workdir: None,
         }
     }
 }

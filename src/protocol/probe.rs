@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::call::{Answer, Call, ContainerReply, ExecReply, Process};
+use crate::call::{Answer, Call, Exec, ContainerReply, ExecReply, Process};
 use crate::engine::{Engine, EngineError};
 use crate::observed::{Activity, RunState};
 use crate::progress::Progress;
@@ -94,14 +94,16 @@ impl Probe {
             At::Processes => Probing::Ask(Call::ListProcesses {
                 container: container(),
             }),
-            At::MakeList => Probing::Ask(Call::CreateExec {
+            At::MakeList => Probing::Ask(Call::CreateExec(Box::new(Exec {
                 container: container(),
                 words: ["sh", "-c", LIST, MARKER].map(str::to_owned).into(),
-            }),
-            At::MakeAsk => Probing::Ask(Call::CreateExec {
+                ..Exec::default()
+            }))),
+            At::MakeAsk => Probing::Ask(Call::CreateExec(Box::new(Exec {
                 container: container(),
                 words: self.subject.busy.clone().unwrap_or_default(),
-            }),
+                ..Exec::default()
+            }))),
             At::List(exec) | At::Ask(exec) => Probing::Ask(Call::StartExec {
                 exec: exec.clone(),
                 seconds: PATIENCE,

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::ResourceKind;
 use crate::call::{Build, Call, Create};
 use crate::desired::Member;
+use crate::desired::phase::{Act, Settings};
 use crate::facts::Account;
 use crate::key::Key;
 use crate::label::{Labels, OwnedId};
+use crate::manifest::phase::PhaseName;
 use crate::spec::Endpoint;
 
 /// How a step is carried out.
@@ -46,6 +48,8 @@ pub enum Work {
     },
     /// The removal of something that nobody uses.
     Clear(Box<ClearWork>),
+    /// One phase of a stage.
+    Phase(Box<PhaseWork>),
     /// The identity protocol.
     Identity(Box<IdentityWork>),
     /// The populate protocol.
@@ -113,6 +117,43 @@ pub enum ClearWork {
     Job(OwnedId),
     /// A container that was to claim something, and does not run.
     Claim(OwnedId),
+}
+
+/// What one phase does, and what it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseWork {
+    /// Which one.
+    pub name: PhaseName,
+    /// The stage it belongs to.
+    pub stage: String,
+    /// What its snapshot is called while it is made; nobody else calls anything that.
+    pub making: String,
+    /// The name of the container it is done in.
+    pub job_name: String,
+    /// The name that container gets if it fails.
+    pub failed_name: String,
+    /// The image to start from.
+    pub from: String,
+    /// The key of that image, if it is one of ours.
+    pub from_key: Option<Key>,
+    /// The images of the stages before.
+    pub on: Vec<Ancestor>,
+    /// The key of what it leaves.
+    pub key: Key,
+    /// The names of what it leaves, of which the first is the keyed one; none, if it leaves nothing.
+    pub names: Vec<String>,
+    /// Labels of what it leaves.
+    pub labels: Labels,
+    /// Labels of the container.
+    pub job: Labels,
+    /// What is done.
+    pub acts: Vec<Act>,
+    /// How the image is configured by it.
+    pub settings: Settings,
+    /// The CA bundle that commands trust.
+    pub certificates: Option<Vec<u8>>,
+    /// Proxy variables for commands.
+    pub proxies: BTreeMap<String, String>,
 }
 
 /// What the identity protocol makes.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aishell::apply::{Listener, Patient, Silent, Stop};
-use aishell::call::{Answer, Call, Create};
+use aishell::call::{Answer, Call, Create, Exec};
 use aishell::engine::memory::{Cut, Fate, MemoryEngine, World};
 use aishell::engine::{Engine, EngineError};
 use aishell::label::{Labels, OwnedId};
@@ -395,10 +395,11 @@ fn a_command_inside_is_never_run_twice() {
     for cut in [Cut::Before, Cut::After] {
         let engine = MemoryEngine::new(with("app", "sleep").started("app"));
         let words = vec!["sh".to_owned()];
-        let prepare = Call::CreateExec {
+        let prepare = Call::CreateExec(Box::new(Exec {
             container: "app".to_owned(),
             words,
-        };
+            ..Exec::default()
+        }));
         let Ok(Answer::Id(exec)) = persisted(&engine, &[prepare]).remove(0) else {
             panic!("an exec")
         };

@@ -96,7 +96,7 @@ fn done(report: &Report) -> Vec<String> {
 
 /// Says whether nothing was written. Asking whether somebody is at work takes a command.
 fn is_untouched(engine: &MemoryEngine) -> bool {
-    let asks = |call: &Call| matches!(call, Call::CreateExec { .. } | Call::StartExec { .. });
+    let asks = |call: &Call| matches!(call, Call::CreateExec(_) | Call::StartExec { .. });
     let (writes, claims) = (engine.writes(), claims(&engine.calls()));
     writes.iter().all(|call| asks(call) || is_claims(call, &claims))
 }

@@ -391,6 +391,7 @@ pub fn strays(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
             Kind::Foundation
             | Kind::Base
             | Kind::Extension
+            | Kind::Snapshot
             | Kind::Identity
             | Kind::Network
             | Kind::Volume

@@ -78,6 +78,7 @@ impl<'a> Step<'a> {
             | Work::Clear(_)
             | Work::Start { .. }
             | Work::Build { .. }
+            | Work::Phase(_)
             | Work::Identity(_)
             | Work::Populate(_) => None,
         };

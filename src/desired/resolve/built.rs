@@ -191,16 +191,22 @@ impl Resolver<'_> {
         }
     }
 
-    /// Returns a build with the name of its image, its labels, and what the host has to say.
-    fn tagged(&self, name: &str, kind: Kind, key: &Key, build: Build) -> Build {
-        let manifest = &self.facts.owner.manifest;
-        let mut labels = label::shared(manifest, kind, name, key);
+    /// Returns the labels of the image of a stage.
+    pub(super) fn labels(&self, name: &str, kind: Kind, key: &Key) -> label::Labels {
+        let mut labels = label::shared(&self.facts.owner.manifest, kind, name, key);
         let own = match kind {
             Kind::Base => label::BASE_HASH,
             Kind::Extension => label::EXTENSION_HASH,
             _ => label::FOUNDATION_HASH,
         };
         labels.insert(own.to_owned(), key.as_str().to_owned());
+        labels
+    }
+
+    /// Returns a build with the name of its image, its labels, and what the host has to say.
+    fn tagged(&self, name: &str, kind: Kind, key: &Key, build: Build) -> Build {
+        let manifest = &self.facts.owner.manifest;
+        let labels = self.labels(name, kind, key);
         let mut args = self.facts.proxies.clone();
         args.extend(build.args);
         Build {
@@ -214,7 +220,7 @@ impl Resolver<'_> {
 }
 
 /// Returns what kind of image a stage is.
-fn kind(stage: StageName) -> Kind {
+pub(super) fn kind(stage: StageName) -> Kind {
     match stage {
         StageName::Foundation => Kind::Foundation,
         StageName::Base => Kind::Base,

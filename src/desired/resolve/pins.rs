@@ -159,7 +159,8 @@ pub fn named_images(manifest: &Manifest) -> BTreeSet<ImageReference> {
 fn images(manifest: &Manifest) -> impl Iterator<Item = &ImageReference> {
     let foundation = match &manifest.foundation {
         Some(Stage::Image { image, .. }) => Some(image),
-        Some(Stage::Dockerfile(_) | Stage::Phases(_) | Stage::Builtin(_)) | None => None,
+        Some(Stage::Phases(phases)) => phases.base.as_ref().map(|base| &base.image),
+        Some(Stage::Dockerfile(_) | Stage::Builtin(_)) | None => None,
     };
     let containers = manifest.containers.values();
     let named = containers.filter_map(|container| match &container.image {

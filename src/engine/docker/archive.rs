@@ -7,13 +7,16 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::call::{Content, File};
+use crate::call::{Content, File, FileStatus};
+use crate::key::Hasher;
 
 /// The time of every entry: archives of the same files are the same bytes. It is the first day that the formats
 /// with the narrowest idea of time can express in every time zone: 2 January 1980.
 const TIME: u64 = 315_619_200;
 /// Bytes sent at a time.
 const CHUNK: usize = 64 * 1024;
+/// Bytes in which the whole head of an entry is.
+const LONGEST_HEAD: usize = 16 * 1024;
 /// Chunks that wait to be sent.
 const WAITING: usize = 8;
 
@@ -56,12 +59,88 @@ pub(super) fn pack(files: &[File]) -> io::Result<Vec<u8>> {
                 header.set_size(bytes.len() as u64);
                 builder.append_data(&mut header, path, bytes.as_slice())?;
             }
+            Content::Host { path: file, digest } => {
+                let mut file = Sent::open(file)?;
+                let mut header = owned(tar::EntryType::Regular);
+                header.set_size(file.size);
+                builder.append_data(&mut header, path, &mut file)?;
+                file.is_still(digest)?;
+            }
             Content::Link(target) => {
                 builder.append_link(&mut owned(tar::EntryType::Symlink), path, target)?;
             }
         }
     }
     builder.into_inner()
+}
+
+/// A file of this host that is hashed while it is sent.
+struct Sent {
+    path: PathBuf,
+    file: std::fs::File,
+    size: u64,
+    hasher: Hasher,
+}
+
+impl Sent {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::open(path).map_err(|error| about(path, error))?;
+        let size = file.metadata().map_err(|error| about(path, error))?.len();
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            size,
+            hasher: Hasher::new(),
+        })
+    }
+
+    fn is_still(self, digest: &str) -> io::Result<()> {
+        if self.hasher.finish() == digest {
+            return Ok(());
+        }
+        let changed = io::Error::other("it was changed meanwhile; nothing was made of it");
+        Err(about(&self.path, changed))
+    }
+}
+
+impl io::Read for Sent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Reads the head of the first entry of an archive, once enough of it is there.
+pub(super) fn status(start: &[u8]) -> io::Result<Option<FileStatus>> {
+    let mut archive = tar::Archive::new(start);
+    let entry = match archive.entries()?.next() {
+        Some(Ok(entry)) => entry,
+        // A long name comes in a head of its own.
+        Some(Err(_)) | None if start.len() < LONGEST_HEAD => return Ok(None),
+        Some(Err(error)) => return Err(error),
+        None => return Ok(Some(FileStatus::default())),
+    };
+    let header = entry.header();
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let kind = header.entry_type();
+    let link = entry.link_name()?;
+    Ok(Some(FileStatus {
+        kind: match kind {
+            tar::EntryType::Regular => "file",
+            tar::EntryType::Directory => "directory",
+            tar::EntryType::Symlink => "link",
+            _ => "other",
+        },
+        uid: number(header.uid()?),
+        gid: number(header.gid()?),
+        mode: header.mode()? & 0o7777,
+        target: link.map(|link| link.to_string_lossy().into_owned()),
+    }))
 }
 
 /// What the archive of one path holds.

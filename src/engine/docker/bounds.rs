@@ -30,6 +30,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::ListChanges { .. }
         | Call::InspectExec { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
+        | Call::StatFile { .. }
         | Call::TagImage { .. }
         | Call::RemoveImage { .. }
         | Call::CreateVolume { .. }
@@ -47,12 +48,12 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
         | Call::RemoveContainer { .. }
-        | Call::CreateExec { .. }
+        | Call::CreateExec(_)
         | Call::Upload { .. } => Some(WRITE_LIMIT),
         // It looks at every file of every volume.
         Call::MeasureUsage => Some(WRITE_LIMIT),
         // It has a time of its own, as a container has one to stop.
-        Call::StartExec { .. } => None,
+        Call::StartExec { .. } | Call::FollowExec { .. } => None,
         Call::FollowLog { .. }
         | Call::PullImage { .. }
         | Call::BuildImage(_)
@@ -82,15 +83,16 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::CreateKept(_) => return Ok(()),
         Call::InspectContainer { container }
         | Call::ReadFile { container, .. }
+        | Call::StatFile { container, .. }
         | Call::FollowLog { container }
         | Call::StartContainer { container }
         | Call::UnpauseContainer { container }
         | Call::UpdateContainer { container, .. }
         | Call::ListProcesses { container }
         | Call::ListChanges { container }
-        | Call::CreateExec { container, .. }
         | Call::Upload { container, .. } => container,
-        Call::InspectExec { exec } | Call::StartExec { exec, .. } => exec,
+        Call::CreateExec(exec) => &exec.container,
+        Call::InspectExec { exec } | Call::StartExec { exec, .. } | Call::FollowExec { exec, .. } => exec,
         Call::InspectImage { image } | Call::TagImage { image, .. } | Call::RemoveImage { image } => image,
         Call::AskRegistry { reference } => reference,
         Call::InspectVolume { volume } => volume,

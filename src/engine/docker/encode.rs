@@ -9,7 +9,7 @@ use bollard::models::{
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
 
-use crate::call::{Commit, Create};
+use crate::call::{Commit, Create, Exec};
 use crate::label::{HARNESS_VOLUME, Labels, UID};
 use crate::observed::NetworkShape;
 use crate::spec::{
@@ -301,10 +301,20 @@ fn policy(restart: Restart) -> RestartPolicy {
     }
 }
 
-/// Returns a command that is run in a container, as its user.
-pub(super) fn exec(words: &[String]) -> ExecConfig {
+/// Returns a command that is run in a container.
+pub(super) fn exec(exec: &Exec) -> ExecConfig {
+    let Exec {
+        container: _,
+        words,
+        user,
+        workdir,
+        env,
+    } = exec;
     ExecConfig {
-        cmd: Some(words.to_vec()),
+        cmd: Some(words.clone()),
+        user: user.clone(),
+        working_dir: workdir.clone(),
+        env: (!env.is_empty()).then(|| variables(env)),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         ..ExecConfig::default()
@@ -350,6 +360,7 @@ pub(super) fn commit(commit: &Commit, uid: &str) -> ContainerConfig {
         command,
         entrypoint,
         user,
+        workdir,
     } = commit;
     ContainerConfig {
         labels: Some(labels(own, uid)),
@@ -357,6 +368,7 @@ pub(super) fn commit(commit: &Commit, uid: &str) -> ContainerConfig {
         cmd: command.clone(),
         entrypoint: entrypoint.clone(),
         user: user.clone(),
+        working_dir: workdir.clone(),
         ..ContainerConfig::default()
     }
 }

@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::bounds::READ_LIMIT;
 use super::error::{Failure, is_unconnected, name};
 use super::{DockerEngine, connect, within};
-use crate::call::Call;
+use crate::call::{Call, Exec};
 use crate::engine::EngineError;
 use crate::engine::sessions::{Command, Piece, Place, Sessions, Size, Stream, Wire};
 
@@ -34,10 +34,11 @@ const SIZED: super::negotiate::Api = super::negotiate::Api(1, 42);
 
 impl Sessions for DockerEngine {
     async fn prepare(&self, container: &str, command: &Command) -> Result<String, EngineError> {
-        let call = Call::CreateExec {
+        let call = Call::CreateExec(Box::new(Exec {
             container: container.to_owned(),
             words: command.words.clone(),
-        };
+            ..Exec::default()
+        }));
         let prepared = async {
             super::check_names(&call)?;
             self.negotiate().await?;

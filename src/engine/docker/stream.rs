@@ -13,7 +13,7 @@ use super::log::{Lines, Tail};
 use super::news::News;
 use super::request::{order, question};
 use super::{DockerEngine, archive, log};
-use crate::call::Call;
+use crate::call::{Call, FileStatus};
 use crate::engine::EngineError;
 use crate::progress::Progress;
 
@@ -185,6 +185,72 @@ impl DockerEngine {
             Ok(result) => result.map(Some),
             Err(_) => Ok(None),
         }
+    }
+
+    /// Runs a command that was prepared, telling its lines; returns the last ones, and whether it ended.
+    pub(super) async fn follow_exec(
+        &self,
+        exec: &str,
+        limit: Option<Duration>,
+        progress: &Progress,
+    ) -> Result<(Vec<String>, bool), Failure> {
+        let mut tail = Tail::of(LOG_LINES);
+        let run = async {
+            let StartExecResults::Attached { mut output, input: _ } =
+                self.client.start_exec(exec, None).await?
+            else {
+                return Ok(());
+            };
+            let mut tell = |line: String| {
+                progress.line(line.clone());
+                tail.push(line);
+            };
+            let (mut out, mut err) = (Lines::default(), Lines::default());
+            while let Some(piece) = output.next().await {
+                let (lines, message) = match piece? {
+                    LogOutput::StdErr { message } => (&mut err, message),
+                    LogOutput::StdOut { message }
+                    | LogOutput::Console { message }
+                    | LogOutput::StdIn { message } => (&mut out, message),
+                };
+                lines.push(&message).into_iter().for_each(&mut tell);
+            }
+            [out.finish(), err.finish()]
+                .into_iter()
+                .flatten()
+                .for_each(&mut tell);
+            Ok::<(), Failure>(())
+        };
+        let ended = match limit {
+            None => run.await.map(|()| true)?,
+            Some(limit) => match tokio::time::timeout(limit, run).await {
+                Ok(result) => result.map(|()| true)?,
+                Err(_) => false,
+            },
+        };
+        Ok((tail.into_vec(), ended))
+    }
+
+    /// Asks what there is at a path: of the archive that the engine makes of it only the beginning is read.
+    pub(super) async fn stat_file(&self, container: &str, path: &str) -> Result<FileStatus, Failure> {
+        let options = DownloadFromContainerOptions {
+            path: path.to_owned(),
+        };
+        let mut chunks = self.client.download_from_container(container, Some(options));
+        let mut start = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            start.extend_from_slice(&chunk?);
+            match archive::status(&start) {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => {}
+                Err(error) => {
+                    let call = format!("StatFile: {error}");
+                    return Err(EngineError::Unexpected { call }.into());
+                }
+            }
+        }
+        let call = "StatFile: an archive of nothing".to_owned();
+        Err(EngineError::Unexpected { call }.into())
     }
 
     /// Pulls an image, telling how far its layers are.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::World;
 use super::{not_found, refused};
-use crate::call::{Content, File, FileChange};
+use crate::call::{Content, File, FileChange, FileStatus};
 use crate::engine::EngineError;
 use crate::spec::{ContainerSpec, Mount};
 
@@ -43,9 +43,37 @@ impl World {
         };
         match found {
             Some(Content::Bytes(bytes)) => Ok(bytes.clone()),
-            Some(Content::Directory | Content::Link(_)) => Err(refused(format!(
+            Some(Content::Directory | Content::Link(_) | Content::Host { .. }) => Err(refused(format!(
                 "{path} in container {container} is no regular file"
             ))),
+            None => Err(not_found(format!(
+                "Could not find the file {path} in container {container}"
+            ))),
+        }
+    }
+
+    /// Nobody owns files here: all of them are root's.
+    pub(super) fn stat_file(&self, container: &str, path: &str) -> Result<FileStatus, EngineError> {
+        let id = self.container_id(container)?;
+        let subject = self.at(&id)?;
+        let image = self.images.get(&subject.reply.image_id);
+        let layers = || [Some(&subject.files), image.map(|image| &image.files)].into_iter().flatten();
+        let status = |kind, mode| FileStatus {
+            kind,
+            mode,
+            ..FileStatus::default()
+        };
+        let found = layers().find_map(|files| files.get(path));
+        let directory = format!("{}/", path.trim_end_matches('/'));
+        let has_more = |files: &Files| files.keys().any(|file| file.starts_with(&directory));
+        match found {
+            Some(Content::Bytes(_) | Content::Host { .. }) => Ok(status("file", 0o644)),
+            Some(Content::Link(target)) => Ok(FileStatus {
+                target: Some(target.clone()),
+                ..status("link", 0o777)
+            }),
+            Some(Content::Directory) => Ok(status("directory", 0o755)),
+            None if path == "/" || layers().any(has_more) => Ok(status("directory", 0o755)),
             None => Err(not_found(format!(
                 "Could not find the file {path} in container {container}"
             ))),

@@ -170,6 +170,7 @@ impl World {
             command: None,
             entrypoint: None,
             user: None,
+            workdir: None,
         })?;
         // Nobody adds an identifier of its own here.
         if let Some(image) = self.images.get_mut(&image) {

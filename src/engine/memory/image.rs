@@ -87,6 +87,7 @@ impl World {
             command,
             entrypoint,
             user,
+            workdir,
         } = commit;
         let labels = self.with_uid(labels);
         let id = self.container_id(container)?;
@@ -100,7 +101,7 @@ impl World {
                 .clone()
                 .filter(|user| !user.is_empty())
                 .or_else(|| spec.user.clone()),
-            workdir: spec.workdir.clone(),
+            workdir: workdir.clone().or_else(|| spec.workdir.clone()),
             stop_signal: spec.stop.signal.clone(),
             health: spec.health.probe(None).cloned(),
         };

@@ -47,6 +47,12 @@ impl World {
         let Some(subject) = self.containers.get_mut(id) else {
             return;
         };
+        let spec = &subject.reply.spec;
+        let words = spec.entrypoint.iter().chain(&spec.command).flatten();
+        if words.take(1).any(|word| word == "sleep") {
+            // Others run their commands in it.
+            return;
+        }
         let files = match self
             .nature
             .job(&subject.reply.name, &subject.reply.spec.image)

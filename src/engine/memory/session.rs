@@ -3,9 +3,10 @@
 use super::nature::{Fate, Lister};
 use super::world::{Container, World};
 use super::{MemoryEngine, conflict, failed, not_found};
-use crate::call::{ExecReply, Process};
+use crate::call::{Answer, ExecReply, Process};
 use crate::engine::EngineError;
 use crate::observed::RunState;
+use crate::progress::Progress;
 
 /// The number of every container's first process.
 pub(super) const FIRST: i64 = 100;
@@ -157,6 +158,34 @@ impl World {
             reply.code = code;
         }
         Ok(code.map(|_| printed))
+    }
+}
+
+impl World {
+    /// Whatever has no fate of its own succeeds at once.
+    pub(super) fn follow_exec(&mut self, exec: &str, progress: &Progress) -> Result<Answer, EngineError> {
+        let ExecReply { words, .. } = self.exec(exec)?;
+        let code = match self.nature.fate(words.iter()) {
+            None => 0,
+            Some(Fate::Ends(code)) => code,
+            Some(Fate::Missing) => 127,
+            Some(Fate::Obeys) => {
+                self.end_exec(exec, None);
+                return Ok(Answer::Ran(Vec::new(), false));
+            }
+        };
+        self.end_exec(exec, Some(code));
+        let line = format!("{} ended with {code}", words.last().map_or("", String::as_str));
+        progress.line(line.clone());
+        Ok(Answer::Ran(vec![line], true))
+    }
+
+    fn end_exec(&mut self, exec: &str, code: Option<i64>) {
+        let mut containers = self.containers.values_mut();
+        if let Some(reply) = containers.find_map(|container| container.execs.get_mut(exec)) {
+            reply.running = code.is_none();
+            reply.code = code;
+        }
     }
 }
 

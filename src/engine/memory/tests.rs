@@ -104,6 +104,7 @@ fn commit(container: &str, tag: &str) -> Commit {
         command: None,
         entrypoint: None,
         user: None,
+        workdir: None,
     }
 }
 
@@ -469,6 +470,7 @@ fn a_commit_bakes_the_configuration_of_the_container() {
         env: [("C".to_owned(), "c".to_owned())].into(),
         entrypoint: Some(vec![]),
         user: Some("0:0".to_owned()),
+        workdir: None,
         ..commit("api", "snap:1")
     })));
     let world = engine.world();

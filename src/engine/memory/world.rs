@@ -243,6 +243,7 @@ impl World {
                 Ok(Answer::Network(self.networks[&id].reply.clone()))
             }
             Call::ReadFile { container, path } => self.read_file(container, path).map(Answer::Bytes),
+            Call::StatFile { container, path } => self.stat_file(container, path).map(Answer::File),
             Call::FollowLog { container } => {
                 let log = self.follow_log(container)?;
                 for line in &log {
@@ -309,8 +310,9 @@ impl World {
                 self.remove_container(container.id(), *volumes).map(done)
             }
             Call::RemoveIdle { container } => self.remove_idle(container.id()).map(done),
-            Call::CreateExec { container, words } => self.prepare_exec(container, words).map(Answer::Id),
+            Call::CreateExec(exec) => self.prepare_exec(&exec.container, &exec.words).map(Answer::Id),
             Call::StartExec { exec, .. } => self.start_exec(exec).map(Answer::Output),
+            Call::FollowExec { exec, .. } => self.follow_exec(exec, progress),
             Call::Upload { container, files } => self.upload(container, files).map(done),
         }
     }

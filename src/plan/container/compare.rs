@@ -201,6 +201,7 @@ fn has_image(draft: &Draft<'_>, container: &Container, live: &observed::Containe
             };
             let is_it = match &stage.source {
                 StageSource::Dockerfile { kind, .. } => has(*kind, stage.key.known()),
+                StageSource::Phases(chain) => has(chain.kind, stage.key.known()),
                 StageSource::Image { reference, .. } => {
                     let found = draft.observed.references.get(reference);
                     found.is_some_and(|image| image.image.id == live.image_id)

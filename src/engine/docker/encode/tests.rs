@@ -340,6 +340,7 @@ fn a_commit_says_what_the_image_has() {
         command: None,
         entrypoint: Some(vec![]),
         user: Some("0:0".to_owned()),
+        workdir: None,
     };
     let body = commit(&body, "u");
     assert_eq!(body.entrypoint, Some(vec![]));

@@ -1,0 +1,174 @@
+//! Files and directories of this host that are put into images, read.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{ContextError, content, unreadable};
+use crate::key::Hasher;
+
+/// A file or directory of this host, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Where it is, absolute.
+    pub source: PathBuf,
+    /// Itself, with an empty path, and what is below it; every directory comes before what is in it.
+    pub entries: Vec<Entry>,
+    /// The digest over paths, modes, contents and links.
+    pub digest: String,
+}
+
+/// A file, directory or link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path, relative to the tree.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A file with the digest of its content.
+    File(String),
+    /// A link, and where it leads.
+    Link(String),
+}
+
+impl Tree {
+    /// Reads a file or directory. What is written as the source may be a link; links below are kept as they are.
+    ///
+    /// # Errors
+    /// The first thing that cannot be read, or is neither file, directory nor link.
+    pub fn read(source: &Path) -> Result<Self, ContextError> {
+        let mut entries = Vec::new();
+        gather(source, Path::new(""), &mut entries)?;
+        let mut hasher = Hasher::new();
+        for Entry { path, mode, kind } in &entries {
+            let line = match kind {
+                EntryKind::Directory => format!("directory {}\0{mode:o}\n", path.display()),
+                EntryKind::File(digest) => format!("file {}\0{mode:o} {digest}\n", path.display()),
+                EntryKind::Link(target) => format!("link {}\0{target}\n", path.display()),
+            };
+            hasher.update(line.as_bytes());
+        }
+        Ok(Self {
+            source: source.to_path_buf(),
+            entries,
+            digest: hasher.finish(),
+        })
+    }
+
+    /// Says whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.entries
+            .first()
+            .is_some_and(|entry| entry.kind == EntryKind::Directory)
+    }
+
+    /// Returns the directories in which a change may change the digest.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let parent = self.source.parent().map(Path::to_path_buf);
+        let inside = self.entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        parent
+            .into_iter()
+            .chain(inside.map(|entry| self.source.join(&entry.path)))
+    }
+}
+
+fn gather(source: &Path, below: &Path, entries: &mut Vec<Entry>) -> Result<(), ContextError> {
+    let is_source = below.as_os_str().is_empty();
+    let path = if is_source {
+        source.to_path_buf()
+    } else {
+        source.join(below)
+    };
+    let metadata = if is_source {
+        fs::metadata(&path)
+    } else {
+        fs::symlink_metadata(&path)
+    };
+    let metadata = metadata.map_err(unreadable(&path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let named = |kind| Entry {
+        path: below.to_path_buf(),
+        mode,
+        kind,
+    };
+    if metadata.is_symlink() {
+        let target = fs::read_link(&path).map_err(unreadable(&path))?;
+        entries.push(named(EntryKind::Link(target.display().to_string())));
+    } else if metadata.is_dir() {
+        entries.push(named(EntryKind::Directory));
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(unreadable(&path))? {
+            names.push(entry.map_err(unreadable(&path))?.file_name());
+        }
+        names.sort();
+        for name in names {
+            if below.join(&name).to_str().is_none() {
+                let cause = io::Error::other("its name is not UTF-8");
+                return Err(unreadable(&path.join(&name))(cause));
+            }
+            gather(source, &below.join(name), entries)?;
+        }
+    } else {
+        entries.push(named(EntryKind::File(content(&path)?)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_read_counts_and_nothing_else() {
+        let root = tempfile::tempdir().expect("a directory");
+        let tree = root.path().join("tree");
+        fs::create_dir_all(tree.join("b/empty")).expect("directories");
+        fs::write(tree.join("a"), "one").expect("a file");
+        symlink("nowhere", tree.join("b/link")).expect("a link");
+        let digest = || Tree::read(&tree).expect("a tree").digest;
+        let first = Tree::read(&tree).expect("a tree");
+        let paths: Vec<_> = first.entries.iter().map(|entry| entry.path.display().to_string()).collect();
+        assert_eq!(paths, ["", "a", "b", "b/empty", "b/link"]);
+        let mut seen = vec![first.digest.clone()];
+        let mut differs = |what: &str| {
+            let now = digest();
+            assert!(!seen.contains(&now), "{what}");
+            seen.push(now);
+        };
+        fs::write(tree.join("a"), "two").expect("a file");
+        differs("content");
+        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        differs("mode");
+        fs::remove_file(tree.join("b/link")).expect("a link");
+        symlink("elsewhere", tree.join("b/link")).expect("a link");
+        differs("link");
+        fs::rename(tree.join("b/empty"), tree.join("b/void")).expect("a directory");
+        differs("name");
+        // The name of the tree itself is nobody's business, nor is when anything was written.
+        fs::rename(&tree, root.path().join("other")).expect("a directory");
+        let moved = Tree::read(&root.path().join("other")).expect("a tree");
+        assert_eq!(moved.digest, seen[seen.len() - 1]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_told() {
+        let root = tempfile::tempdir().expect("a directory");
+        let socket = root.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let error = Tree::read(root.path()).expect_err("a socket");
+        assert!(error.to_string().contains("socket"), "{error}");
+        assert!(Tree::read(&root.path().join("absent")).is_err());
+    }
+}

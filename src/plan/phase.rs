@@ -1,0 +1,243 @@
+//! What a stage needs that is built in phases: the longest valid beginning is kept, the rest is done.
+
+use serde_json::json;
+
+use super::image::{Parents, ancestor, because_of, making};
+use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
+use crate::call::Call;
+use crate::desired::phase::{Chain, Phase};
+use crate::desired::resolve::FOUNDATION;
+use crate::desired::{Stage, StageSource};
+use crate::key::Key;
+use crate::label::{Kind, Mark};
+use crate::manifest::phase::PhaseName;
+use crate::observed::Image;
+use crate::step::{Action, Because, Cause, Impact, PhaseWork, ResourceKind, Work};
+
+/// What the next phase is made on.
+struct Ground {
+    /// The reference of the image.
+    image: String,
+    /// Its key, if it is one of ours.
+    key: Option<Key>,
+    /// The steps that make it.
+    needs: Vec<u32>,
+}
+
+/// Plans the phases of a stage.
+pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &Chain) -> Maker {
+    let made = Made::Stage(name.to_owned());
+    let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
+        return Maker::Unknown("its inputs are not known yet".to_owned());
+    };
+    let on = chain.on.iter().map(|stage| Made::Stage(stage.as_str().to_owned()));
+    let needs = match draft.needs(on.chain([Made::Stage(chain.from.clone())])) {
+        Needs::Steps(needs) => needs,
+        Needs::Unknown(reason) => {
+            draft.unknown(ResourceKind::Image, &chain.tag, &reason);
+            return Maker::Unknown(reason);
+        }
+        Needs::Blocked => return Maker::Blocked,
+    };
+    let parents = Parents::of(draft, &chain.on, &needs);
+    let found = draft.observed.keyed(&chain.tag, chain.kind, key);
+    let requested = draft.rebuilt.includes(name, found);
+    let renewed = |stage: &crate::manifest::stage::StageName| {
+        draft.anew.contains(&Made::Stage(stage.as_str().to_owned()))
+    };
+    let anew = requested || chain.on.iter().any(renewed);
+    if !anew && found.is_some_and(|image| parents.are_of(image)) {
+        draft.unchanged(ResourceKind::Image, &chain.tag);
+        return Maker::Ready;
+    }
+    let mut shared = draft.observed.made(chain.kind, key);
+    if let Some(image) = shared.find(|image| !anew && parents.are_of(image)) {
+        let step = share(draft, stage, chain, image);
+        return Maker::Step(step);
+    }
+    if anew {
+        draft.anew.insert(Made::Stage(name.to_owned()));
+    }
+    let (begin, ground) = beginning(draft, chain, (&parents, anew), needs);
+    let mut ground = ground;
+    let mut last = None;
+    for (index, phase) in chain.phases.iter().enumerate().skip(begin) {
+        let because = if index == begin {
+            let mut because = changed(draft, phase);
+            if requested {
+                because.push(Because::plain(Cause::Requested));
+            }
+            because
+        } else {
+            let before = &chain.phases[index - 1].name;
+            vec![Because {
+                field: Some(before.to_string()),
+                ..Because::plain(Cause::Dependency)
+            }]
+        };
+        let Some(step) = step(draft, (name, key), (chain, index), &ground, because) else {
+            return Maker::Unknown("its inputs are not known yet".to_owned());
+        };
+        ground.needs = vec![step];
+        if phase.name.leaves_snapshot() {
+            ground.image.clone_from(&phase.tag);
+            ground.key = phase.key.known().cloned();
+        }
+        last = Some(step);
+    }
+    last.map_or(Maker::Ready, Maker::Step)
+}
+
+/// Gives the image that another manifest made of the same the names it has here.
+fn share(draft: &mut Draft<'_>, stage: &Stage, chain: &Chain, image: &Image) -> u32 {
+    let from = Mark::read(&image.labels).map(|mark| mark.manifest);
+    let tag = |tag: &String| Call::TagImage {
+        image: image.id.clone(),
+        tag: tag.clone(),
+    };
+    draft.push(NewStep {
+        resource: resource(ResourceKind::Image, &chain.tag),
+        action: Action::Tag,
+        impact: Impact::None,
+        because: vec![Because::plain(Cause::Missing).at(stage.place.as_ref())],
+        needs: Vec::new(),
+        detail: from.map(|manifest| format!("made for manifest {manifest}")),
+        work: Work::Calls(vec![tag(&chain.tag), tag(&chain.alias)]),
+    })
+}
+
+/// Returns the first phase that has to be done, and what it is done on.
+fn beginning(
+    draft: &mut Draft<'_>,
+    chain: &Chain,
+    (parents, anew): (&Parents<'_>, bool),
+    needs: Vec<u32>,
+) -> (usize, Ground) {
+    let observed = draft.observed;
+    let kept = |phase: &Phase| {
+        let key = phase.key.known().filter(|_| phase.name.leaves_snapshot())?;
+        let mut made = observed.made(Kind::Snapshot, key);
+        made.find(|image| parents.are_of(image))
+    };
+    let phases = chain.phases.iter().enumerate().rev().filter(|_| !anew);
+    let last = phases.filter_map(|(index, phase)| Some((index, phase, kept(phase)?))).next();
+    let Some((index, phase, image)) = last else {
+        let desired = draft.desired;
+        let from = desired.stages.get(&chain.from);
+        let ours = from.filter(|from| !matches!(from.source, StageSource::Image { .. }));
+        let ground = Ground {
+            image: from.map(|from| from.reference().to_owned()).unwrap_or_default(),
+            key: ours.and_then(|from| from.key.known().cloned()),
+            needs,
+        };
+        return (0, ground);
+    };
+    for phase in chain.phases[..=index].iter().filter(|phase| kept(phase).is_some()) {
+        draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
+    }
+    // Another manifest may have made it, and its names say so.
+    let image = if image.tags.contains(&phase.tag) {
+        phase.tag.clone()
+    } else {
+        image.id.clone()
+    };
+    let ground = Ground {
+        image,
+        key: phase.key.known().cloned(),
+        needs,
+    };
+    (index + 1, ground)
+}
+
+/// Returns why the first phase has to be done: what differs from the newest one of its name.
+fn changed(draft: &Draft<'_>, phase: &Phase) -> Vec<Because> {
+    let name = phase.labels.get(crate::label::NAME).map_or("", String::as_str);
+    let manifest = &draft.desired.owner.manifest;
+    let of_it = |image: &&Image| {
+        let own = format!("aishell-{manifest}:");
+        let phase_of = |image: &Image| image.labels.get(crate::label::PHASE).cloned();
+        let named = Mark::read(&image.labels).is_some_and(|mark| mark.name == name);
+        named
+            && phase_of(image).as_deref() == Some(phase.name.to_string().as_str())
+            && image.tags.iter().any(|tag| tag.starts_with(&own))
+    };
+    let earlier = draft.observed.images.values().filter(of_it).max_by_key(|image| image.created);
+    let told = earlier.map(|earlier| because_of(&phase.inputs, earlier));
+    let because = match (told, phase.key.known()) {
+        (Some(told), _) if !told.is_empty() => told,
+        (Some(_), Some(key)) => vec![Because::field(
+            Cause::Stale,
+            &phase.name.to_string(),
+            json!(null),
+            json!(key.short()),
+        )],
+        (Some(_), None) | (None, _) => vec![Because::plain(Cause::Missing)],
+    };
+    because
+        .into_iter()
+        .map(|because| match because.at {
+            Some(_) => because,
+            None => because.at(phase.place.as_ref()),
+        })
+        .collect()
+}
+
+fn step(
+    draft: &mut Draft<'_>,
+    (name, stage): (&str, &Key),
+    (chain, index): (&Chain, usize),
+    ground: &Ground,
+    because: Vec<Because>,
+) -> Option<u32> {
+    let phase = &chain.phases[index];
+    let key = phase.key.known()?.clone();
+    let desired = draft.desired;
+    let manifest = &desired.owner.manifest;
+    let is_last = index + 1 == chain.phases.len();
+    let (kind, tag, stage_names) = if is_last {
+        (ResourceKind::Image, &chain.tag, vec![chain.tag.clone(), chain.alias.clone()])
+    } else {
+        (ResourceKind::Snapshot, &phase.tag, Vec::new())
+    };
+    let own = [phase.tag.clone()].into_iter().chain(phase.aliases.iter().cloned());
+    let names = stage_names.into_iter().chain(own).collect();
+    let prefix = if name == FOUNDATION {
+        String::new()
+    } else {
+        format!("{name}-")
+    };
+    let job = format!("phase-{prefix}{}", phase.name.as_str());
+    let work = PhaseWork {
+        name: phase.name,
+        stage: name.to_owned(),
+        making: making(draft, &key),
+        // One stage is at one phase at a time: whatever a killed apply left is found under its name.
+        job_name: format!("aishell-job-{name}-{}-{manifest}", desired.owner.project8()),
+        failed_name: format!("aishell-failed-{manifest}-{prefix}{}", phase.name),
+        from: ground.image.clone(),
+        from_key: ground.key.clone(),
+        on: chain.on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
+        key: if is_last { stage.clone() } else { key.clone() },
+        names: if phase.name.leaves_snapshot() { names } else { Vec::new() },
+        labels: phase.labels.clone(),
+        job: job_labels(desired, &job, &key),
+        acts: phase.acts.clone(),
+        settings: phase.settings.clone(),
+        certificates: chain.certificates.clone(),
+        proxies: chain.proxies.clone(),
+    };
+    let detail = match phase.about.as_str() {
+        "" => phase.name.description().to_owned(),
+        about => about.to_owned(),
+    };
+    let last = PhaseName::Final.id();
+    Some(draft.push(NewStep {
+        resource: resource(kind, tag),
+        action: Action::Snapshot,
+        impact: Impact::None,
+        because,
+        needs: ground.needs.clone(),
+        detail: Some(format!("[{}/{last}] {}: {detail}", phase.name.id(), phase.name)),
+        work: Work::Phase(Box::new(work)),
+    }))
+}
