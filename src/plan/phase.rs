@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::image::{Parents, ancestor, because_of, making};
+use super::prune::PHASES;
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
 use crate::call::Call;
 use crate::desired::phase::{Chain, Phase};
 use crate::desired::resolve::FOUNDATION;
 use crate::desired::{Stage, StageSource};
 use crate::key::Key;
-use crate::label::{Kind, Mark};
+use crate::label::{self, Kind, Mark};
 use crate::manifest::phase::PhaseName;
 use crate::observed::Image;
 use crate::step::{Action, Because, Cause, Impact, PhaseWork, ResourceKind, Work};
@@ -62,19 +63,12 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
     let mut ground = ground;
     let mut last = None;
     for (index, phase) in chain.phases.iter().enumerate().skip(begin) {
-        let because = if index == begin {
-            let mut because = changed(draft, phase);
-            if requested {
-                because.push(Because::plain(Cause::Requested));
-            }
-            because
-        } else {
-            let before = &chain.phases[index - 1].name;
-            vec![Because {
-                field: Some(before.to_string()),
-                ..Because::plain(Cause::Dependency)
-            }]
-        };
+        let before = index.checked_sub(1).filter(|_| index > begin);
+        let before = before.and_then(|before| chain.phases.get(before));
+        let mut because = changed(draft, phase, before);
+        if requested && index == begin {
+            because.push(Because::plain(Cause::Requested));
+        }
         let Some(step) = step(draft, (name, key), (chain, index), &ground, because) else {
             return Maker::Unknown("its inputs are not known yet".to_owned());
         };
@@ -146,40 +140,64 @@ fn beginning(
         key: phase.key.known().cloned(),
         needs,
     };
-    (index + 1, ground)
+    // What leaves no image of its own is told by what was made after it.
+    let passed = |phase: &&Phase| {
+        let hash = label::phase_hash(phase.name.as_str());
+        let key = phase.key.known().filter(|_| !phase.name.leaves_snapshot());
+        key.is_some_and(|key| {
+            observed.images.values().any(|image| {
+                image.labels.get(&hash).is_some_and(|hash| hash == key.as_str())
+                    && Mark::read(&image.labels).is_some_and(|mark| image.is_proven(&mark))
+            })
+        })
+    };
+    let passed = chain.phases.iter().skip(index + 1).take_while(passed).count();
+    (index + 1 + passed, ground)
 }
 
-/// Returns why the first phase has to be done: what differs from the newest one of its name.
-fn changed(draft: &Draft<'_>, phase: &Phase) -> Vec<Because> {
-    let name = phase.labels.get(crate::label::NAME).map_or("", String::as_str);
-    let manifest = &draft.desired.owner.manifest;
+/// Returns why a phase has to be done: what differs from the newest one of its name, or that the phase before it is done
+/// anew.
+fn changed(draft: &Draft<'_>, phase: &Phase, before: Option<&Phase>) -> Vec<Because> {
+    let name = phase.labels.get(label::NAME).map_or("", String::as_str);
+    let word = phase.name.to_string();
+    let own = format!("aishell-{}:", draft.desired.owner.manifest);
     let of_it = |image: &&Image| {
-        let own = format!("aishell-{manifest}:");
-        let phase_of = |image: &Image| image.labels.get(crate::label::PHASE).cloned();
-        let named = Mark::read(&image.labels).is_some_and(|mark| mark.name == name);
-        named
-            && phase_of(image).as_deref() == Some(phase.name.to_string().as_str())
+        // What was made on it has its labels, and others besides.
+        image.labels.get(label::PHASE) == Some(&word)
+            && Mark::read(&image.labels).is_some_and(|mark| mark.name == name)
             && image.tags.iter().any(|tag| tag.starts_with(&own))
     };
-    let earlier = draft.observed.images.values().filter(of_it).max_by_key(|image| image.created);
-    let told = earlier.map(|earlier| because_of(&phase.inputs, earlier));
-    let because = match (told, phase.key.known()) {
-        (Some(told), _) if !told.is_empty() => told,
-        (Some(_), Some(key)) => vec![Because::field(
-            Cause::Stale,
-            &phase.name.to_string(),
-            json!(null),
-            json!(key.short()),
-        )],
-        (Some(_), None) | (None, _) => vec![Because::plain(Cause::Missing)],
+    let images = draft.observed.images.values();
+    let Some(earlier) = images.filter(of_it).max_by_key(|image| image.created) else {
+        // What leaves no image is done whenever something before it is.
+        return match before.filter(|_| !phase.name.leaves_snapshot()) {
+            Some(before) => vec![depends_on(before)],
+            None => vec![Because::plain(Cause::Missing).at(phase.place.as_ref())],
+        };
     };
-    because
-        .into_iter()
+    let told = because_of(&phase.inputs, earlier).into_iter();
+    let mut because: Vec<Because> = told
         .map(|because| match because.at {
             Some(_) => because,
             None => because.at(phase.place.as_ref()),
         })
-        .collect()
+        .collect();
+    match before {
+        Some(before) => because.push(depends_on(before)),
+        None if because.is_empty() => {
+            let key = phase.key.known().map(Key::short);
+            because.push(Because::field(Cause::Stale, &word, json!(null), json!(key)).at(phase.place.as_ref()));
+        }
+        None => {}
+    }
+    because
+}
+
+fn depends_on(phase: &Phase) -> Because {
+    Because {
+        field: Some(phase.name.to_string()),
+        ..Because::plain(Cause::Dependency)
+    }
 }
 
 fn step(
@@ -206,7 +224,6 @@ fn step(
     } else {
         format!("{name}-")
     };
-    let job = format!("phase-{prefix}{}", phase.name.as_str());
     let work = PhaseWork {
         name: phase.name,
         stage: name.to_owned(),
@@ -220,7 +237,7 @@ fn step(
         key: if is_last { stage.clone() } else { key.clone() },
         names: if phase.name.leaves_snapshot() { names } else { Vec::new() },
         labels: phase.labels.clone(),
-        job: job_labels(desired, &job, &key),
+        job: job_labels(desired, &format!("{PHASES}{name}"), &key),
         acts: phase.acts.clone(),
         settings: phase.settings.clone(),
         certificates: chain.certificates.clone(),

@@ -134,16 +134,26 @@ fn staying(draft: &Draft<'_>, network: &str) -> Option<String> {
 pub(super) fn jobs(draft: &mut Draft<'_>) {
     for (name, job) in &draft.observed.jobs {
         // Another owner's may be at work on the same: its own aishell removes it.
-        if job.running || !draft.desired.owner.owns(&job.mark) {
+        if !draft.desired.owner.owns(&job.mark) {
+            continue;
+        }
+        // Whoever is at a phase has claimed the owner, and does not come here: it runs on for nobody.
+        let stage = job.mark.name.strip_prefix(PHASES);
+        if job.running && stage.is_none() {
             continue;
         }
         let exhibit = !name.starts_with("aishell-job-");
-        let (needs, detail) = match product(draft, &job.mark.key) {
+        let maker = match stage {
+            Some(stage) => draft.makers.get(&Made::Stage(stage.to_owned())),
+            None => product(draft, &job.mark.key),
+        };
+        let (needs, detail) = match maker {
             Some(Maker::Ready) => (Vec::new(), "its work is done"),
             // The step takes care of the job by itself, but not of the one that failed before it.
             Some(Maker::Step(id)) if exhibit => (vec![*id], "its work is done"),
             Some(Maker::Step(_) | Maker::Unknown(_) | Maker::Blocked) => continue,
             None if exhibit => (Vec::new(), "what it failed at is not wanted any more"),
+            None if stage.is_some() => (Vec::new(), "what it was for is not wanted any more"),
             // Whoever asked was killed; who asks the same again takes care of it.
             None if job.mark.name == lock::JOB => (Vec::new(), "nobody waits for its answer"),
             None => continue,
@@ -166,6 +176,9 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
         });
     }
 }
+
+/// What the name of a job begins with that is done for a phase; the stage follows.
+pub(super) const PHASES: &str = "phases-";
 
 /// Returns how what has a key comes about, if this manifest wants it.
 fn product<'d>(draft: &'d Draft<'_>, key: &Key) -> Option<&'d Maker> {

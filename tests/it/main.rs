@@ -19,6 +19,7 @@ mod formerly;
 mod keys;
 mod laws;
 mod outage;
+mod phases;
 mod prune;
 mod requested;
 mod saved;

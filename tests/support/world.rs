@@ -53,6 +53,8 @@ pub enum Foundation {
     Dockerfile(String),
     /// The one that ships with aishell.
     Builtin,
+    /// Phases.
+    Phases(Value),
 }
 
 /// Returns the manifest `demo` of `/srv/demo`, without containers.
@@ -108,6 +110,12 @@ impl Wish {
         self
     }
 
+    /// The foundation is built in phases.
+    pub fn phased(mut self, phases: Value) -> Self {
+        self.foundation = Foundation::Phases(phases);
+        self
+    }
+
     /// A harness can be used.
     pub fn harness(mut self, name: &str, version: &str) -> Self {
         self.harnesses.insert(name.to_owned(), version.to_owned());
@@ -135,6 +143,7 @@ impl Wish {
             Foundation::Image(image) => json!({ "image": image }),
             Foundation::Dockerfile(_) => json!({ "dockerfile": "Dockerfile" }),
             Foundation::Builtin => Value::Null,
+            Foundation::Phases(phases) => json!({ "phases": phases }),
         };
         let formerly = self.formerly.iter();
         let formerly: Vec<Value> = formerly

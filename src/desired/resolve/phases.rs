@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 const ROOT: &str = "root";
 /// What commands are run by unless they say otherwise.
 const SHELL: &str = "/bin/sh";
+/// How many characters of a command are shown where it differs.
+const SHOWN: usize = 48;
 /// Where scripts of the host are put that test an image; nothing of it is kept.
 const TESTS: &str = "/.aishell-test";
 
@@ -520,7 +522,7 @@ impl<'a> Reading<'a> {
             seconds: command.timeout.map(|timeout| timeout.as_std().as_secs().max(1)),
             field: field.to_owned(),
         };
-        self.input(field, json!(crate::key::digest(json!(command).to_string().as_bytes())[..8]));
+        self.input(field, json!(shown(&command)));
         self.acts.push(Act::Run(command));
     }
 
@@ -639,6 +641,23 @@ impl<'a> Reading<'a> {
         } else {
             format!("/{}", parts.join("/"))
         }
+    }
+}
+
+/// Returns what tells a command from another one, for people: all of it, or its beginning and its digest.
+fn shown(command: &Command) -> String {
+    let whole = command.run.trim();
+    let of = |user: &str| match command.workdir.as_deref() {
+        None if command.shell == SHELL => format!("({user})"),
+        workdir => format!("({user} {} {})", workdir.unwrap_or("."), command.shell),
+    };
+    let first: String = whole.chars().take(SHOWN).collect();
+    if first.len() == whole.len() && !whole.contains('\n') {
+        format!("{first} {}", of(&command.user))
+    } else {
+        let first = first.lines().next().unwrap_or_default();
+        let digest = crate::key::digest(whole.as_bytes());
+        format!("{first}… {} {}", &digest[..6], of(&command.user))
     }
 }
 
