@@ -16,7 +16,8 @@ mod reply;
 pub use build::Build;
 pub use exec::Exec;
 pub use reply::{
-    Answer, ContainerReply, ExecReply, FileChange, FileStatus, ListedContainer, NetworkReply, Process, Usage, VolumeReply,
+    Answer, ContainerReply, ExecReply, FileChange, FileStatus, ListedContainer, NetworkReply, Process, Usage,
+    VolumeReply,
 };
 
 /// One request to the engine.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::context::{Tree, Context, ContextError, canonical, certificates, profile};
+use crate::context::{Context, ContextError, Tree, canonical, certificates, profile};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;

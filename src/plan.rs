@@ -37,7 +37,7 @@ pub use delete::deletion;
 pub use discard::{files, unread};
 pub use garbage::{About, Garbage, Terms, garbage};
 pub use hand::{restarting, stopping};
-pub use requested::{Rebuilt, Requested};
+pub use requested::{Rebuilt, Requested, Target, TargetError};
 pub use widening::Baseline;
 
 /// What the person allows.

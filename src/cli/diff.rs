@@ -13,9 +13,10 @@ use super::json;
 use super::named::among;
 use super::planned;
 use crate::manifest::Manifest;
-use crate::manifest::stage::StageName;
+use crate::manifest::phase::PhaseName;
+use crate::manifest::stage::{Stage, StageName};
 use crate::name::ContainerName;
-use crate::plan::{Consent, Fresh, Rebuilt, Requested, Widen};
+use crate::plan::{Consent, Fresh, Rebuilt, Requested, Target, Widen};
 use crate::reconcile::{Subject, identity, look};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -41,8 +42,9 @@ pub struct PlanOptions {
     #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
     /// Build this stage anew, without what earlier builds left, and what is made on it; without a name, every stage
-    /// that is built. Can be repeated
-    #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    /// that is built. Of a stage built in phases a phase can be named, such as `repos` or `base/setup`: it and what
+    /// follows is done anew. Can be repeated
+    #[arg(long, value_name = "[STAGE/]PHASE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     rebuild: Vec<String>,
     /// Touch only this, such as container/reviewer, and what it needs; nothing is removed then. Can be repeated
     #[arg(long, value_name = "KIND/NAME", value_parser = resource)]
@@ -88,7 +90,7 @@ impl PlanOptions {
         }
         let mut rebuild = BTreeSet::new();
         for name in &self.rebuild {
-            rebuild.extend(stages(manifest, name)?);
+            rebuild.extend(targets(manifest, name)?);
         }
         Ok(Consent {
             rebuild: Rebuilt::of(rebuild),
@@ -99,19 +101,57 @@ impl PlanOptions {
     }
 }
 
-/// Returns the stages that a name means; no name means every one.
-fn stages(manifest: &Manifest, name: &str) -> Result<Vec<StageName>, Failure> {
+/// Returns what a name means: a stage, one of its phases, or a phase of the only stage that has any; no name means every
+/// stage.
+fn targets(manifest: &Manifest, name: &str) -> Result<Vec<Target>, Failure> {
     let there = |stage: &StageName| *stage == StageName::Foundation || manifest.stage(*stage).is_some();
-    let mut known = StageName::ALL.into_iter().filter(there);
+    let known = StageName::ALL.into_iter().filter(there);
+    let whole = |stage| Target { stage, phase: None };
     if name.is_empty() {
-        return Ok(known.collect());
+        return Ok(known.map(whole).collect());
     }
     if let Some(found) = known.clone().find(|stage| stage.as_str() == name) {
-        return Ok(vec![found]);
+        return Ok(vec![whole(found)]);
     }
-    let known: Vec<&str> = known.by_ref().map(StageName::as_str).collect();
-    let hint = format!("there are: {}", known.join(", "));
-    Err(Failure::usage(format!("there is no stage `{name}`"), &hint))
+    let phased = |stage: &StageName| matches!(manifest.stage(*stage), Some(Stage::Phases(_)));
+    let phased: Vec<StageName> = known.clone().filter(phased).collect();
+    let (stages, phase) = match name.split_once('/') {
+        Some((stage, phase)) => {
+            let named = phased.iter().filter(|known| known.as_str() == stage);
+            (named.copied().collect(), phase)
+        }
+        None => (phased.clone(), name),
+    };
+    match (PhaseName::parse(phase), &stages[..]) {
+        (Some(phase), [stage]) => {
+            return Ok(vec![Target {
+                stage: *stage,
+                phase: Some(phase),
+            }]);
+        }
+        (Some(phase), [_, _, ..]) => {
+            let each: Vec<String> = stages
+                .iter()
+                .map(|stage| format!("{stage}/{}", phase.as_str()))
+                .collect();
+            let message = format!("`{name}` is a phase of several stages");
+            return Err(Failure::usage(
+                message,
+                &format!("say which: {}", each.join(", ")),
+            ));
+        }
+        (Some(_) | None, _) => {}
+    }
+    let mut there: Vec<String> = known.map(|stage| stage.to_string()).collect();
+    for stage in phased {
+        let phases = PhaseName::ALL.into_iter().skip(1);
+        there.extend(phases.map(|phase| format!("{stage}/{}", phase.as_str())));
+    }
+    let hint = format!("there are: {}", there.join(", "));
+    Err(Failure::usage(
+        format!("there is no stage or phase `{name}`"),
+        &hint,
+    ))
 }
 
 /// Reads `KIND/NAME`.

@@ -17,6 +17,8 @@ pub struct Tree {
     pub entries: Vec<Entry>,
     /// The digest over paths, modes, contents and links.
     pub digest: String,
+    /// The same without modes.
+    pub modeless: String,
 }
 
 /// A file, directory or link.
@@ -49,19 +51,22 @@ impl Tree {
     pub fn read(source: &Path) -> Result<Self, ContextError> {
         let mut entries = Vec::new();
         gather(source, Path::new(""), &mut entries)?;
-        let mut hasher = Hasher::new();
+        let (mut hasher, mut modeless) = (Hasher::new(), Hasher::new());
         for Entry { path, mode, kind } in &entries {
             let line = match kind {
-                EntryKind::Directory => format!("directory {}\0{mode:o}\n", path.display()),
-                EntryKind::File(digest) => format!("file {}\0{mode:o} {digest}\n", path.display()),
+                EntryKind::Directory => format!("directory {}\n", path.display()),
+                EntryKind::File(digest) => format!("file {}\0{digest}\n", path.display()),
                 EntryKind::Link(target) => format!("link {}\0{target}\n", path.display()),
             };
+            hasher.update(format!("{mode:o} ").as_bytes());
             hasher.update(line.as_bytes());
+            modeless.update(line.as_bytes());
         }
         Ok(Self {
             source: source.to_path_buf(),
             entries,
             digest: hasher.finish(),
+            modeless: modeless.finish(),
         })
     }
 
@@ -75,7 +80,10 @@ impl Tree {
     /// Returns the directories in which a change may change the digest.
     pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
         let parent = self.source.parent().map(Path::to_path_buf);
-        let inside = self.entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        let inside = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Directory);
         parent
             .into_iter()
             .chain(inside.map(|entry| self.source.join(&entry.path)))
@@ -139,7 +147,11 @@ mod tests {
         symlink("nowhere", tree.join("b/link")).expect("a link");
         let digest = || Tree::read(&tree).expect("a tree").digest;
         let first = Tree::read(&tree).expect("a tree");
-        let paths: Vec<_> = first.entries.iter().map(|entry| entry.path.display().to_string()).collect();
+        let paths: Vec<_> = first
+            .entries
+            .iter()
+            .map(|entry| entry.path.display().to_string())
+            .collect();
         assert_eq!(paths, ["", "a", "b", "b/empty", "b/link"]);
         let mut seen = vec![first.digest.clone()];
         let mut differs = |what: &str| {

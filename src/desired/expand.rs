@@ -271,10 +271,21 @@ mod tests {
         assert_eq!(value("PATH"), "/z/a/bin:/usr/bin");
         assert_eq!(value("E"), "en/z");
         assert_eq!(value("COST"), "$5 $HOME $");
-        assert_eq!(found.expand("${A}b").expect("a text").settled(), Ok("/z/ab".to_owned()));
-        assert_eq!(found.expand("${PATH}").expect("a text").settled(), Err(ExpandError::ImagePath));
-        let later = found.and(&map(&[("PATH", "/x:${PATH}"), ("Z", "${Z}${Z}")])).expect("values");
-        assert_eq!(later.value("PATH").expect("a value").with_path("P"), "/x:/z/a/bin:P");
+        assert_eq!(
+            found.expand("${A}b").expect("a text").settled(),
+            Ok("/z/ab".to_owned())
+        );
+        assert_eq!(
+            found.expand("${PATH}").expect("a text").settled(),
+            Err(ExpandError::ImagePath)
+        );
+        let later = found
+            .and(&map(&[("PATH", "/x:${PATH}"), ("Z", "${Z}${Z}")]))
+            .expect("values");
+        assert_eq!(
+            later.value("PATH").expect("a value").with_path("P"),
+            "/x:/z/a/bin:P"
+        );
         assert_eq!(later.value("Z").expect("a value").with_path(""), "/z/z");
     }
 
@@ -290,7 +301,10 @@ mod tests {
             wrong(&[("A", "${B}"), ("B", "${C}"), ("C", "${B}")]),
             "variables need each other: B → C → B"
         );
-        assert_eq!(wrong(&[("A", "x${B")]), "`${B` is not a variable; `$$` is a dollar sign");
+        assert_eq!(
+            wrong(&[("A", "x${B")]),
+            "`${B` is not a variable; `$$` is a dollar sign"
+        );
         assert!(wrong(&[("A", "${a b}")]).contains("is not a variable"));
         let chain: BTreeMap<String, String> = (0..50_000)
             .map(|index| (format!("A{index:05}"), format!("${{A{:05}}}", index + 1)))
@@ -302,7 +316,9 @@ mod tests {
             .map(|index| (format!("A{index}"), format!("${{A{0}}}${{A{0}}}", index + 1)))
             .chain([("A40".to_owned(), "xxxxxxxx".to_owned())])
             .collect();
-        let wrong = Variables::default().and(&bomb.into_iter().collect()).expect_err("a bomb");
+        let wrong = Variables::default()
+            .and(&bomb.into_iter().collect())
+            .expect_err("a bomb");
         assert!(wrong.values().any(|error| matches!(error, ExpandError::Long(_))));
     }
 

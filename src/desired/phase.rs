@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Pin;
 use super::expand::Text;
@@ -97,8 +97,10 @@ pub enum Act {
     /// A file or directory of this host is copied, with whatever parents it lacks.
     Copy {
         /// What.
-        #[serde(serialize_with = "digest")]
+        #[serde(skip)]
         tree: Arc<Tree>,
+        /// The digest of what counts of it.
+        digest: String,
         /// Where; `~name/` is that user's home.
         target: String,
         /// Whose it and the parents it lacked are; `None` is root.
@@ -163,8 +165,4 @@ pub struct Expected {
     /// Whose it must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-}
-
-fn digest<S: Serializer>(tree: &Arc<Tree>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&tree.digest)
 }

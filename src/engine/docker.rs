@@ -364,10 +364,7 @@ impl DockerEngine {
                 Answer::Done
             }
             Call::CreateExec(exec) => {
-                let id = client
-                    .create_exec(&exec.container, encode::exec(exec))
-                    .await?
-                    .id;
+                let id = client.create_exec(&exec.container, encode::exec(exec)).await?.id;
                 self.own_execs.note(&id);
                 Answer::Id(id)
             }

@@ -20,7 +20,11 @@ const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str
 }
 
 const MANIFEST: &[Refusal] = &[
-    refusal("*.phases.dockerfile", written, "a Dockerfile before the phases is"),
+    refusal(
+        "*.phases.dockerfile",
+        written,
+        "a Dockerfile before the phases is",
+    ),
     refusal("*.phases.repos", written, "fetching repositories is"),
     refusal("*.phases.tools", written, "fetching tools is"),
     refusal(

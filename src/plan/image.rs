@@ -228,7 +228,9 @@ impl<'a> Parents<'a> {
         let renewed = |stage: &Stage| {
             let wanted = resource(ResourceKind::Image, stage.resource());
             let mut steps = draft.steps.iter().filter(|step| needs.contains(&step.id));
-            steps.any(|step| step.resource == wanted && matches!(step.action, Action::Build | Action::Snapshot))
+            steps.any(|step| {
+                step.resource == wanted && matches!(step.action, Action::Build | Action::Snapshot)
+            })
         };
         let parent = |name: &StageName| {
             let stage = draft.desired.stages.get(name.as_str())?;

@@ -31,7 +31,10 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
     let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
         return Maker::Unknown("its inputs are not known yet".to_owned());
     };
-    let on = chain.on.iter().map(|stage| Made::Stage(stage.as_str().to_owned()));
+    let on = chain
+        .on
+        .iter()
+        .map(|stage| Made::Stage(stage.as_str().to_owned()));
     let needs = match draft.needs(on.chain([Made::Stage(chain.from.clone())])) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
@@ -43,10 +46,12 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
     let parents = Parents::of(draft, &chain.on, &needs);
     let found = draft.observed.keyed(&chain.tag, chain.kind, key);
     let requested = draft.rebuilt.includes(name, found);
-    let renewed = |stage: &crate::manifest::stage::StageName| {
-        draft.anew.contains(&Made::Stage(stage.as_str().to_owned()))
-    };
-    let anew = requested || chain.on.iter().any(renewed);
+    let mut before = chain
+        .on
+        .iter()
+        .map(|stage| Made::Stage(stage.as_str().to_owned()));
+    let renewed = before.any(|made| draft.anew.contains(&made));
+    let anew = requested || renewed;
     if !anew && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &chain.tag);
         return Maker::Ready;
@@ -59,7 +64,14 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
     if anew {
         draft.anew.insert(Made::Stage(name.to_owned()));
     }
-    let (begin, ground) = beginning(draft, chain, (&parents, anew), needs);
+    // What is made on another stage is made anew as a whole.
+    let first = draft.rebuilt.first(name).filter(|_| requested && !renewed);
+    let before = match (anew, first) {
+        (false, _) => chain.phases.len(),
+        (true, Some(first)) => chain.phases.iter().take_while(|phase| phase.name < first).count(),
+        (true, None) => 0,
+    };
+    let (begin, ground) = beginning(draft, (chain, before), &parents, needs);
     let mut ground = ground;
     let mut last = None;
     for (index, phase) in chain.phases.iter().enumerate().skip(begin) {
@@ -100,11 +112,11 @@ fn share(draft: &mut Draft<'_>, stage: &Stage, chain: &Chain, image: &Image) -> 
     })
 }
 
-/// Returns the first phase that has to be done, and what it is done on.
+/// Returns the first phase that has to be done, and what it is done on; of so many before it what is there may be used.
 fn beginning(
     draft: &mut Draft<'_>,
-    chain: &Chain,
-    (parents, anew): (&Parents<'_>, bool),
+    (chain, before): (&Chain, usize),
+    parents: &Parents<'_>,
     needs: Vec<u32>,
 ) -> (usize, Ground) {
     let observed = draft.observed;
@@ -113,8 +125,10 @@ fn beginning(
         let mut made = observed.made(Kind::Snapshot, key);
         made.find(|image| parents.are_of(image))
     };
-    let phases = chain.phases.iter().enumerate().rev().filter(|_| !anew);
-    let last = phases.filter_map(|(index, phase)| Some((index, phase, kept(phase)?))).next();
+    let phases = chain.phases.iter().take(before).enumerate().rev();
+    let last = phases
+        .filter_map(|(index, phase)| Some((index, phase, kept(phase)?)))
+        .next();
     let Some((index, phase, image)) = last else {
         let desired = draft.desired;
         let from = desired.stages.get(&chain.from);
@@ -126,7 +140,10 @@ fn beginning(
         };
         return (0, ground);
     };
-    for phase in chain.phases[..=index].iter().filter(|phase| kept(phase).is_some()) {
+    for phase in chain.phases[..=index]
+        .iter()
+        .filter(|phase| kept(phase).is_some())
+    {
         draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
     }
     // Another manifest may have made it, and its names say so.
@@ -151,7 +168,11 @@ fn beginning(
             })
         })
     };
-    let passed = chain.phases.iter().skip(index + 1).take_while(passed).count();
+    let passed = chain.phases[..before]
+        .iter()
+        .skip(index + 1)
+        .take_while(passed)
+        .count();
     (index + 1 + passed, ground)
 }
 
@@ -186,7 +207,8 @@ fn changed(draft: &Draft<'_>, phase: &Phase, before: Option<&Phase>) -> Vec<Beca
         Some(before) => because.push(depends_on(before)),
         None if because.is_empty() => {
             let key = phase.key.known().map(Key::short);
-            because.push(Because::field(Cause::Stale, &word, json!(null), json!(key)).at(phase.place.as_ref()));
+            because
+                .push(Because::field(Cause::Stale, &word, json!(null), json!(key)).at(phase.place.as_ref()));
         }
         None => {}
     }
@@ -213,11 +235,17 @@ fn step(
     let manifest = &desired.owner.manifest;
     let is_last = index + 1 == chain.phases.len();
     let (kind, tag, stage_names) = if is_last {
-        (ResourceKind::Image, &chain.tag, vec![chain.tag.clone(), chain.alias.clone()])
+        (
+            ResourceKind::Image,
+            &chain.tag,
+            vec![chain.tag.clone(), chain.alias.clone()],
+        )
     } else {
         (ResourceKind::Snapshot, &phase.tag, Vec::new())
     };
-    let own = [phase.tag.clone()].into_iter().chain(phase.aliases.iter().cloned());
+    let own = [phase.tag.clone()]
+        .into_iter()
+        .chain(phase.aliases.iter().cloned());
     let names = stage_names.into_iter().chain(own).collect();
     let prefix = if name == FOUNDATION {
         String::new()
@@ -233,9 +261,17 @@ fn step(
         failed_name: format!("aishell-failed-{manifest}-{prefix}{}", phase.name),
         from: ground.image.clone(),
         from_key: ground.key.clone(),
-        on: chain.on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
+        on: chain
+            .on
+            .iter()
+            .filter_map(|stage| ancestor(draft, *stage))
+            .collect(),
         key: if is_last { stage.clone() } else { key.clone() },
-        names: if phase.name.leaves_snapshot() { names } else { Vec::new() },
+        names: if phase.name.leaves_snapshot() {
+            names
+        } else {
+            Vec::new()
+        },
         labels: phase.labels.clone(),
         job: job_labels(desired, &format!("{PHASES}{name}"), &key),
         acts: phase.acts.clone(),

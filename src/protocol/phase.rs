@@ -36,6 +36,9 @@ const CERTIFICATES: &str = "/.aishell-certificates.pem";
 /// What a program finds when its image sets no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How often a phase is begun anew when nobody knows what became of a command in it.
+const AGAIN: u32 = 2;
+
 /// Does one phase.
 pub(super) struct DoPhase {
     work: PhaseWork,
@@ -47,6 +50,8 @@ pub(super) struct DoPhase {
     act: usize,
     users: Option<Users>,
     places: Places,
+    /// How often it was begun anew.
+    again: u32,
 }
 
 enum At {
@@ -107,6 +112,7 @@ impl DoPhase {
             act: 0,
             users: None,
             places: Places::default(),
+            again: 0,
         };
         phase.at = phase.look(0);
         phase
@@ -137,7 +143,11 @@ impl DoPhase {
                 command: Some(Vec::new()),
                 init: true,
                 shm: 64 << 20,
-                networks: if self.runs() { [network].into() } else { BTreeMap::new() },
+                networks: if self.runs() {
+                    [network].into()
+                } else {
+                    BTreeMap::new()
+                },
                 ..ContainerSpec::default()
             },
         }
@@ -145,7 +155,10 @@ impl DoPhase {
 
     /// Returns the container, which is there from its creation on.
     fn id(&self) -> String {
-        self.container.as_ref().map(|one| one.id().to_owned()).unwrap_or_default()
+        self.container
+            .as_ref()
+            .map(|one| one.id().to_owned())
+            .unwrap_or_default()
     }
 
     fn owned(&self, then: impl FnOnce(OwnedId) -> Next) -> Next {
@@ -174,7 +187,9 @@ impl DoPhase {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.with_path(self.path())))
                 .collect(),
-            command: command.or_else(|| self.config.command.clone()).or(Some(Vec::new())),
+            command: command
+                .or_else(|| self.config.command.clone())
+                .or(Some(Vec::new())),
             entrypoint: entrypoint
                 .or_else(|| self.config.entrypoint.clone())
                 .or(Some(Vec::new())),
@@ -194,7 +209,11 @@ impl DoPhase {
             container: self.id(),
             words: vec![command.shell.clone(), "-ec".to_owned(), command.run.clone()],
             // An image need not have a table in which root has a name.
-            user: Some(if command.user == "root" { "0:0".to_owned() } else { command.user.clone() }),
+            user: Some(if command.user == "root" {
+                "0:0".to_owned()
+            } else {
+                command.user.clone()
+            }),
             workdir: command.workdir.clone(),
             env,
         }
@@ -248,6 +267,20 @@ impl DoPhase {
         }
     }
 
+    /// Begins anew in a fresh container: what a command did that was not heard to its end cannot be told.
+    fn afresh(&mut self) -> Option<At> {
+        if self.again >= AGAIN {
+            return None;
+        }
+        let container = self.container.take()?;
+        self.again += 1;
+        self.started = false;
+        self.act = 0;
+        self.users = None;
+        self.places = Places::default();
+        Some(At::Clear(container))
+    }
+
     /// Returns what comes after something went wrong.
     fn fail(&self, failure: Failure) -> At {
         let message = format!("phase {}: {}", self.work.name, failure.message);
@@ -272,7 +305,11 @@ impl DoPhase {
         let name = &self.work.failed_name;
         let shell = format!(
             "`docker start {name} && docker exec -it -u {} {name} {}` opens a shell in it; `aishell apply` goes on from here",
-            if command.user == "root" { "0" } else { &command.user },
+            if command.user == "root" {
+                "0"
+            } else {
+                &command.user
+            },
             command.shell
         );
         Failure {
@@ -307,9 +344,12 @@ impl DoPhase {
         let mark = Mark::read(&image.image.labels);
         // The last snapshot is known by the key of its stage, and by its own besides.
         let keys = image.image.labels.iter();
-        let hashes = keys.filter(|(name, _)| name.starts_with(label::PHASE)).map(|(_, key)| key);
+        let hashes = keys
+            .filter(|(name, _)| name.starts_with(label::PHASE))
+            .map(|(_, key)| key);
         let is_it = |key: &crate::key::Key| {
-            mark.as_ref().is_some_and(|mark| mark.key == *key) || hashes.clone().any(|hash| hash == key.as_str())
+            mark.as_ref().is_some_and(|mark| mark.key == *key)
+                || hashes.clone().any(|hash| hash == key.as_str())
         };
         if self.work.from_key.as_ref().is_some_and(|key| !is_it(key)) {
             return self.fail(Failure::new(changed(&self.work.from)));
@@ -340,7 +380,8 @@ fn changed(image: &str) -> String {
 /// Returns the proof for a job of the same owner.
 fn mine(reply: &crate::call::ContainerReply, job: &label::Labels) -> Option<OwnedId> {
     let mark = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job)?;
-    let ours = Some(&mark.manifest) == job.get(label::MANIFEST) && mark.project.as_ref() == job.get(label::PROJECT);
+    let ours =
+        Some(&mark.manifest) == job.get(label::MANIFEST) && mark.project.as_ref() == job.get(label::PROJECT);
     ours.then(|| OwnedId::new(&reply.id, &mark))
 }
 
@@ -436,6 +477,22 @@ impl Protocol for DoPhase {
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
+        let commanding = matches!(
+            at,
+            At::Prepare(_) | At::Follow(_) | At::Code(..) | At::TidyPrepare | At::TidyFollow(_)
+        );
+        // The engine was away, or was started anew, and the container does not run any more.
+        let lost = matches!(
+            result,
+            Err(EngineError::Unreachable { .. } | EngineError::Conflict { .. })
+        );
+        if commanding
+            && lost
+            && let Some(at) = self.afresh()
+        {
+            self.at = at;
+            return;
+        }
         self.at = match (at, result) {
             (At::Look(index), Ok(answer)) => self.seen(index, answer),
             (At::From, Ok(answer)) => self.began(answer),
@@ -446,10 +503,15 @@ impl Protocol for DoPhase {
             (At::Create, Err(EngineError::Conflict { .. })) => At::Leftover,
             (At::Leftover, Ok(answer)) => self.leftover(answer),
             (At::Leftover | At::Clear(_), _) if gone => At::Create,
+            // The name is free, or is found taken.
             (At::Clear(_), Ok(_) | Err(EngineError::Conflict { .. })) => At::Create,
             (At::Start, Ok(_)) => {
                 self.started = true;
-                if self.work.certificates.is_some() { At::Certify } else { self.go_on() }
+                if self.work.certificates.is_some() {
+                    At::Certify
+                } else {
+                    self.go_on()
+                }
             }
             (At::Certify, Ok(_)) => self.go_on(),
             (At::Table(table, users), Ok(Answer::Bytes(bytes))) => {
@@ -498,7 +560,9 @@ impl Protocol for DoPhase {
                     None => At::Remove(None),
                 }
             }
-            (At::Remove(None), Ok(_) | Err(EngineError::Conflict { .. } | EngineError::NotFound { .. })) => At::Done,
+            (At::Remove(None), Ok(_) | Err(EngineError::Conflict { .. } | EngineError::NotFound { .. })) => {
+                At::Done
+            }
             (At::Remove(Some(failure)), _) => At::Failed(failure),
             // One that has ended by itself cannot be killed.
             (At::Kill(failure), _) => At::Kept(failure),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::call::{Answer, Call, Exec, ContainerReply, ExecReply, Process};
+use crate::call::{Answer, Call, ContainerReply, Exec, ExecReply, Process};
 use crate::engine::{Engine, EngineError};
 use crate::observed::{Activity, RunState};
 use crate::progress::Progress;

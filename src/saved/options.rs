@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::stage::StageName;
-use crate::plan::{Consent, Fresh, Rebuilt, Requested};
+use crate::plan::{Consent, Fresh, Rebuilt, Requested, Target};
 use crate::step::Resource;
 
 /// What was allowed and asked for when a plan was saved.
@@ -17,9 +16,9 @@ pub struct Options {
     pub only: Option<BTreeSet<Resource>>,
     /// Containers that are replaced though nothing differs.
     pub replace: BTreeSet<String>,
-    /// Stages that are built anew though nothing differs.
+    /// Stages, and phases of them, that are made anew though nothing differs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub rebuild: BTreeSet<StageName>,
+    pub rebuild: BTreeSet<Target>,
     /// Whether what the manifest does not want any more is removed.
     pub prune: bool,
     /// What is allowed that is blocked otherwise.
@@ -75,7 +74,7 @@ impl Options {
                 Requested::Named(names) => names.clone(),
                 Requested::Seen(_) => BTreeSet::new(),
             },
-            rebuild: rebuild.stages.clone(),
+            rebuild: rebuild.targets.clone(),
             prune: *prune,
             allow: allowed
                 .into_iter()

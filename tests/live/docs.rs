@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Pages whose commands build and populate take their turns, so that what they share is made once.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/tutorial.md",
     "docs/manifest.md",
+    "docs/phases.md",
     "docs/commands.md",
     "docs/operations.md",
     "docs/sessions.md",

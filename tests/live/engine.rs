@@ -704,6 +704,7 @@ async fn what_is_uploaded_can_be_read_and_committed() {
         command: Some(words("stat -c %u:%g:%a:%n srv/d srv/d/one")),
         entrypoint: Some(vec![]),
         user: Some("1000:1001".to_owned()),
+        workdir: None,
     };
     let made = id(world.call(Call::CommitContainer(Box::new(commit))).await);
     let reply = image(&world, &tag).await;

@@ -39,6 +39,7 @@ mod matrix;
 mod memory;
 mod outage;
 mod phantom;
+mod phases;
 mod prune;
 mod reading;
 mod ready;

@@ -284,6 +284,7 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             command: dice.one_in(2).then(|| vec!["sleep".to_owned(), "9".to_owned()]),
             entrypoint: dice.one_in(2).then(Vec::new),
             user: dice.one_in(2).then(|| "0:0".to_owned()),
+            workdir: None,
         })),
         22 => match dice.below(3) {
             0 => Call::TagImage {

@@ -694,3 +694,23 @@ fn a_build_of_a_chain() {
     };
     sweep("build of a chain", &protocol);
 }
+
+fn in_phases(_: &World, round: usize) -> String {
+    format!(
+        "extension:\n  phases:\n    users: [{{ name: dev }}]\n    workdir: {{ path: /w, owner: dev }}\n    \
+         setup: {{ user: [\"echo {round} >/w/round\", \"cat /w/round\"] }}\n    \
+         verify: {{ files: [{{ path: /w/round, owner: dev }}] }}\n    test: [\"cat /w/round\"]\ncontainers:\n  \
+         a: {{ image: foundation, {DATA}, {QUICK} }}\n"
+    )
+}
+
+#[test]
+fn phases_of_an_image() {
+    let protocol = Protocol {
+        before: Some(in_phases),
+        wanted: |world, round| in_phases(world, round + 1),
+        same: true,
+        ..CHANGE
+    };
+    sweep("phases of an image", &protocol);
+}

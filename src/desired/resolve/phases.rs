@@ -38,7 +38,9 @@ pub(super) fn problems(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
     let stages = StageName::ALL.into_iter();
     let written = stages.filter_map(|stage| match loaded.manifest.stage(stage) {
         Some(WrittenStage::Phases(written)) => Some((stage, &**written)),
-        Some(WrittenStage::Image { .. } | WrittenStage::Dockerfile(_) | WrittenStage::Builtin(_)) | None => None,
+        Some(WrittenStage::Image { .. } | WrittenStage::Dockerfile(_) | WrittenStage::Builtin(_)) | None => {
+            None
+        }
     });
     written
         .flat_map(|(stage, written)| {
@@ -130,7 +132,10 @@ impl Resolver<'_> {
                 settings: done.settings,
                 inputs,
                 about: done.about,
-                place: self.loaded.source.place(&format!("{name}.phases.{}", phase.as_str())),
+                place: self
+                    .loaded
+                    .source
+                    .place(&format!("{name}.phases.{}", phase.as_str())),
             });
         }
         let platform = &self.pins.platform;
@@ -142,8 +147,10 @@ impl Resolver<'_> {
         if let (Some(last), Pin::Known(key)) = (phases.last_mut(), &key) {
             let tested = |phase: PhaseName| reading.does(phase).to_string();
             last.labels.extend(self.labels(name.as_str(), kind(name), key));
-            last.labels.insert(label::VERIFIED.to_owned(), tested(PhaseName::Verify));
-            last.labels.insert(label::TESTED.to_owned(), tested(PhaseName::Test));
+            last.labels
+                .insert(label::VERIFIED.to_owned(), tested(PhaseName::Verify));
+            last.labels
+                .insert(label::TESTED.to_owned(), tested(PhaseName::Test));
         }
         Some(Stage {
             source: StageSource::Phases(Box::new(Chain {
@@ -232,7 +239,10 @@ impl<'a> Reading<'a> {
     fn does(&self, name: PhaseName) -> bool {
         let written = self.written;
         match name {
-            PhaseName::Verify => written.verify.as_ref().is_some_and(|verify| !verify.files.is_empty()),
+            PhaseName::Verify => written
+                .verify
+                .as_ref()
+                .is_some_and(|verify| !verify.files.is_empty()),
             PhaseName::Test => !written.test.is_empty(),
             _ => true,
         }
@@ -243,11 +253,17 @@ impl<'a> Reading<'a> {
         let written = self.written;
         match (self.stage, &written.base) {
             (StageName::Foundation, None) => {
-                self.wrong("base", "phases start from an image: `base: { image: debian:bookworm-slim }`");
+                self.wrong(
+                    "base",
+                    "phases start from an image: `base: { image: debian:bookworm-slim }`",
+                );
             }
             (StageName::Base | StageName::Extension, Some(_)) => {
                 let stage = self.stage;
-                self.wrong("base", format!("the phases of the {stage} start from the stage before it"));
+                self.wrong(
+                    "base",
+                    format!("the phases of the {stage} start from the stage before it"),
+                );
             }
             (StageName::Foundation, Some(_)) | (StageName::Base | StageName::Extension, None) => {}
         }
@@ -264,7 +280,10 @@ impl<'a> Reading<'a> {
                     self.wrong(&field, format!("`{name}` is no phase; {hint}"));
                 }
                 Some(PhaseName::Dockerfile | PhaseName::Base) if !hooks.before.is_empty() => {
-                    self.wrong(&field, "before the base there is nothing that a command could run in");
+                    self.wrong(
+                        &field,
+                        "before the base there is nothing that a command could run in",
+                    );
                 }
                 Some(_) => {}
             }
@@ -307,7 +326,11 @@ impl<'a> Reading<'a> {
         };
         let around = |reading: &mut Self, when: &str| {
             let Some((written, hooks)) = &hooks else { return };
-            let commands = if when == "before" { &hooks.before } else { &hooks.after };
+            let commands = if when == "before" {
+                &hooks.before
+            } else {
+                &hooks.after
+            };
             for (index, command) in commands.iter().enumerate() {
                 reading.command(&format!("hooks.{written}.{when}.{index}"), command, &user);
             }
@@ -336,7 +359,11 @@ impl<'a> Reading<'a> {
                 for (name, value) in &written.env {
                     self.input(&format!("env.{name}"), json!(value));
                 }
-                self.settings.env = self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+                self.settings.env = self
+                    .variables
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
                 count(written.env.len(), "variable")
             }
             PhaseName::Workdir => match &written.workdir {
@@ -372,7 +399,10 @@ impl<'a> Reading<'a> {
                 gid: user.gid,
                 groups: user.groups.clone(),
                 shell: user.shell.clone().unwrap_or_else(|| SHELL.to_owned()),
-                home: user.home.clone().unwrap_or_else(|| format!("/home/{}", user.name)),
+                home: user
+                    .home
+                    .clone()
+                    .unwrap_or_else(|| format!("/home/{}", user.name)),
             })
             .collect();
         let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
@@ -443,9 +473,12 @@ impl<'a> Reading<'a> {
         let shown = source.file_name().map(|name| name.display().to_string());
         let shown = format!("{field} {}", shown.unwrap_or_default());
         let place = self.place(field);
-        self.inputs.add(shown, json!(tree.digest[..12]), place);
+        // What has a mode of its own there may have any here.
+        let digest = mode.map_or(&tree.digest, |_| &tree.modeless);
+        self.inputs.add(shown, json!(digest[..12]), place);
         self.acts.push(Act::Copy {
             tree: Arc::clone(tree),
+            digest: digest.clone(),
             target,
             owner,
             mode,
@@ -459,7 +492,9 @@ impl<'a> Reading<'a> {
         let packages = &setup.packages;
         let managers = [
             ("apt", &packages.apt, install_apt as fn(&str) -> String),
-            ("npm", &packages.npm, |list| format!("npm install --global --no-fund --no-audit -- {list}")),
+            ("npm", &packages.npm, |list| {
+                format!("npm install --global --no-fund --no-audit -- {list}")
+            }),
             ("pip", &packages.pip, |list| {
                 format!("python3 -m pip install --no-cache-dir --disable-pip-version-check -- {list}")
             }),
@@ -479,14 +514,24 @@ impl<'a> Reading<'a> {
             }
             number += quoted.len();
             self.input(&field, json!(list));
-            let env = [("DEBIAN_FRONTEND", "noninteractive"), ("PIP_BREAK_SYSTEM_PACKAGES", "1")];
-            let env = if manager == "npm" { &[] } else { &env[usize::from(manager == "pip")..][..1] };
+            let env = [
+                ("DEBIAN_FRONTEND", "noninteractive"),
+                ("PIP_BREAK_SYSTEM_PACKAGES", "1"),
+            ];
+            let env = if manager == "npm" {
+                &[]
+            } else {
+                &env[usize::from(manager == "pip")..][..1]
+            };
             self.acts.push(Act::Run(Command {
                 run: install(&quoted.join(" ")),
                 shell: SHELL.to_owned(),
                 user: ROOT.to_owned(),
                 workdir: Some("/".to_owned()),
-                env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+                env: env
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
                 seconds: None,
                 field,
             }));
@@ -511,7 +556,10 @@ impl<'a> Reading<'a> {
         let workdir = workdir.map(|path| self.path(&format!("{field}.workdir"), path));
         let shell = command.shell.clone().unwrap_or_else(|| SHELL.to_owned());
         if !shell.starts_with('/') {
-            self.wrong(&format!("{field}.shell"), format!("`{shell}` is not an absolute path"));
+            self.wrong(
+                &format!("{field}.shell"),
+                format!("`{shell}` is not an absolute path"),
+            );
         }
         let command = Command {
             run: command.run.clone(),
@@ -603,7 +651,9 @@ impl<'a> Reading<'a> {
     }
 
     fn place(&self, field: &str) -> Option<crate::manifest::place::Place> {
-        self.loaded.source.place(&format!("{}.phases.{field}", self.stage))
+        self.loaded
+            .source
+            .place(&format!("{}.phases.{field}", self.stage))
     }
 
     /// Resolves a path in the image: absolute, or in somebody's home.
@@ -623,7 +673,10 @@ impl<'a> Reading<'a> {
         let rest = match path.strip_prefix('~').map(|rest| rest.split_once('/')) {
             Some(Some((name, rest))) if is_account(name) => rest,
             Some(_) => {
-                self.wrong(field, format!("`{path}` is not in the home of a user, as ~dev/.profile is"));
+                self.wrong(
+                    field,
+                    format!("`{path}` is not in the home of a user, as ~dev/.profile is"),
+                );
                 return "/".to_owned();
             }
             None if path.starts_with('/') => &path,
@@ -675,7 +728,9 @@ fn count(number: usize, what: &str) -> String {
 /// Says whether a text can be the name of a user or group.
 fn is_account(name: &str) -> bool {
     let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
     first
         && name.len() <= 32
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))

@@ -57,7 +57,11 @@ impl World {
         let id = self.container_id(container)?;
         let subject = self.at(&id)?;
         let image = self.images.get(&subject.reply.image_id);
-        let layers = || [Some(&subject.files), image.map(|image| &image.files)].into_iter().flatten();
+        let layers = || {
+            [Some(&subject.files), image.map(|image| &image.files)]
+                .into_iter()
+                .flatten()
+        };
         let status = |kind, mode| FileStatus {
             kind,
             mode,

@@ -23,7 +23,14 @@ impl Places {
 
     /// Takes in that files were unpacked.
     pub fn made(&mut self, files: &[File]) {
-        for File { path, uid, gid, mode, content } in files {
+        for File {
+            path,
+            uid,
+            gid,
+            mode,
+            content,
+        } in files
+        {
             let status = FileStatus {
                 kind: match content {
                     Content::Directory => "directory",
@@ -35,7 +42,8 @@ impl Places {
                 mode: *mode,
                 target: None,
             };
-            self.0.insert(format!("/{}", path.trim_matches('/')), Some(status));
+            self.0
+                .insert(format!("/{}", path.trim_matches('/')), Some(status));
         }
     }
 
@@ -47,7 +55,9 @@ impl Places {
             Act::Copy { target, .. } => vec![resolve(target, users)?],
             Act::Verify(files) => {
                 let mut unknown = files.iter();
-                return unknown.find_map(|file| self.unseen(file, users).transpose()).transpose();
+                return unknown
+                    .find_map(|file| self.unseen(file, users).transpose())
+                    .transpose();
             }
             Act::Run(_) => Vec::new(),
         };
@@ -106,12 +116,17 @@ impl Places {
                         "directory" => files.push(directory(&path, owner, status.mode)),
                         // It leads to somebody's directory, and stays as it is.
                         "link" => {}
-                        _ => return Err(Failure::new(format!("{path} is there in the image and is no directory"))),
+                        _ => {
+                            return Err(Failure::new(format!(
+                                "{path} is there in the image and is no directory"
+                            )));
+                        }
                     },
                 }
             }
             Act::Copy {
                 tree,
+                digest: _,
                 target,
                 owner,
                 mode,
@@ -150,8 +165,10 @@ impl Places {
         };
         let source = tree.source.display();
         match (status.kind, tree.is_directory()) {
-            ("directory", false) => Err(Failure::new(format!("{target} is a directory in the image, and {source} is a file"))
-                .hint("a target that ends with `/` gets the file into it")),
+            ("directory", false) => Err(Failure::new(format!(
+                "{target} is a directory in the image, and {source} is a file"
+            ))
+            .hint("a target that ends with `/` gets the file into it")),
             ("file" | "other", true) => Err(Failure::new(format!(
                 "{target} is a file in the image, and {source} is a directory"
             ))),
@@ -189,7 +206,11 @@ impl Places {
         match wrong.len() {
             0 => Ok(()),
             1 => Err(Failure::new(wrong.concat())),
-            number => Err(Failure::new(format!("{number} of {} files are not as they must be", files.len())).log(wrong)),
+            number => Err(Failure::new(format!(
+                "{number} of {} files are not as they must be",
+                files.len()
+            ))
+            .log(wrong)),
         }
     }
 
@@ -223,7 +244,10 @@ impl Places {
         };
         let mode = file.mode.filter(|mode| *mode != status.mode);
         if let Some(mode) = mode {
-            return Some(format!("{shown} has mode {:04o} and must have {mode:04o}", status.mode));
+            return Some(format!(
+                "{shown} has mode {:04o} and must have {mode:04o}",
+                status.mode
+            ));
         }
         let owner = file.owner.as_deref()?;
         match users.owner(owner) {
@@ -231,7 +255,12 @@ impl Places {
             Ok((uid, gid)) => {
                 let group = owner.contains(':').then_some(gid);
                 let differs = uid != status.uid || group.is_some_and(|gid| gid != status.gid);
-                differs.then(|| format!("{shown} belongs to {}:{} and must belong to {owner}", status.uid, status.gid))
+                differs.then(|| {
+                    format!(
+                        "{shown} belongs to {}:{} and must belong to {owner}",
+                        status.uid, status.gid
+                    )
+                })
             }
         }
     }

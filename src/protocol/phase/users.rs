@@ -151,7 +151,9 @@ fn free(tables: &[&str]) -> u32 {
         let lines = tables.iter().flat_map(|table| table.lines());
         lines.into_iter().any(|line| number(line, 2) == Some(candidate))
     };
-    (FIRST..u32::MAX).find(|candidate| !taken(*candidate)).unwrap_or(FIRST)
+    (FIRST..u32::MAX)
+        .find(|candidate| !taken(*candidate))
+        .unwrap_or(FIRST)
 }
 
 fn push(table: &mut String, line: &str) {
@@ -192,7 +194,10 @@ mod tests {
             groups: vec!["sudo".to_owned(), "docker".to_owned()],
             ..user("dev")
         };
-        assert_eq!(users.add(&[dev, user("two")]), Ok(vec![(1001, 1001), (1003, 1003)]));
+        assert_eq!(
+            users.add(&[dev, user("two")]),
+            Ok(vec![(1001, 1001), (1003, 1003)])
+        );
         assert_eq!(
             users.passwd,
             "root:x:0:0:root:/root:/bin/bash\nnode:x:1000:1000::/home/node:/bin/sh\n\
