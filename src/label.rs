@@ -279,6 +279,12 @@ pub fn phase_hash(phase: &str) -> String {
     format!("{PHASE}.{phase}.hash")
 }
 
+/// Says whether a label has the key of a phase.
+pub fn is_phase_hash(name: &str) -> bool {
+    let phase = name.strip_prefix(PHASE).and_then(|rest| rest.strip_prefix('.'));
+    phase.is_some_and(|phase| phase.strip_suffix(".hash").is_some())
+}
+
 /// Returns the name that only the image of an id has: its keyed tag, and the beginning of the id.
 ///
 /// Whatever is built from an image of ours inherits its labels and may be given its tag, but never its id.

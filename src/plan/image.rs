@@ -32,7 +32,7 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
         let Some(stage) = desired.stages.get(name) else {
             continue;
         };
-        if draft.makers.contains_key(&Made::Stage(name.to_owned())) {
+        if draft.makers.contains_key(&Made::Stage(name)) {
             continue;
         }
         let maker = match &stage.source {

@@ -26,16 +26,13 @@ struct Ground {
 }
 
 /// Plans the phases of a stage.
-pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &Chain) -> Maker {
-    let made = Made::Stage(name.to_owned());
+pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage, chain: &'d Chain) -> Maker {
+    let made = Made::Stage(name);
     let Some(key) = settled(draft, &stage.key, ResourceKind::Image, name, made) else {
         return Maker::Unknown("its inputs are not known yet".to_owned());
     };
-    let on = chain
-        .on
-        .iter()
-        .map(|stage| Made::Stage(stage.as_str().to_owned()));
-    let needs = match draft.needs(on.chain([Made::Stage(chain.from.clone())])) {
+    let on = chain.on.iter().map(|stage| Made::Stage(stage.as_str()));
+    let needs = match draft.needs(on.chain([Made::Stage(&chain.from)])) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
             draft.unknown(ResourceKind::Image, &chain.tag, &reason);
@@ -46,10 +43,7 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
     let parents = Parents::of(draft, &chain.on, &needs);
     let found = draft.observed.keyed(&chain.tag, chain.kind, key);
     let requested = draft.rebuilt.includes(name, found);
-    let mut before = chain
-        .on
-        .iter()
-        .map(|stage| Made::Stage(stage.as_str().to_owned()));
+    let mut before = chain.on.iter().map(|stage| Made::Stage(stage.as_str()));
     let renewed = before.any(|made| draft.anew.contains(&made));
     let anew = requested || renewed;
     if !anew && found.is_some_and(|image| parents.are_of(image)) {
@@ -62,7 +56,7 @@ pub(super) fn phases(draft: &mut Draft<'_>, name: &str, stage: &Stage, chain: &C
         return Maker::Step(step);
     }
     if anew {
-        draft.anew.insert(Made::Stage(name.to_owned()));
+        draft.anew.insert(Made::Stage(name));
     }
     // What is made on another stage is made anew as a whole.
     let first = draft.rebuilt.first(name).filter(|_| requested && !renewed);
@@ -125,10 +119,8 @@ fn beginning(
         let mut made = observed.made(Kind::Snapshot, key);
         made.find(|image| parents.are_of(image))
     };
-    let phases = chain.phases.iter().take(before).enumerate().rev();
-    let last = phases
-        .filter_map(|(index, phase)| Some((index, phase, kept(phase)?)))
-        .next();
+    let mut phases = chain.phases.iter().take(before).enumerate().rev();
+    let last = phases.find_map(|(index, phase)| Some((index, phase, kept(phase)?)));
     let Some((index, phase, image)) = last else {
         let desired = draft.desired;
         let from = desired.stages.get(&chain.from);

@@ -144,7 +144,7 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
         }
         let exhibit = !name.starts_with("aishell-job-");
         let maker = match stage {
-            Some(stage) => draft.makers.get(&Made::Stage(stage.to_owned())),
+            Some(stage) => draft.makers.get(&Made::Stage(stage)),
             None => product(draft, &job.mark.key),
         };
         let (needs, detail) = match maker {

@@ -345,7 +345,7 @@ impl DoPhase {
         // The last snapshot is known by the key of its stage, and by its own besides.
         let keys = image.image.labels.iter();
         let hashes = keys
-            .filter(|(name, _)| name.starts_with(label::PHASE))
+            .filter(|(name, _)| label::is_phase_hash(name))
             .map(|(_, key)| key);
         let is_it = |key: &crate::key::Key| {
             mark.as_ref().is_some_and(|mark| mark.key == *key)

@@ -133,49 +133,49 @@ type Edit = fn(&mut Value, &Project);
 const INPUTS: &[(&str, Option<&str>, Edit)] = &[
     ("nothing", None, |_, _| {}),
     ("a user", Some("2-users"), |phases, _| {
-        phases["users"][0]["uid"] = json!(1235)
+        phases["users"][0]["uid"] = json!(1235);
     }),
     ("a group", Some("2-users"), |phases, project| {
-        phases["users"][0]["groups"] = json!([project.name])
+        phases["users"][0]["groups"] = json!([project.name]);
     }),
     ("a shell", Some("2-users"), |phases, _| {
-        phases["users"][0]["shell"] = json!("/bin/bash")
+        phases["users"][0]["shell"] = json!("/bin/bash");
     }),
     ("a second user", Some("2-users"), |phases, _| {
         phases["users"]
             .as_array_mut()
             .expect("users")
-            .push(json!({ "name": "two" }))
+            .push(json!({ "name": "two" }));
     }),
     ("a variable that is used", Some("3-env"), |phases, _| {
-        phases["env"]["WORKDIR"] = json!("/v")
+        phases["env"]["WORKDIR"] = json!("/v");
     }),
     ("a variable that is not used", Some("3-env"), |phases, _| {
-        phases["env"]["NOBODY"] = json!("x")
+        phases["env"]["NOBODY"] = json!("x");
     }),
     ("a variable to the same value", None, |phases, _| {
-        phases["env"]["WORKDIR"] = json!("${NONE:-/w}")
+        phases["env"]["WORKDIR"] = json!("${NONE:-/w}");
     }),
     ("the path", Some("3-env"), |phases, _| {
-        phases["env"]["PATH"] = json!("/x:${PATH}")
+        phases["env"]["PATH"] = json!("/x:${PATH}");
     }),
     ("the owner of the directory", Some("4-workdir"), |phases, _| {
-        phases["workdir"]["owner"] = json!("dev:sudo")
+        phases["workdir"]["owner"] = json!("dev:sudo");
     }),
     ("a directory of a layer", Some("5-habitat"), |phases, _| {
         phases["habitat"]["dirs"] = json!(["system", "local", "more"]);
     }),
     ("a file of a layer", Some("5-habitat"), |_, project| {
-        project.write("layer/deep/file", "other")
+        project.write("layer/deep/file", "other");
     }),
     ("an added file of a layer", Some("5-habitat"), |_, project| {
-        project.write("layer/more", "more")
+        project.write("layer/more", "more");
     }),
     ("the content of a file", Some("6-files"), |_, project| {
-        project.write("copied/file", "other")
+        project.write("copied/file", "other");
     }),
     ("the time of a file", None, |_, project| {
-        project.write("copied/file", "copied\n")
+        project.write("copied/file", "copied\n");
     }),
     ("the mode of a file", Some("6-files"), |_, project| {
         let mode = fs::Permissions::from_mode(0o755);
@@ -195,25 +195,25 @@ const INPUTS: &[(&str, Option<&str>, Edit)] = &[
         fs::create_dir(project.path().join("copied/more")).expect("a directory");
     }),
     ("the target of a file", Some("6-files"), |phases, _| {
-        phases["files"][1]["target"] = json!("/opt/other")
+        phases["files"][1]["target"] = json!("/opt/other");
     }),
     ("the owner of a file", Some("6-files"), |phases, _| {
-        phases["files"][1]["owner"] = json!("dev")
+        phases["files"][1]["owner"] = json!("dev");
     }),
     ("the written mode of a file", Some("6-files"), |phases, _| {
-        phases["files"][1]["mode"] = json!("0700")
+        phases["files"][1]["mode"] = json!("0700");
     }),
     ("a hook before", Some("6-files"), |phases, _| {
         phases["hooks"]["files"]["before"] = json!(["echo sooner >/before"]);
     }),
     ("a command of root", Some("7-setup"), |phases, _| {
-        phases["setup"]["root"] = json!(["echo ruth >/root-was-here"])
+        phases["setup"]["root"] = json!(["echo ruth >/root-was-here"]);
     }),
     ("a command of the user", Some("7-setup"), |phases, _| {
-        phases["setup"]["user"] = json!(["echo dev >made"])
+        phases["setup"]["user"] = json!(["echo dev >made"]);
     }),
     ("a hook after", Some("7-setup"), |phases, _| {
-        phases["hooks"]["setup"]["after"] = json!(["true"])
+        phases["hooks"]["setup"]["after"] = json!(["true"]);
     }),
     ("the user of a hook", Some("7-setup"), |phases, _| {
         phases["hooks"]["setup"]["after"][0]["user"] = json!("root");
@@ -222,28 +222,28 @@ const INPUTS: &[(&str, Option<&str>, Edit)] = &[
         phases["hooks"]["setup"]["after"][0]["workdir"] = json!("/home/dev");
     }),
     ("how long a hook may take", None, |phases, _| {
-        phases["hooks"]["setup"]["after"][0]["timeout"] = json!("2m")
+        phases["hooks"]["setup"]["after"][0]["timeout"] = json!("2m");
     }),
     ("what must be there", Some("10-verify"), |phases, _| {
-        phases["verify"]["files"] = json!(["/w"])
+        phases["verify"]["files"] = json!(["/w"]);
     }),
     ("a test", Some("11-test"), |phases, _| {
-        phases["test"][1] = json!("test -d /home")
+        phases["test"][1] = json!("test -d /home");
     }),
     ("the text of a test", Some("11-test"), |_, project| {
-        project.write("smoke.sh", "#!/bin/sh\ntrue\n")
+        project.write("smoke.sh", "#!/bin/sh\ntrue\n");
     }),
     ("the last directory", Some("12-final"), |phases, _| {
-        phases["final"]["workdir"] = json!("/")
+        phases["final"]["workdir"] = json!("/");
     }),
     ("the last variable", Some("12-final"), |phases, _| {
-        phases["final"]["env"]["LAST"] = json!("x")
+        phases["final"]["env"]["LAST"] = json!("x");
     }),
     ("the command", Some("12-final"), |phases, _| {
-        phases["final"]["command"] = json!(["sleep", "1"])
+        phases["final"]["command"] = json!(["sleep", "1"]);
     }),
     ("the entrypoint", Some("12-final"), |phases, _| {
-        phases["final"]["entrypoint"] = json!(["sh"])
+        phases["final"]["entrypoint"] = json!(["sh"]);
     }),
 ];
 
@@ -357,25 +357,25 @@ fn what_cannot_be_done_is_told_with_its_place_and_nothing_else_is_touched() {
     files(&project);
     let edits: &[(&str, Edit)] = &[
         ("the image has no user `nobody-here`", |phases, _| {
-            phases["workdir"]["owner"] = json!("nobody-here")
+            phases["workdir"]["owner"] = json!("nobody-here");
         }),
         ("the image has no user `ghost` with a home", |phases, _| {
-            phases["files"][0]["target"] = json!("~ghost/x")
+            phases["files"][0]["target"] = json!("~ghost/x");
         }),
         ("is a directory in the image", |phases, _| {
-            phases["files"][0]["target"] = json!("/usr")
+            phases["files"][0]["target"] = json!("/usr");
         }),
         ("is a file in the image", |phases, _| {
-            phases["files"][1]["target"] = json!("/usr/bin/cat")
+            phases["files"][1]["target"] = json!("/usr/bin/cat");
         }),
         ("/gone is not there", |phases, _| {
-            phases["verify"]["files"] = json!(["/gone"])
+            phases["verify"]["files"] = json!(["/gone"]);
         }),
         ("must belong to root", |phases, _| {
-            phases["verify"]["files"] = json!([{ "path": "/w/made", "owner": "root" }])
+            phases["verify"]["files"] = json!([{ "path": "/w/made", "owner": "root" }]);
         }),
         ("phase 11-test: `exit 3` (test.0) ended with 3", |phases, _| {
-            phases["test"] = json!(["exit 3"])
+            phases["test"] = json!(["exit 3"]);
         }),
         ("no matching entries in passwd file", |phases, _| {
             phases["hooks"]["setup"]["after"][0]["user"] = json!("ghost");

@@ -64,7 +64,7 @@ pub(super) fn pack(files: &[File]) -> io::Result<Vec<u8>> {
                 let mut header = owned(tar::EntryType::Regular);
                 header.set_size(file.size);
                 builder.append_data(&mut header, path, &mut file)?;
-                file.is_still(digest)?;
+                file.ended_as(digest)?;
             }
             Content::Link(target) => {
                 builder.append_link(&mut owned(tar::EntryType::Symlink), path, target)?;
@@ -94,7 +94,7 @@ impl Sent {
         })
     }
 
-    fn is_still(self, digest: &str) -> io::Result<()> {
+    fn ended_as(self, digest: &str) -> io::Result<()> {
         if self.hasher.finish() == digest {
             return Ok(());
         }

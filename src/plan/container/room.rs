@@ -144,6 +144,7 @@ pub(super) fn make_room<'a>(draft: &mut Draft<'a>) -> Moves<'a> {
         | Work::Build { .. }
         | Work::Network { .. }
         | Work::Clear(_)
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_)

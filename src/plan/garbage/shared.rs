@@ -164,7 +164,7 @@ pub(super) fn unfinished(images: &BTreeMap<String, Image>) -> impl Iterator<Item
 fn is_stage(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Foundation | Kind::Base | Kind::Extension | Kind::Identity
+        Kind::Foundation | Kind::Base | Kind::Extension | Kind::Snapshot | Kind::Identity
     )
 }
 
@@ -174,9 +174,14 @@ pub(super) fn parents<'a>(image: &Image, ours: &[Ours<'a>]) -> BTreeSet<&'a str>
     let ids = [label::FOUNDATION_ID, label::BASE_ID].map(|name| labels.get(name));
     let is_identity = labels.get(label::KIND).map(String::as_str) == Some(Kind::Identity.as_str());
     let key = labels.get(label::FOUNDATION_HASH).filter(|_| is_identity);
+    // Every snapshot names those before it, and so does whatever was made on the last one.
+    let hashes = labels.iter().filter(|(name, _)| label::is_phase_hash(name));
+    let before: BTreeSet<&str> = hashes.map(|(_, hash)| hash.as_str()).collect();
     let is_parent = |other: &&Ours<'_>| {
         let id = Some(&other.image.id);
-        ids.contains(&id) || key.is_some_and(|key| *key == other.mark.key.as_str())
+        ids.contains(&id)
+            || (other.mark.kind == Kind::Snapshot && before.contains(other.mark.key.as_str()))
+            || key.is_some_and(|key| *key == other.mark.key.as_str())
     };
     let parents = ours.iter().filter(is_parent).map(|other| other.image.id.as_str());
     parents.filter(|id| *id != image.id).collect()
