@@ -47,9 +47,8 @@ impl World {
         let Some(subject) = self.containers.get_mut(id) else {
             return;
         };
-        let spec = &subject.reply.spec;
-        let words = spec.entrypoint.iter().chain(&spec.command).flatten();
-        if words.take(1).any(|word| word == "sleep") {
+        let keeps = subject.reply.spec.entrypoint.as_ref();
+        if keeps.is_some_and(|words| words.iter().any(|word| word == "infinity")) {
             // Others run their commands in it.
             return;
         }
