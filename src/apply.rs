@@ -193,12 +193,18 @@ fn is_dropped(step: &Step) -> bool {
         Work::Guarded { .. }
         | Work::Network { .. }
         | Work::Clear(_)
+        | Work::Phase(_)
         | Work::Identity(_)
         | Work::Populate(_)
         | Work::Create(_)
         | Work::Start { .. }
         | Work::Replace { .. } => false,
     }
+}
+
+/// Says whether a step is given up once the pass is to end, and removes what it works in: the next pass begins it anew.
+fn is_cleared(step: &Step) -> bool {
+    matches!(step.work, Work::Phase(_))
 }
 
 async fn carry_out<L: Listener + ?Sized + 'static>(
@@ -214,15 +220,18 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         move |event| listener.progress(&step, event)
     });
     let mut protocol = protocol::of(step);
-    let carried = protocol::drive(protocol.as_mut(), &engine, &progress);
     let carried = if is_dropped(step) {
         tokio::select! {
             biased;
-            carried = carried => carried,
+            carried = protocol::drive(protocol.as_mut(), &engine, &progress) => carried,
             () = stop.wished() => Err(Undone::Used("interrupted".to_owned())),
         }
+    } else if is_cleared(step) {
+        // Whatever runs inside ends with its container; a call under way is not cut, or what it makes stays.
+        let ended = protocol::drive_until(protocol.as_mut(), &engine, &progress, stop.wished()).await;
+        ended.unwrap_or_else(|| Err(Undone::Used("interrupted".to_owned())))
     } else {
-        carried.await
+        protocol::drive(protocol.as_mut(), &engine, &progress).await
     };
     let (outcome, error) = match carried {
         Ok(()) => (Outcome::Done, None),

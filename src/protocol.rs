@@ -77,6 +77,11 @@ pub trait Protocol: Send {
 
     /// Takes in that the wait is over.
     fn waited(&mut self) {}
+
+    /// Returns the call that ends whatever runs for it, where it is given up before its end.
+    fn given_up(&self) -> Option<Call> {
+        None
+    }
 }
 
 /// Carries a protocol out.
@@ -113,6 +118,35 @@ pub async fn drive(
             Next::Busy(detail) => return Err(Undone::Busy(detail)),
             Next::Used(detail) => return Err(Undone::Used(detail)),
         }
+    }
+}
+
+/// Carries a protocol out, or gives it up as soon as it is to end: a command that runs is not waited for, any other call
+/// is. Nothing is returned then.
+pub async fn drive_until(
+    protocol: &mut (dyn Protocol + Send),
+    engine: &impl Engine,
+    progress: &Progress,
+    end: impl Future<Output = ()>,
+) -> Option<Result<(), Undone>> {
+    let mut end = std::pin::pin!(end);
+    loop {
+        let Next::Call(call) = protocol.next() else {
+            return Some(drive(protocol, engine, progress).await);
+        };
+        let result = tokio::select! {
+            biased;
+            result = engine.call(&call, progress) => Some(result),
+            () = &mut end, if matches!(*call, Call::FollowExec { .. }) => None,
+        };
+        let Some(result) = result else {
+            if let Some(call) = protocol.given_up() {
+                // What is left is removed by the next apply.
+                let _ = engine.call(&call, progress).await;
+            }
+            return None;
+        };
+        protocol.heard(result, Timestamp::now());
     }
 }
 

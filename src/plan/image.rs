@@ -255,7 +255,7 @@ impl<'a> Parents<'a> {
 
     /// Says whether one of them was made anew on request after an image was made on it, so that what was begun then goes
     /// on: whatever is made on that image is meant as well.
-    fn were_rebuilt_since(&self, image: &Image) -> bool {
+    pub(super) fn were_rebuilt_since(&self, image: &Image) -> bool {
         let since = |parent: &Parent<'_>| {
             let said = image.labels.get(label_of(parent.stage)).map(String::as_str);
             let rebuilt = parent
@@ -306,8 +306,7 @@ fn image_of<'a>(draft: &Draft<'a>, stage: &Stage) -> Option<&'a Image> {
         StageSource::Phases(chain) => {
             let key = stage.key.known()?;
             let found = observed.keyed(&chain.tag, chain.kind, key);
-            let found = found.or_else(|| observed.made(chain.kind, key).next());
-            found.map(|image| image.id.as_str())
+            found.or_else(|| observed.made(chain.kind, key).next())
         }
     }
 }

@@ -42,9 +42,13 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
     };
     let parents = Parents::of(draft, &chain.on, &needs);
     let found = draft.observed.keyed(&chain.tag, chain.kind, key);
+    if let Some(rebuilt) = found.and_then(|image| image.labels.get(label::REBUILT)) {
+        draft.rebuilt_as.insert(name, rebuilt);
+    }
     let requested = draft.rebuilt.includes(name, found);
     let mut before = chain.on.iter().map(|stage| Made::Stage(stage.as_str()));
-    let renewed = before.any(|made| draft.anew.contains(&made));
+    let renewed = before.any(|made| draft.anew.contains(&made))
+        || found.is_some_and(|image| parents.were_rebuilt_since(image));
     let anew = requested || renewed;
     if !anew && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &chain.tag);

@@ -474,6 +474,14 @@ impl Protocol for DoPhase {
         }
     }
 
+    fn given_up(&self) -> Option<Call> {
+        let container = self.container.clone()?;
+        Some(Call::RemoveContainer {
+            container,
+            volumes: true,
+        })
+    }
+
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
         let at = std::mem::replace(&mut self.at, At::Done);
         let gone = matches!(result, Err(EngineError::NotFound { .. }));

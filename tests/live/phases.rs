@@ -395,3 +395,28 @@ fn what_cannot_be_done_is_told_with_its_place_and_nothing_else_is_touched() {
     write(&project, &phases(&project), "containers: {}\n");
     project.converge();
 }
+
+#[test]
+fn whoever_interrupts_a_phase_ends_what_runs_in_it() {
+    let project = project();
+    let phases = json!({
+        "base": { "image": project.image },
+        "setup": { "root": ["echo begun; sleep 1000"] },
+    });
+    write(&project, &phases, "containers: {}\n");
+    let child = project.begin(&["apply", "--progress", "plain"]);
+    let job = raw::until("the command runs", || {
+        let all = raw::containers(&project.label());
+        let job = all
+            .iter()
+            .find(|one| one["Labels"]["aishell.kind"] == "job" && one["State"] == "running")?;
+        let id = text(&job["Id"]).to_owned();
+        let execs = raw::container(&id)?["ExecIDs"].as_array().map_or(0, Vec::len);
+        (execs > 0).then_some(id)
+    });
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("a signal");
+    let ended = child.wait_with_output().expect("an end");
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(raw::container(&job).is_none());
+}
