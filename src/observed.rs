@@ -357,6 +357,25 @@ impl RunState {
     }
 }
 
+/// Containers by the resource that their labels say they are, those of one resource by their names.
+#[derive(Clone, Debug)]
+pub struct ByResource<'o>(Vec<&'o Container>);
+
+impl<'o> ByResource<'o> {
+    /// Returns the containers that say they are a resource.
+    pub fn of(&self, name: &str) -> &[&'o Container] {
+        let first = self.0.partition_point(|one| one.mark.name.as_str() < name);
+        let rest = self.0.get(first..).unwrap_or_default();
+        let count = rest.iter().take_while(|one| one.mark.name == name).count();
+        rest.get(..count).unwrap_or_default()
+    }
+
+    /// Returns the containers of each resource.
+    pub fn all(&self) -> impl Iterator<Item = &[&'o Container]> {
+        self.0.chunk_by(|one, other| one.mark.name == other.mark.name)
+    }
+}
+
 impl Container {
     /// Says whether it is called as aishell calls it, or as a replacement leaves it.
     pub fn has_own_name(&self) -> bool {
@@ -427,12 +446,10 @@ impl Observed {
 
     /// Returns the containers by the resource that their labels say they are: where many are asked for, asking each
     /// time would be dear.
-    pub fn by_resource(&self) -> BTreeMap<&str, Vec<&Container>> {
-        let mut found: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for container in self.containers.values() {
-            found.entry(&container.mark.name).or_default().push(container);
-        }
-        found
+    pub fn by_resource(&self) -> ByResource<'_> {
+        let mut containers: Vec<&Container> = self.containers.values().collect();
+        containers.sort_by(|one, other| one.mark.name.cmp(&other.mark.name));
+        ByResource(containers)
     }
 
     /// Returns that somebody stopped a container by hand, if somebody did.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::desired::{Desired, Pin};
 use crate::label::{Kind, Mark};
 use crate::manifest::container::OnChange;
-use crate::observed::{self, Observed};
+use crate::observed::{self, ByResource, Observed};
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
     Unknown, Work,
@@ -207,7 +207,7 @@ struct Draft<'a> {
     /// What others wait for, by what it makes.
     makers: BTreeMap<Made<'a>, Maker>,
     /// The containers of the owner by the resource they are, so that planning grows with their number and no faster.
-    live: BTreeMap<&'a str, Vec<&'a observed::Container>>,
+    live: ByResource<'a>,
     /// The labels of the images that containers of the owner run, read, by the engine's id.
     images: BTreeMap<&'a str, Mark>,
     /// The volumes that say that containers are to stay stopped, by the names of those in the manifest.

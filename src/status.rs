@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::desired::{Container, Desired};
-use crate::observed::{self, Health, Hold, Observed, RunState};
+use crate::observed::{self, ByResource, Health, Hold, Observed, RunState};
 use crate::plan;
 use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
 use crate::step::{Blocked, Plan, Resource, ResourceKind, Step, Unknown};
@@ -109,12 +109,8 @@ fn standings<'p>(desired: &Desired, plan: &'p Plan) -> BTreeMap<Resource, Standi
 }
 
 /// Returns the container that is a resource now: the one of its engine name, else one that was renamed.
-fn live<'o>(
-    named: &BTreeMap<&str, Vec<&'o observed::Container>>,
-    container: &Container,
-    name: &str,
-) -> Option<&'o observed::Container> {
-    let found = named.get(name)?;
+fn live<'o>(named: &ByResource<'o>, container: &Container, name: &str) -> Option<&'o observed::Container> {
+    let found = named.of(name);
     let own = found.iter().find(|live| live.name == container.engine_name);
     own.or(found.first()).copied()
 }

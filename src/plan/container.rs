@@ -52,7 +52,9 @@ pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
             .filter_map(|other| steps.get(other.as_str()));
         let before: Vec<u32> = before.flatten().copied().collect();
         one(draft, name, container, &before, (&freed, &moves));
-        steps.insert(name, draft.steps[first..].iter().map(|step| step.id).collect());
+        if draft.awaited.contains(name) {
+            steps.insert(name, draft.steps[first..].iter().map(|step| step.id).collect());
+        }
         let replaced = draft.steps[first..]
             .iter()
             .find(|step| step.action == Action::Replace)
@@ -60,7 +62,9 @@ pub(super) fn all(draft: &mut Draft<'_>, mut freed: BTreeMap<Binding, u32>) {
         if let Some(step) = replaced {
             freed.extend(given_up(draft, name).map(|binding| (binding.clone(), step)));
         }
-        planned.insert(name);
+        if !holders.is_empty() {
+            planned.insert(name);
+        }
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn told(
 ) -> Plan {
     let mut plan = Plan::empty(manifest, &observed.engine);
     let mut containers = Vec::new();
-    let copies = super::container::copies(observed);
+    let copies = super::container::copies(&observed.by_resource());
     for container in observed.containers.values().chain(observed.failed.values()) {
         if copies.contains(container.id.id()) {
             plan.notes.push(super::container::copied(container));

@@ -17,7 +17,7 @@ pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
         return kept(draft);
     }
     let observed = draft.observed;
-    let copies = super::container::copies(observed);
+    let copies = super::container::copies(&draft.live);
     for container in observed.containers.values().chain(observed.failed.values()) {
         let wanted = draft.desired.containers.contains_key(&container.mark.name);
         if wanted || container.mark.kind != Kind::Container {

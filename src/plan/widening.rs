@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::desired::Desired;
 use crate::grant::{self, Grant, Ground};
 use crate::label::Kind;
-use crate::observed::{self, Observed};
+use crate::observed::{self, ByResource, Observed};
 use crate::step::{Action, BlockedReason, Plan, Resource, ResourceKind, Step, Work};
 
 /// What a person has given to the sandboxes of a manifest, so that one that was removed comes back as it was.
@@ -55,7 +55,7 @@ fn given(live: &observed::Container) -> BTreeSet<Grant> {
 
 /// Who has what. Only what steps are about is looked at.
 struct Holders<'a> {
-    live: BTreeMap<&'a str, Vec<&'a observed::Container>>,
+    live: ByResource<'a>,
     baseline: Option<&'a Baseline>,
 }
 
@@ -73,18 +73,18 @@ impl<'a> Holders<'a> {
 
     /// Returns what a container of the manifest has or had; `None` for one that never was.
     fn had(&self, name: &str) -> Option<BTreeSet<Grant>> {
-        let live = self.live.get(name);
+        let live = self.live.of(name);
         let before = self.baseline.and_then(|baseline| baseline.containers.get(name));
-        if live.is_none() && before.is_none() {
+        if live.is_empty() && before.is_none() {
             return None;
         }
-        let live = live.into_iter().flatten().flat_map(|live| given(live));
+        let live = live.iter().flat_map(|live| given(live));
         Some(live.chain(before.into_iter().flatten().cloned()).collect())
     }
 
     /// Returns what any container of the manifest was given besides its own.
     fn anybody(&self) -> BTreeSet<Grant> {
-        let live = self.live.values().flatten().flat_map(|live| &live.granted);
+        let live = self.live.all().flatten().flat_map(|live| &live.granted);
         let before = self
             .baseline
             .into_iter()

@@ -1,12 +1,12 @@
 //! Which container is a resource, where several claim to be it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::super::Draft;
 use super::{NEXT, PREVIOUS};
-use crate::observed::{self, Observed};
+use crate::observed::{self, ByResource};
 
 /// Picks the container that is the resource now, and what interrupted replacements left beside it.
 pub(super) fn candidates<'o>(
@@ -14,7 +14,7 @@ pub(super) fn candidates<'o>(
     name: &str,
     engine_name: &str,
 ) -> (Option<&'o observed::Container>, Vec<&'o observed::Container>) {
-    let found = draft.live.get(name).map(Vec::as_slice).unwrap_or_default();
+    let found = draft.live.of(name);
     if let [] | [_] = found {
         return (found.first().copied(), Vec::new());
     }
@@ -38,13 +38,9 @@ fn claim(container: &observed::Container, engine_name: &str) -> (u8, Option<Time
 
 /// Returns the engine's ids of the containers that only have the labels of others: whoever made them copied the labels,
 /// and they are left alone.
-pub(in crate::plan) fn copies(observed: &Observed) -> BTreeSet<&str> {
-    let mut named: BTreeMap<&str, Vec<&observed::Container>> = BTreeMap::new();
-    for container in observed.containers.values() {
-        named.entry(&container.mark.name).or_default().push(container);
-    }
+pub(in crate::plan) fn copies<'o>(live: &ByResource<'o>) -> BTreeSet<&'o str> {
     let mut copies = BTreeSet::new();
-    for containers in named.into_values().filter(|containers| containers.len() > 1) {
+    for containers in live.all().filter(|containers| containers.len() > 1) {
         let mut claims = Vec::new();
         for container in containers {
             let engine_name = container.mark.engine_name().unwrap_or_default();

@@ -19,8 +19,12 @@ pub(super) type Holders<'d> = BTreeMap<&'d Binding, &'d str>;
 
 /// Returns which container holds which host port that it is to give up.
 pub(super) fn holders<'d>(draft: &Draft<'d>) -> Holders<'d> {
+    let live = draft.observed.containers.values();
+    let publishes = live.filter(|live| !live.spec.ports.is_empty());
+    let wanted = publishes.filter_map(|live| draft.desired.containers.get_key_value(&live.mark.name));
+    let names: BTreeSet<&String> = wanted.map(|(name, _)| name).collect();
     let held = |name: &'d String| given_up(draft, name).map(move |binding| (binding, name.as_str()));
-    draft.desired.containers.keys().flat_map(held).collect()
+    names.into_iter().flat_map(held).collect()
 }
 
 /// Returns the host ports that a container has and is not to have any more.
@@ -36,6 +40,9 @@ pub(super) fn given_up<'d>(draft: &Draft<'d>, name: &str) -> impl Iterator<Item 
 /// Returns the names of the containers, each after those that it depends on and that give up a host port it wants.
 pub(super) fn order<'d>(draft: &Draft<'d>, holders: &Holders<'d>) -> Vec<&'d str> {
     let desired = draft.desired;
+    if holders.is_empty() && draft.awaited.is_empty() {
+        return desired.containers.keys().map(String::as_str).collect();
+    }
     let mut order = Vec::new();
     let mut placed = BTreeSet::new();
     let mut seen = BTreeSet::new();
