@@ -299,7 +299,7 @@ pub fn profile(path: &Path) -> Result<String, ContextError> {
             path: path.to_path_buf(),
             cause,
         })?;
-    Ok(canonical_json(&profile.into()))
+    Ok(canonical_json(&serde_json::Value::from(profile)))
 }
 
 /// Returns a path with every link resolved.

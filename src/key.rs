@@ -6,8 +6,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+mod canonical;
 
 /// The SHA-256 of one resource's canonical desired inputs, 64 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ impl KeyKind {
 impl Key {
     /// Computes the key of a resource from its inputs.
     pub fn of<T: Serialize>(kind: KeyKind, inputs: &T) -> Self {
-        Self::of_canonical(kind, &canonical_of(inputs))
+        Self::of_canonical(kind, &canonical(inputs))
     }
 
     /// Computes the key of a resource from its inputs in canonical form.
@@ -94,61 +95,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// Renders inputs in canonical form.
-pub fn canonical_of<T: Serialize>(inputs: &T) -> String {
-    canonical(&serde_json::json!(inputs))
-}
-
-/// Renders a JSON value in canonical form: no white space, the keys of every map sorted by their bytes.
-pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
-    write_canonical(value, &mut out);
-    out
-}
-
-/// Sorts explicitly: whether `serde_json` maps are sorted depends on features that any dependency may switch on.
-fn write_canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| key.as_bytes());
-            out.push('{');
-            for (index, (key, value)) in entries.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_text(key, out);
-                out.push(':');
-                write_canonical(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_canonical(item, out);
-            }
-            out.push(']');
-        }
-        Value::String(text) => write_text(text, out),
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
-    }
-}
-
-/// Writes a text in quotes; only the rare one that has to be escaped takes more than a copy.
-fn write_text(text: &str, out: &mut String) {
-    if text
-        .bytes()
-        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
-    {
-        out.push_str(&Value::from(text).to_string());
-    } else {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
+/// Renders inputs in canonical form: JSON without white space, the keys of every map sorted by their bytes.
+///
+/// What keys are computed from is texts, numbers, lists and maps of them: JSON can tell all of it.
+pub fn canonical<T: Serialize + ?Sized>(inputs: &T) -> String {
+    match canonical::write(inputs) {
+        Ok(text) => text,
+        Err(error) => unreachable!("what keys are computed from is JSON: {error}"),
     }
 }
 
@@ -195,8 +148,52 @@ impl Write for Hasher {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use serde_json::json;
+
+    /// Whatever serde tells.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Everything {
+        texts: BTreeMap<&'static str, Option<u8>>,
+        numbers: BTreeMap<i32, f64>,
+        list: Vec<Choice>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        absent: Option<bool>,
+        a_pair: (char, ()),
+    }
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Choice {
+        Nothing,
+        JustThis(u64),
+        Two(i8, String),
+        Named { z: bool, a: &'static str },
+    }
+
+    #[test]
+    fn canonical_bytes_are_those_of_the_same_as_a_value() {
+        let everything = Everything {
+            texts: [("\"", Some(1)), ("z", None), ("#", Some(2)), ("é\n", None)].into(),
+            numbers: [(10, 0.5), (9, 1.0), (-1, f64::NAN)].into(),
+            list: vec![
+                Choice::Nothing,
+                Choice::JustThis(u64::MAX),
+                Choice::Two(-3, "a\\b\u{1}".to_owned()),
+                Choice::Named { z: true, a: "" },
+            ],
+            absent: None,
+            a_pair: ('"', ()),
+        };
+        assert_eq!(
+            canonical(&everything),
+            r##"{"aPair":["\"",null],"list":["nothing",{"just-this":18446744073709551615},{"two":[-3,"a\\b\u0001"]},{"named":{"a":"","z":true}}],"numbers":{"-1":null,"10":0.5,"9":1.0},"texts":{"\"":1,"#":2,"z":null,"é\n":null}}"##
+        );
+        assert_eq!(canonical(&json!(everything)), canonical(&everything));
+    }
 
     #[test]
     fn canonical_bytes_sort_every_map() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Draft, Made, Needs, NewStep, hold, resource};
 use crate::call::{Call, Create};
 use crate::desired::{Container, ImageChoice};
-use crate::key::{Key, KeyKind, canonical, canonical_of};
+use crate::key::{Key, KeyKind, canonical};
 use crate::label::{self, Kind};
 use crate::manifest::container::OnDrift;
 use crate::observed::{self, RunState};
@@ -335,7 +335,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
         image: reference.to_owned(),
         ..container.spec.clone()
     };
-    let applied = canonical_of(&spec);
+    let applied = canonical(&spec);
     let key = Key::of_canonical(KeyKind::Container, &applied);
     let mut labels = draft.desired.owner.labels(Kind::Container, name, &key);
     labels.insert(label::APPLIED.to_owned(), applied);
