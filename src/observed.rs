@@ -11,6 +11,10 @@ use crate::key::Key;
 use crate::label::{self, FAILED, Kind, Labels, Mark, OwnedId, Owner, SCHEMA, SCHEMA_NUMBER, UID};
 use crate::spec::{ContainerSpec, Probe};
 
+mod index;
+
+pub use index::ByResource;
+
 /// One snapshot of the engine, as far as one manifest is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -357,25 +361,6 @@ impl RunState {
     }
 }
 
-/// Containers by the resource that their labels say they are, those of one resource by their names.
-#[derive(Clone, Debug)]
-pub struct ByResource<'o>(Vec<&'o Container>);
-
-impl<'o> ByResource<'o> {
-    /// Returns the containers that say they are a resource.
-    pub fn of(&self, name: &str) -> &[&'o Container] {
-        let first = self.0.partition_point(|one| one.mark.name.as_str() < name);
-        let rest = self.0.get(first..).unwrap_or_default();
-        let count = rest.iter().take_while(|one| one.mark.name == name).count();
-        rest.get(..count).unwrap_or_default()
-    }
-
-    /// Returns the containers of each resource.
-    pub fn all(&self) -> impl Iterator<Item = &[&'o Container]> {
-        self.0.chunk_by(|one, other| one.mark.name == other.mark.name)
-    }
-}
-
 impl Container {
     /// Says whether it is called as aishell calls it, or as a replacement leaves it.
     pub fn has_own_name(&self) -> bool {
@@ -444,14 +429,6 @@ impl Observed {
         named.or_else(|| self.containers.values().find(ours))
     }
 
-    /// Returns the containers by the resource that their labels say they are: where many are asked for, asking each
-    /// time would be dear.
-    pub fn by_resource(&self) -> ByResource<'_> {
-        let mut containers: Vec<&Container> = self.containers.values().collect();
-        containers.sort_by(|one, other| one.mark.name.cmp(&other.mark.name));
-        ByResource(containers)
-    }
-
     /// Returns that somebody stopped a container by hand, if somebody did.
     pub fn hold(&self, owner: &Owner, container: &str) -> Option<&Hold> {
         self.hold_volume(owner, container)?.1.hold.as_ref()
@@ -469,22 +446,6 @@ impl Observed {
                 .find(is_one)
                 .filter(|_| !owner.formerly.is_empty())
         })
-    }
-
-    /// Returns the volumes that say so of any container, with their names, by the container's.
-    pub fn hold_volumes(&self, owner: &Owner) -> BTreeMap<&str, (&str, &Volume)> {
-        let mut holds: BTreeMap<&str, (&str, &Volume)> = BTreeMap::new();
-        for (name, volume) in &self.volumes {
-            if volume.mark.kind != Kind::Hold {
-                continue;
-            }
-            let container = volume.mark.name.as_str();
-            // The owner's own comes before one of who the owner was.
-            if !holds.contains_key(container) || *name == owner.hold(container) {
-                holds.insert(container, (name, volume));
-            }
-        }
-        holds
     }
 
     /// Says whether a volume is one that the owner had once, and that somebody else uses by now.
