@@ -199,10 +199,14 @@ fn call(call: Call) -> Next {
 /// Returns what an engine's error means for a step.
 fn failure(error: EngineError) -> Failure {
     match error {
+        EngineError::Refused { message } => hinted(Failure::new(message)),
         EngineError::Work { message, log, .. } => hinted(Failure::new(message).log(log)),
-        EngineError::Absent { ref image, .. } => Failure::new(error.to_string()).hint(format!(
-            "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
-        )),
+        EngineError::Absent { ref image, .. } => match hinted(Failure::new(error.to_string())) {
+            failure if failure.hint.is_some() => failure,
+            failure => failure.hint(format!(
+                "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
+            )),
+        },
         other => Failure::new(other.to_string()),
     }
 }
@@ -220,11 +224,38 @@ const UNTRUSTED: [&str; 5] = [
 fn hinted(failure: Failure) -> Failure {
     let untrusted = |line: &String| UNTRUSTED.iter().any(|sign| line.contains(sign));
     if failure.log.iter().any(untrusted) {
-        failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts")
-    } else {
-        failure
+        return failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts");
+    }
+    let hint = SAID.iter().find(|(words, _)| failure.message.contains(words));
+    match hint {
+        Some((_, hint)) => failure.hint(*hint),
+        None => failure,
     }
 }
+
+/// What engines and builders say, and what helps.
+const SAID: [(&str, &str); 11] = [
+    ("no basic auth credentials", LOGIN),
+    ("unauthorized", LOGIN),
+    ("authorization failed", LOGIN),
+    ("access denied", LOGIN),
+    ("denied: requested access", LOGIN),
+    (
+        "no matching manifest for",
+        "its registry has it for other platforms only: choose one that is made for the engine's",
+    ),
+    ("manifest unknown", "check the name and the tag"),
+    (
+        "no space left on device",
+        "`docker system df` shows what takes the room, `aishell prune` what nobody uses any more",
+    ),
+    ("no active sessions", SECRETS),
+    ("no active session", SECRETS),
+    ("could not find session", SECRETS),
+];
+
+const LOGIN: &str = "`docker login` to that registry; its logins and credential helpers are used";
+const SECRETS: &str = "builds get no secrets and no ssh agent: fetch what needs one before, and COPY it";
 
 /// Returns the failure of an answer that does not fit its call.
 fn unexpected(what: &str) -> Failure {

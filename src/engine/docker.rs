@@ -31,6 +31,7 @@ mod archive;
 mod bounds;
 mod build;
 mod connect;
+mod credentials;
 mod decode;
 mod encode;
 mod error;
@@ -55,6 +56,8 @@ const PROCESS_FIELDS: &str = "-eo pid,tpgid,sid,args";
 pub struct DockerEngine {
     client: Docker,
     open: connect::Open,
+    /// Who we are to registries.
+    credentials: credentials::Credentials,
     address: Host,
     host: String,
     local: bool,
@@ -88,7 +91,10 @@ impl DockerEngine {
             read: &read,
             exists: &|path| path.exists(),
         };
-        Self::at(&resolve(target, &surroundings)?)
+        Ok(Self {
+            credentials: credentials::Credentials::of(environment, home),
+            ..Self::at(&resolve(target, &surroundings)?)?
+        })
     }
 
     /// Takes the engine at an address. Nothing is sent yet.
@@ -98,6 +104,7 @@ impl DockerEngine {
         Ok(Self {
             client,
             open,
+            credentials: credentials::Credentials::default(),
             address: host.clone(),
             host: host.uri(),
             local: matches!(host, Host::Socket(_)),
@@ -204,13 +211,7 @@ impl DockerEngine {
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
             Call::StatFile { container, path } => Answer::File(self.stat_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
-            Call::AskRegistry { reference } => {
-                let found = client.inspect_registry_image(reference, None).await?;
-                let digest = found.descriptor.digest.ok_or_else(|| EngineError::Unexpected {
-                    call: format!("AskRegistry: {reference} has no digest"),
-                })?;
-                Answer::Digest(digest)
-            }
+            Call::AskRegistry { reference } => Answer::Digest(self.digest_of(reference).await?),
             Call::ListProcesses { container } => {
                 let options = TopOptions {
                     ps_args: PROCESS_FIELDS.to_owned(),

@@ -33,7 +33,10 @@ enum At {
     Look(usize),
     /// Removes what was left of an earlier one.
     Sweep,
-    Build,
+    /// Builds; these images were pulled for it.
+    Build(Vec<String>),
+    /// Pulls one more that it starts from, at this line: a builder asks no credential helper.
+    Fetch(Vec<String>, String, Option<u32>),
     Name(Naming),
     Failed(Failure),
 }
@@ -124,7 +127,10 @@ impl Protocol for MakeImage {
                 None => Next::Failed(unexpected("an image")),
             },
             At::Sweep => call(removal(&self.making)),
-            At::Build => call(Call::BuildImage(Box::new(Build {
+            At::Fetch(_, reference, _) => call(Call::PullImage {
+                reference: reference.clone(),
+            }),
+            At::Build(_) => call(Call::BuildImage(Box::new(Build {
                 tag: self.making.clone(),
                 ..self.build.clone()
             }))),
@@ -133,19 +139,31 @@ impl Protocol for MakeImage {
     }
 
     fn heard(&mut self, result: Result<Answer, EngineError>, _now: Timestamp) {
-        let at = std::mem::replace(&mut self.at, At::Build);
+        let at = std::mem::replace(&mut self.at, At::Sweep);
         self.at = match (at, result) {
             // Whoever made it has removed it.
             (At::Share(_), Err(EngineError::NotFound { .. })) => self.look(0),
-            (At::Sweep, Err(EngineError::NotFound { .. })) => At::Build,
+            (At::Sweep, Err(EngineError::NotFound { .. })) => At::Build(Vec::new()),
+            (At::Build(fetched), Err(EngineError::Absent { image, line, .. }))
+                if !fetched.contains(&image) =>
+            {
+                At::Fetch(fetched, image, line)
+            }
+            (At::Fetch(mut fetched, image, _), Ok(_)) => {
+                fetched.push(image);
+                At::Build(fetched)
+            }
+            (At::Fetch(_, image, line), Err(EngineError::Work { message, .. })) => {
+                At::Failed(self.failure(EngineError::Absent { image, line, message }))
+            }
             (At::Failed(failure), _) => At::Failed(failure),
             (_, Err(error)) => At::Failed(self.failure(error)),
             (At::Share(naming), Ok(_)) => At::Share(naming.called()),
             (At::Name(naming), Ok(_)) => At::Name(naming.called()),
             (At::Look(index), Ok(answer)) => self.seen(index, answer),
-            (At::Sweep, Ok(_)) => At::Build,
-            (At::Build, Ok(Answer::Id(image))) => At::Name(self.naming(&image).made_as(&self.making)),
-            (At::Build, Ok(_)) => At::Failed(unexpected("an image")),
+            (At::Sweep, Ok(_)) => At::Build(Vec::new()),
+            (At::Build(_), Ok(Answer::Id(image))) => At::Name(self.naming(&image).made_as(&self.making)),
+            (At::Build(_), Ok(_)) => At::Failed(unexpected("an image")),
         };
     }
 }

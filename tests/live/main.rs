@@ -33,6 +33,7 @@ mod held;
 mod identity;
 mod input;
 mod lock;
+mod login;
 mod logs;
 mod lost;
 mod matrix;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::support::BASE;
@@ -461,11 +462,15 @@ pub fn pull(reference: &str) {
 }
 
 /// Pushes an image to the registry that its name begins with.
-pub fn push(reference: &str) {
+pub fn push_as(reference: &str, user: &str, password: &str) {
     let (repository, tag) = reference.rsplit_once(':').expect("a tag");
     let path = format!("/images/{repository}/push?tag={tag}");
-    // `{}`: nobody in particular.
-    let mut reader = BufReader::new(send_with("POST", &path, "X-Registry-Auth: e30=\r\n", &[]));
+    let login = json!({ "username": user, "password": password }).to_string();
+    let headers = format!(
+        "X-Registry-Auth: {}\r\n",
+        base64::engine::general_purpose::URL_SAFE.encode(login)
+    );
+    let mut reader = BufReader::new(send_with("POST", &path, &headers, &[]));
     let status = status(&mut reader);
     let mut answer = String::new();
     reader.read_to_string(&mut answer).expect("an answer");

@@ -85,6 +85,8 @@ fn status(call: &Call, code: u16, message: String) -> EngineError {
             line: None,
             log: Vec::new(),
         },
+        // Whoever is not let in there is not let in the next time.
+        (_, Call::AskRegistry { .. }) if is_refusal(&message) => EngineError::Refused { message },
         (404, _) => EngineError::NotFound { message },
         (409, _) => EngineError::Conflict { message },
         // Podman.
@@ -100,6 +102,14 @@ fn status(call: &Call, code: u16, message: String) -> EngineError {
         (408 | 429 | 500 | 502.., _) => EngineError::Failed { message },
         _ => EngineError::Refused { message },
     }
+}
+
+/// Says whether the words are of a registry that does not know us, or does not let us in.
+fn is_refusal(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["unauthorized", "no basic auth credentials", "denied"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Says whether the words of a 500 are of a trouble that may be gone the next time.

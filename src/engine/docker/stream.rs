@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bollard::BollardRequest;
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
-use bollard::models::CreateImageInfo;
+use bollard::models::{CreateImageInfo, DistributionInspect};
 use bollard::query_parameters::{DownloadFromContainerOptions, LogsOptions};
 use futures_util::{Stream, StreamExt as _};
+use hyper::header::HeaderValue;
 
+use super::credentials::header;
 use super::error::Failure;
 use super::log::{Lines, Tail};
 use super::news::News;
@@ -253,6 +256,35 @@ impl DockerEngine {
         Err(EngineError::Unexpected { call }.into())
     }
 
+    /// Adds who we are to the registry of an image.
+    async fn as_somebody(
+        &self,
+        mut request: BollardRequest,
+        reference: &str,
+    ) -> Result<BollardRequest, Failure> {
+        if let Some(credentials) = self.credentials.for_image(reference).await? {
+            let value = HeaderValue::from_str(&header(&credentials)?);
+            let mut value = value.map_err(|error| EngineError::Refused {
+                message: error.to_string(),
+            })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert("X-Registry-Auth", value);
+        }
+        Ok(request)
+    }
+
+    /// Asks the registry of an image what it means now. bollard would say who we are in letters that engines do not
+    /// read, and they take that for nobody.
+    pub(super) async fn digest_of(&self, reference: &str) -> Result<String, Failure> {
+        let request = question(&format!("/distribution/{reference}/json"))?;
+        let request = self.as_somebody(request, reference).await?;
+        let answer: Option<DistributionInspect> = News::of(&self.open, request).await?.next().await?;
+        let digest = answer.and_then(|answer| answer.descriptor.digest);
+        Ok(digest.ok_or_else(|| EngineError::Unexpected {
+            call: format!("AskRegistry: {reference} has no digest"),
+        })?)
+    }
+
     /// Pulls an image, telling how far its layers are.
     pub(super) async fn pull(
         &self,
@@ -269,6 +301,7 @@ impl DockerEngine {
         };
         let query = [("fromImage", reference)];
         let request = order("/images/create", &query, question("/")?)?;
+        let request = self.as_somebody(request, &query[0].1).await?;
         let mut news = News::of(&self.open, request).await?;
         let mut tail = Tail::of(PULL_LINES);
         loop {
