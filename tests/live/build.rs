@@ -212,3 +212,97 @@ fn what_is_built_anew_reaches_its_containers_though_the_first_try_is_killed_befo
     assert_eq!(now["Id"], newest["Id"]);
     nothing_half_made(&project);
 }
+
+#[test]
+fn what_a_context_may_hold_and_what_a_build_cannot_have() {
+    let project = project();
+    let tiny = &project.image;
+    let (word, path) = (&project.name, project.path());
+    // Links that lead nowhere or round in circles are links; what is no file is left out, as docker does it.
+    one(
+        &project,
+        &format!("FROM {tiny}\nRUN echo {word}\nCOPY . /all\n"),
+        "",
+    );
+    project.write("image/file", "1");
+    for (target, link) in [("b", "a"), ("a", "b"), (".", "here"), ("/nowhere", "gone")] {
+        std::os::unix::fs::symlink(target, path.join("image").join(link)).expect("a link");
+    }
+    let made = std::process::Command::new("mkfifo")
+        .arg(path.join("image/pipe"))
+        .status();
+    assert!(made.expect("mkfifo").success());
+    let socket = std::os::unix::net::UnixListener::bind(path.join("image/socket")).expect("a socket");
+    project.converge();
+    assert_eq!(
+        raw::said(&project.object("a"), &["sh", "-c", "cd /all; echo *"]),
+        "Dockerfile a b file gone here"
+    );
+    drop(socket);
+
+    // A Dockerfile may be outside of its context.
+    project.write(
+        "Outside",
+        &format!("FROM {tiny}\nRUN echo {word} out\nCOPY file /outside\n"),
+    );
+    project.manifest_on(
+        "{ dockerfile: Outside, context: image }",
+        "containers:\n  a: { home: tmpfs, stop: { timeout: 1s } }\n",
+    );
+    project.converge();
+    assert_eq!(raw::said(&project.object("a"), &["cat", "/outside"]), "1");
+    let before = project.id("a");
+
+    // What cannot be built is told with its place, and nothing is touched.
+    for (dockerfile, line, hint) in [
+        (
+            format!("FROM {tiny}\n\nRUN --mount=type=secret,id=x,required=true echo {word} secret\n"),
+            3,
+            "builds get no secrets",
+        ),
+        (
+            format!("FROM {tiny}\nRUN echo {word} from\nCOPY --from=127.0.0.1:1/none:1 /x /\n"),
+            3,
+            "docker pull 127.0.0.1:1/none:1",
+        ),
+    ] {
+        one(&project, &dockerfile, "");
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{run:#?}");
+        let error = &step(&run.json, "image", ":foundation-")["error"];
+        assert!(
+            error["at"]["line"] == line && text(&error["hint"]).contains(hint),
+            "{dockerfile}{error:#}"
+        );
+        assert_eq!(project.id("a"), before);
+    }
+    for (file, content, said) in [
+        (
+            "image/.dockerignore",
+            "ok\na[\n",
+            "image/.dockerignore: `a[` is not a pattern",
+        ),
+        (
+            "image/Dockerfile",
+            "FROM aishell:nothing\n",
+            "image/Dockerfile:1:6",
+        ),
+    ] {
+        let old = std::fs::read(path.join(file)).ok();
+        project.write(file, content);
+        let run = project.plain(&["apply"]);
+        assert_eq!(run.code, Some(3), "{run:#?}");
+        assert!(run.stderr.contains(said), "{said}: {run:#?}");
+        match old {
+            Some(old) => std::fs::write(path.join(file), old).expect("a file"),
+            None => std::fs::remove_file(path.join(file)).expect("gone"),
+        }
+    }
+    std::fs::remove_file(path.join("image/Dockerfile")).expect("gone");
+    std::fs::create_dir(path.join("image/Dockerfile")).expect("a directory");
+    let run = project.plain(&["apply"]);
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    assert!(run.stderr.contains("image/Dockerfile"), "{run:#?}");
+    assert_eq!(project.id("a"), before);
+    nothing_half_made(&project);
+}

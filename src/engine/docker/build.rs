@@ -274,7 +274,11 @@ impl<'a> Trace<'a> {
     /// Returns the image that the build starts from, if asking a registry for it is what failed.
     fn absent(&self) -> Option<String> {
         let failed = self.steps.get(self.failed.as_ref()?)?;
-        let image = failed.name.strip_prefix("[internal] load metadata for ")?;
+        // The second one is how what `COPY --from` names is called.
+        let image = failed
+            .name
+            .strip_prefix("[internal] load metadata for ")
+            .or_else(|| failed.name.strip_prefix("FROM "))?;
         let short = image.strip_prefix("docker.io/").unwrap_or(image);
         Some(short.strip_prefix("library/").unwrap_or(short).to_owned())
     }
