@@ -50,6 +50,7 @@ mod run;
 mod saved;
 mod secrets;
 mod session;
+mod shapes;
 mod stage;
 mod strangers;
 mod sweep;

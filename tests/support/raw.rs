@@ -432,6 +432,41 @@ pub fn derive(tag: &str, instructions: &str) {
     build(tag, &tiny(), instructions);
 }
 
+/// Makes an image of everything in a directory, as its Dockerfile says.
+pub fn build_directory(tag: &str, directory: &std::path::Path, args: &Value) {
+    let mut context = tar::Builder::new(Vec::new());
+    context.follow_symlinks(false);
+    context.append_dir_all(".", directory).expect("an archive");
+    let context = context.into_inner().expect("an archive");
+    let (status, answer) = exchange(
+        "POST",
+        &format!("/build?version=2&t={tag}&buildargs={}", filters(args)),
+        "application/x-tar",
+        &context,
+    );
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        status == 200 && !answer.contains("errorDetail"),
+        "{status} {answer}"
+    );
+}
+
+/// Returns every file of an image, as an archive.
+pub fn export(image: &str) -> Vec<u8> {
+    let options = json!({ "Image": image, "Cmd": ["none"] });
+    let made = post("/containers/create", &options);
+    let id = made["Id"].as_str().expect("an id");
+    let (status, archive) = exchange(
+        "GET",
+        &format!("/containers/{id}/export"),
+        "application/json",
+        &[],
+    );
+    delete(&format!("/containers/{id}?force=1&v=1"));
+    assert_eq!(status, 200);
+    archive
+}
+
 /// Makes an image of another one and more instructions.
 pub fn build(tag: &str, from: &str, instructions: &str) {
     let dockerfile = format!("FROM {from}\n{instructions}");
