@@ -21,6 +21,7 @@ use crate::name::HarnessName;
 use crate::secret::{Secret, Source};
 
 mod former;
+mod trees;
 mod worktree;
 
 /// What this host says about what a manifest names.
@@ -113,20 +114,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             }
         }
     }
-    let mut trees = BTreeMap::new();
-    for name in StageName::ALL {
-        let Some(Stage::Phases(phases)) = manifest.stage(name) else {
-            continue;
-        };
-        for (field, path) in phases.sources() {
-            match Tree::read(path) {
-                Ok(tree) => {
-                    trees.insert(path.to_path_buf(), Arc::new(tree));
-                }
-                Err(error) => note(&format!("{name}.phases.{field}"), &error),
-            }
-        }
-    }
+    let trees = trees::read(manifest, &mut note);
     let files: Vec<PathBuf> = match &manifest.certificates {
         Certificates::None => Vec::new(),
         Certificates::Host => host.certificate_bundle().into_iter().collect(),
@@ -161,7 +149,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         common: worktree::common(&project)
             .filter(|common| sensitive(common, &host.home).is_none())
             .and_then(|common| Some(common.to_str()?.to_owned())),
-        outside: outside(loaded, &project, &ground),
+        outside: trees::outside(loaded, &project, &ground),
         agents: host.state().join("agent").display().to_string(),
         ground: ground.display().to_string(),
         guarded: guarded(&project, source.directory()),
@@ -327,29 +315,6 @@ pub fn whereabouts(path: &Path) -> PathBuf {
             (Some(_) | None, _) => return path.to_path_buf(),
         }
     }
-}
-
-/// Returns the files and contexts outside the project whose content the manifest uses, its own file aside.
-fn outside(loaded: &Loaded, project: &Path, ground: &Path) -> BTreeSet<String> {
-    let source = &loaded.source;
-    let contexts = StageName::ALL
-        .into_iter()
-        .flat_map(|name| match loaded.manifest.stage(name) {
-            Some(Stage::Dockerfile(stage)) => vec![stage.context(name, project).to_path_buf()],
-            Some(Stage::Phases(phases)) => phases.sources().map(|(_, path)| path.to_path_buf()).collect(),
-            Some(Stage::Image { .. } | Stage::Builtin(_)) | None => Vec::new(),
-        });
-    let files = source
-        .files()
-        .iter()
-        .filter(|file| *file != source.path())
-        .cloned();
-    files
-        .chain(contexts)
-        .map(|path| whereabouts(&path))
-        .filter(|path| !path.starts_with(ground))
-        .map(|path| path.display().to_string())
-        .collect()
 }
 
 /// Returns a problem for every command that is run on this host although sandboxes could change what it does.

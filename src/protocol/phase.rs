@@ -9,33 +9,29 @@
 //! Where a command fails the container is stopped, which ends whatever the command has left running, and kept under
 //! another name.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
-use super::identity::CERTIFICATE_VARIABLES;
 use super::naming::{Naming, removal};
-use super::{Next, Protocol, call, failure, hinted, unexpected};
-use crate::call::{Answer, Call, Commit, Content, Create, Exec, File, FileStatus};
-use crate::desired::phase::{Act, Command};
+use super::{Next, Protocol, call, failure, unexpected};
+use crate::call::{Answer, Call, Content, Exec, File, FileStatus};
+use crate::desired::phase::Act;
 use crate::engine::EngineError;
-use crate::label::{self, Kind, Mark, OwnedId, PROVEN, SCHEMA};
+use crate::label::OwnedId;
 use crate::observed::ImageConfig;
 use crate::report::Failure;
-use crate::spec::{ContainerSpec, Endpoint};
 use crate::step::PhaseWork;
 
+mod origin;
 mod place;
+mod request;
 mod users;
 
+use origin::mine;
 use place::Places;
 use users::Users;
 
 /// Where the CA bundle lies while commands run.
 const CERTIFICATES: &str = "/.aishell-certificates.pem";
-/// What a program finds when its image sets no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// How often a phase is begun anew when nobody knows what became of a command in it.
 const AGAIN: u32 = 2;
 
@@ -130,29 +126,6 @@ impl DoPhase {
         self.work.acts.iter().any(|act| matches!(act, Act::Run(_)))
     }
 
-    fn create(&self) -> Create {
-        let words = ["sleep", "infinity"].map(str::to_owned);
-        let network = ("bridge".to_owned(), Endpoint::default());
-        Create {
-            name: self.work.job_name.clone(),
-            labels: self.work.job.clone(),
-            spec: ContainerSpec {
-                image: self.work.from.clone(),
-                // An entrypoint of its own, and no command: a commit can clear the one, but not the other.
-                entrypoint: Some(words.into()),
-                command: Some(Vec::new()),
-                init: true,
-                shm: 64 << 20,
-                networks: if self.runs() {
-                    [network].into()
-                } else {
-                    BTreeMap::new()
-                },
-                ..ContainerSpec::default()
-            },
-        }
-    }
-
     /// Returns the container, which is there from its creation on.
     fn id(&self) -> String {
         self.container
@@ -165,57 +138,6 @@ impl DoPhase {
         match &self.container {
             Some(container) => then(container.clone()),
             None => Next::Failed(unexpected("a container")),
-        }
-    }
-
-    fn path(&self) -> &str {
-        self.config.env.get("PATH").map_or(DEFAULT_PATH, String::as_str)
-    }
-
-    fn commit(&self) -> Commit {
-        let settings = &self.work.settings;
-        let mut labels = self.work.labels.clone();
-        labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
-        let command = settings.command.clone();
-        let entrypoint = settings.entrypoint.clone();
-        Commit {
-            container: self.id(),
-            tag: self.work.making.clone(),
-            labels,
-            env: settings
-                .env
-                .iter()
-                .map(|(name, value)| (name.clone(), value.with_path(self.path())))
-                .collect(),
-            command: command
-                .or_else(|| self.config.command.clone())
-                .or(Some(Vec::new())),
-            entrypoint: entrypoint
-                .or_else(|| self.config.entrypoint.clone())
-                .or(Some(Vec::new())),
-            user: settings.user.clone(),
-            workdir: settings.workdir.clone(),
-        }
-    }
-
-    fn exec(&self, command: &Command) -> Exec {
-        let mut env = self.work.proxies.clone();
-        if self.work.certificates.is_some() {
-            let variables = CERTIFICATE_VARIABLES.iter().chain(&["npm_config_cafile"]);
-            env.extend(variables.map(|name| ((*name).to_owned(), CERTIFICATES.to_owned())));
-        }
-        env.extend(command.env.clone());
-        Exec {
-            container: self.id(),
-            words: vec![command.shell.clone(), "-ec".to_owned(), command.run.clone()],
-            // An image need not have a table in which root has a name.
-            user: Some(if command.user == "root" {
-                "0:0".to_owned()
-            } else {
-                command.user.clone()
-            }),
-            workdir: command.workdir.clone(),
-            env,
         }
     }
 
@@ -291,98 +213,6 @@ impl DoPhase {
             (None, _) => At::Failed(failure),
         }
     }
-
-    /// Returns the failure of a command.
-    fn failed(&self, log: Vec<String>, how: &str) -> Failure {
-        let command = match self.work.acts.get(self.act) {
-            Some(Act::Run(command)) => command.clone(),
-            _ => return Failure::new("a command failed that was not to be run"),
-        };
-        let first = command.run.trim().lines().next().unwrap_or_default();
-        let shown: String = first.chars().take(80).collect();
-        let failure = Failure::new(format!("`{shown}` ({}) {how}", command.field)).log(log);
-        let hinted = hinted(failure);
-        let name = &self.work.failed_name;
-        let shell = format!(
-            "`docker start {name} && docker exec -it -u {} {name} {}` opens a shell in it; `aishell apply` goes on from here",
-            if command.user == "root" {
-                "0"
-            } else {
-                &command.user
-            },
-            command.shell
-        );
-        Failure {
-            hint: Some(match hinted.hint {
-                Some(hint) => format!("{hint}\n{shell}"),
-                None => shell,
-            }),
-            ..hinted
-        }
-    }
-
-    /// Takes in what an image is that this is made on.
-    fn seen(&mut self, index: usize, answer: Answer) -> At {
-        let (Some(ancestor), Answer::Image(image)) = (self.work.on.get(index), answer) else {
-            return At::Failed(unexpected("an image"));
-        };
-        let mark = Mark::read(&image.image.labels);
-        if let Some(key) = &ancestor.key
-            && mark.is_none_or(|mark| mark.key != *key)
-        {
-            return self.fail(Failure::new(changed(&ancestor.reference)));
-        }
-        self.work.labels.insert(ancestor.label.to_owned(), image.image.id);
-        self.look(index + 1)
-    }
-
-    /// Takes in what it is made on.
-    fn began(&mut self, answer: Answer) -> At {
-        let Answer::Image(image) = answer else {
-            return At::Failed(unexpected("an image"));
-        };
-        let mark = Mark::read(&image.image.labels);
-        // The last snapshot is known by the key of its stage, and by its own besides.
-        let keys = image.image.labels.iter();
-        let hashes = keys
-            .filter(|(name, _)| label::is_phase_hash(name))
-            .map(|(_, key)| key);
-        let is_it = |key: &crate::key::Key| {
-            mark.as_ref().is_some_and(|mark| mark.key == *key)
-                || hashes.clone().any(|hash| hash == key.as_str())
-        };
-        if self.work.from_key.as_ref().is_some_and(|key| !is_it(key)) {
-            return self.fail(Failure::new(changed(&self.work.from)));
-        }
-        self.config = image.config;
-        At::Create
-    }
-
-    /// Says who has the name of the container.
-    fn leftover(&self, answer: Answer) -> At {
-        let Answer::Container(reply) = answer else {
-            return At::Failed(unexpected("a container"));
-        };
-        match mine(&reply, &self.work.job) {
-            Some(owned) => At::Clear(owned),
-            None => self.fail(Failure::new(format!(
-                "a container that is not of this manifest is called {}; it was left alone",
-                self.work.job_name
-            ))),
-        }
-    }
-}
-
-fn changed(image: &str) -> String {
-    format!("{image} is not what was planned any more; nothing was built")
-}
-
-/// Returns the proof for a job of the same owner.
-fn mine(reply: &crate::call::ContainerReply, job: &label::Labels) -> Option<OwnedId> {
-    let mark = Mark::read(&reply.labels).filter(|mark| mark.kind == Kind::Job)?;
-    let ours =
-        Some(&mark.manifest) == job.get(label::MANIFEST) && mark.project.as_ref() == job.get(label::PROJECT);
-    ours.then(|| OwnedId::new(&reply.id, &mark))
 }
 
 impl Protocol for DoPhase {

@@ -1,0 +1,120 @@
+//! What a phase asks for: its container, its commands, its image; and what it says of a command that failed.
+
+use std::collections::BTreeMap;
+
+use super::{CERTIFICATES, DoPhase};
+use crate::call::{Commit, Create, Exec};
+use crate::desired::phase::{Act, Command};
+use crate::label::{PROVEN, SCHEMA};
+use crate::protocol::hinted;
+use crate::protocol::identity::CERTIFICATE_VARIABLES;
+use crate::report::Failure;
+use crate::spec::{ContainerSpec, Endpoint};
+
+/// What a program finds when its image sets no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl DoPhase {
+    pub(super) fn create(&self) -> Create {
+        let words = ["sleep", "infinity"].map(str::to_owned);
+        let network = ("bridge".to_owned(), Endpoint::default());
+        Create {
+            name: self.work.job_name.clone(),
+            labels: self.work.job.clone(),
+            spec: ContainerSpec {
+                image: self.work.from.clone(),
+                // An entrypoint of its own, and no command: a commit can clear the one, but not the other.
+                entrypoint: Some(words.into()),
+                command: Some(Vec::new()),
+                init: true,
+                shm: 64 << 20,
+                networks: if self.runs() {
+                    [network].into()
+                } else {
+                    BTreeMap::new()
+                },
+                ..ContainerSpec::default()
+            },
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.config.env.get("PATH").map_or(DEFAULT_PATH, String::as_str)
+    }
+
+    pub(super) fn commit(&self) -> Commit {
+        let settings = &self.work.settings;
+        let mut labels = self.work.labels.clone();
+        labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
+        let command = settings.command.clone();
+        let entrypoint = settings.entrypoint.clone();
+        Commit {
+            container: self.id(),
+            tag: self.work.making.clone(),
+            labels,
+            env: settings
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.with_path(self.path())))
+                .collect(),
+            command: command
+                .or_else(|| self.config.command.clone())
+                .or(Some(Vec::new())),
+            entrypoint: entrypoint
+                .or_else(|| self.config.entrypoint.clone())
+                .or(Some(Vec::new())),
+            user: settings.user.clone(),
+            workdir: settings.workdir.clone(),
+        }
+    }
+
+    pub(super) fn exec(&self, command: &Command) -> Exec {
+        let mut env = self.work.proxies.clone();
+        if self.work.certificates.is_some() {
+            let variables = CERTIFICATE_VARIABLES.iter().chain(&["npm_config_cafile"]);
+            env.extend(variables.map(|name| ((*name).to_owned(), CERTIFICATES.to_owned())));
+        }
+        env.extend(command.env.clone());
+        Exec {
+            container: self.id(),
+            words: vec![command.shell.clone(), "-ec".to_owned(), command.run.clone()],
+            // An image need not have a table in which root has a name.
+            user: Some(if command.user == "root" {
+                "0:0".to_owned()
+            } else {
+                command.user.clone()
+            }),
+            workdir: command.workdir.clone(),
+            env,
+        }
+    }
+
+    /// Returns the failure of a command.
+    pub(super) fn failed(&self, log: Vec<String>, how: &str) -> Failure {
+        let command = match self.work.acts.get(self.act) {
+            Some(Act::Run(command)) => command.clone(),
+            _ => return Failure::new("a command failed that was not to be run"),
+        };
+        let first = command.run.trim().lines().next().unwrap_or_default();
+        let shown: String = first.chars().take(80).collect();
+        let failure = Failure::new(format!("`{shown}` ({}) {how}", command.field)).log(log);
+        let hinted = hinted(failure);
+        let name = &self.work.failed_name;
+        let shell = format!(
+            "`docker start {name} && docker exec -it -u {} {name} {}` opens a shell in it; `aishell apply` goes on from here",
+            if command.user == "root" {
+                "0"
+            } else {
+                &command.user
+            },
+            command.shell
+        );
+        Failure {
+            hint: Some(match hinted.hint {
+                Some(hint) => format!("{hint}\n{shell}"),
+                None => shell,
+            }),
+            ..hinted
+        }
+    }
+}
