@@ -142,8 +142,9 @@ pub(super) async fn make_images<L: Listener + ?Sized + 'static>(
             .map(|stage| stage.resource().to_owned()),
     );
     let plan = seen.plan.only(|step| {
+        // However it comes about: pulled, built, in phases, or by a name for what another manifest made.
         step.resource.kind == ResourceKind::Image
-            && matches!(step.action, Action::Pull | Action::Build)
+            && step.action != Action::Remove
             && wanted.contains(&step.resource.name)
     });
     if plan.steps.is_empty() {

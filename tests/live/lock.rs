@@ -115,6 +115,26 @@ fn what_cannot_be_pinned_touches_nothing() {
 }
 
 #[test]
+fn versions_are_asked_for_however_the_foundation_comes_about() {
+    let [built, named, phased] = [(); 3].map(|()| project());
+    let version = version();
+    let instructions = format!("FROM {}\nRUN echo {} >/shared\n", built.image, built.name);
+    for project in [&built, &named] {
+        project.write("Dockerfile", &instructions);
+        project.manifest_on("{ dockerfile: Dockerfile }", &wants(&format!("^{version}")));
+    }
+    let phases = format!(
+        "{{ phases: {{ base: {{ image: \"{}\" }}, setup: {{ root: [\"echo {} >/made\"] }} }} }}",
+        phased.image, phased.name
+    );
+    phased.manifest_on(&phases, &wants(&format!("^{version}")));
+    for (project, action) in [(&built, "build"), (&named, "tag"), (&phased, "snapshot")] {
+        let run = project.converge();
+        assert!(lock(project).contains(&version), "{action}: {run:#?}");
+    }
+}
+
+#[test]
 fn the_latest_version_stays_what_it_was_when_it_was_pinned() {
     let mut project = project();
     let (old, new) = (version(), version());
