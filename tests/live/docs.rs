@@ -257,6 +257,11 @@ impl Drop for Session {
              for kind in network volume; do\n\
              ours=$(docker $kind ls -q --filter 'label=aishell.project={0}')\n\
              [ -z \"$ours\" ] || docker $kind rm $ours\n\
+             done\n\
+             # What phases left would be used again the next time, and a page says what is made.\n\
+             for round in 1 2; do\n\
+             docker images -aq --filter label=aishell.phase --filter 'label=aishell.project={0}' |\n\
+             sort -u | xargs -r docker rmi -f >/dev/null 2>&1 || true\n\
              done",
             self.path.display()
         );
