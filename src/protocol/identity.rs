@@ -28,7 +28,7 @@ use crate::step::IdentityWork;
 /// Where the CA bundle lies in a sandbox.
 const CERTIFICATES: &str = "/etc/aishell/ca.pem";
 /// What a program finds when its image sets no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The variables by which common tools find a CA bundle.
 pub(super) const CERTIFICATE_VARIABLES: [&str; 6] = [
     "SSL_CERT_FILE",

@@ -67,6 +67,7 @@ enum At {
     Code(String, Vec<String>),
     TidyPrepare,
     TidyFollow(String),
+    TidyCode(String),
     Forget,
     Commit,
     Name(Naming),
@@ -272,7 +273,7 @@ impl Protocol for DoPhase {
                     _ => None,
                 },
             }),
-            At::Code(exec, _) => call(Call::InspectExec { exec: exec.clone() }),
+            At::Code(exec, _) | At::TidyCode(exec) => call(Call::InspectExec { exec: exec.clone() }),
             At::TidyPrepare => call(Call::CreateExec(Box::new(Exec {
                 container: self.id(),
                 words: vec!["/bin/rm".to_owned(), "-f".to_owned(), CERTIFICATES.to_owned()],
@@ -317,7 +318,12 @@ impl Protocol for DoPhase {
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         let commanding = matches!(
             at,
-            At::Prepare(_) | At::Follow(_) | At::Code(..) | At::TidyPrepare | At::TidyFollow(_)
+            At::Prepare(_)
+                | At::Follow(_)
+                | At::Code(..)
+                | At::TidyPrepare
+                | At::TidyFollow(_)
+                | At::TidyCode(_)
         );
         // The engine was away, or was started anew, and the container does not run any more.
         let lost = matches!(
@@ -384,7 +390,12 @@ impl Protocol for DoPhase {
                 }
             },
             (At::TidyPrepare, Ok(Answer::Id(exec))) => At::TidyFollow(exec),
-            (At::TidyFollow(_), Ok(_)) => self.finish(),
+            (At::TidyFollow(exec), Ok(_)) => At::TidyCode(exec),
+            (At::TidyCode(_), Ok(Answer::Exec(reply))) if reply.code == Some(0) => self.finish(),
+            (At::TidyCode(_), Ok(_)) => {
+                let message = format!("{CERTIFICATES} cannot be removed again, and must be in no image");
+                self.fail(Failure::new(message))
+            }
             (At::Forget, Ok(_)) => At::Commit,
             (At::Forget, _) if gone => At::Commit,
             (At::Commit, Ok(Answer::Id(image))) => {

@@ -420,3 +420,22 @@ fn whoever_interrupts_a_phase_ends_what_runs_in_it() {
     assert_eq!(ended.status.code(), Some(130), "{ended:?}");
     assert!(raw::container(&job).is_none());
 }
+
+#[test]
+fn commands_have_certificates_that_are_in_no_image() {
+    let project = project();
+    project.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    let phases = json!({
+        "base": { "image": project.image },
+        "setup": { "root": [format!("cat \"$SSL_CERT_FILE\" >/seen; echo {} >>/seen", project.name)] },
+        "test": ["cat $SSL_CERT_FILE"],
+    });
+    write(&project, &phases, "certificates: [ca.pem]\ncontainers: {}\n");
+    project.converge();
+    assert!(within(&project, &["cat", "/seen"]).starts_with("-----BEGIN CERTIFICATE"));
+    let left = within(
+        &project,
+        &["sh", "-c", "ls -a / | cat; echo ${SSL_CERT_FILE:-none}"],
+    );
+    assert!(!left.contains("certificates") && left.ends_with("none"), "{left}");
+}

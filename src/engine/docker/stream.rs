@@ -142,26 +142,9 @@ impl DockerEngine {
             stderr: true,
             ..LogsOptions::default()
         };
-        let mut pieces = self.client.logs(container, Some(options));
+        let pieces = self.client.logs(container, Some(options));
         let mut tail = Tail::of(LOG_LINES);
-        let mut tell = |line: String| {
-            progress.line(line.clone());
-            tail.push(line);
-        };
-        let (mut out, mut err) = (Lines::default(), Lines::default());
-        while let Some(piece) = pieces.next().await {
-            let (lines, message) = match piece? {
-                LogOutput::StdErr { message } => (&mut err, message),
-                LogOutput::StdOut { message }
-                | LogOutput::Console { message }
-                | LogOutput::StdIn { message } => (&mut out, message),
-            };
-            lines.push(&message).into_iter().for_each(&mut tell);
-        }
-        [out.finish(), err.finish()]
-            .into_iter()
-            .flatten()
-            .for_each(&mut tell);
+        told(pieces, &mut tail, progress).await?;
         Ok(tail.into_vec())
     }
 
@@ -199,30 +182,11 @@ impl DockerEngine {
     ) -> Result<(Vec<String>, bool), Failure> {
         let mut tail = Tail::of(LOG_LINES);
         let run = async {
-            let StartExecResults::Attached { mut output, input: _ } =
-                self.client.start_exec(exec, None).await?
+            let StartExecResults::Attached { output, input: _ } = self.client.start_exec(exec, None).await?
             else {
                 return Ok(());
             };
-            let mut tell = |line: String| {
-                progress.line(line.clone());
-                tail.push(line);
-            };
-            let (mut out, mut err) = (Lines::default(), Lines::default());
-            while let Some(piece) = output.next().await {
-                let (lines, message) = match piece? {
-                    LogOutput::StdErr { message } => (&mut err, message),
-                    LogOutput::StdOut { message }
-                    | LogOutput::Console { message }
-                    | LogOutput::StdIn { message } => (&mut out, message),
-                };
-                lines.push(&message).into_iter().for_each(&mut tell);
-            }
-            [out.finish(), err.finish()]
-                .into_iter()
-                .flatten()
-                .for_each(&mut tell);
-            Ok::<(), Failure>(())
+            told(output, &mut tail, progress).await
         };
         let ended = match limit {
             None => run.await.map(|()| true)?,
@@ -342,4 +306,29 @@ impl DockerEngine {
             }
         }
     }
+}
+
+/// Tells what comes in two streams, each by its own lines, and keeps the last ones.
+async fn told(
+    mut pieces: impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin,
+    tail: &mut Tail,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut tell = |line: String| {
+        progress.line(line.clone());
+        tail.push(line);
+    };
+    let (mut out, mut err) = (Lines::default(), Lines::default());
+    while let Some(piece) = pieces.next().await {
+        let (lines, message) = match piece? {
+            LogOutput::StdErr { message } => (&mut err, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut out, message)
+            }
+        };
+        lines.push(&message).into_iter().for_each(&mut tell);
+    }
+    let rest = [out.finish(), err.finish()];
+    rest.into_iter().flatten().for_each(&mut tell);
+    Ok(())
 }

@@ -7,12 +7,9 @@ use crate::call::{Commit, Create, Exec};
 use crate::desired::phase::{Act, Command};
 use crate::label::{PROVEN, SCHEMA};
 use crate::protocol::hinted;
-use crate::protocol::identity::CERTIFICATE_VARIABLES;
+use crate::protocol::identity::{CERTIFICATE_VARIABLES, DEFAULT_PATH};
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Endpoint};
-
-/// What a program finds when its image sets no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl DoPhase {
     pub(super) fn create(&self) -> Create {
