@@ -17,7 +17,7 @@ pub use build::Build;
 pub use exec::Exec;
 pub use reply::{
     Answer, ContainerReply, ExecReply, FileChange, FileStatus, ListedContainer, NetworkReply, Process, Usage,
-    VolumeReply,
+    VolumeReply, follow,
 };
 
 /// One request to the engine.

@@ -1,6 +1,7 @@
 //! What came back of a call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
 
 use jiff::Timestamp;
 
@@ -134,6 +135,22 @@ pub struct FileStatus {
     pub mode: u32,
     /// Where a link leads.
     pub target: Option<String>,
+}
+
+/// Returns where a link at an absolute path leads.
+pub fn follow(path: &str, target: &str) -> String {
+    let joined = Path::new(path).parent().unwrap_or(Path::new("/")).join(target);
+    let mut steps: Vec<String> = Vec::new();
+    for component in joined.components() {
+        match component {
+            Component::Normal(step) => steps.push(step.to_string_lossy().into_owned()),
+            Component::ParentDir => {
+                steps.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    format!("/{}", steps.join("/"))
 }
 
 /// A process of a container.

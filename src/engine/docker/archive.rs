@@ -1,7 +1,7 @@
 //! Tar archives: what is uploaded, what is downloaded, and the context of a build as a stream.
 
 use std::io::{self, Read as _, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use futures_util::stream::{Stream, unfold};
 use tokio::sync::mpsc;
@@ -178,22 +178,6 @@ pub(super) fn unpack(archive: &[u8]) -> io::Result<Found> {
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
     Ok(Found::Bytes(bytes))
-}
-
-/// Returns where a link at an absolute path leads.
-pub(super) fn follow(path: &str, target: &str) -> String {
-    let joined = Path::new(path).parent().unwrap_or(Path::new("/")).join(target);
-    let mut steps: Vec<String> = Vec::new();
-    for component in joined.components() {
-        match component {
-            Component::Normal(step) => steps.push(step.to_string_lossy().into_owned()),
-            Component::ParentDir => {
-                steps.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    format!("/{}", steps.join("/"))
 }
 
 /// The context of a build, read while it is sent.
@@ -430,7 +414,7 @@ mod tests {
             ("/a/b", "../../../../c", "/c"),
             ("/a", "b", "/b"),
         ] {
-            assert_eq!(follow(path, target), expected);
+            assert_eq!(crate::call::follow(path, target), expected);
         }
     }
 

@@ -16,7 +16,7 @@ use super::log::{Lines, Tail};
 use super::news::News;
 use super::request::{order, question};
 use super::{DockerEngine, archive, log};
-use crate::call::{Call, FileStatus};
+use crate::call::{Call, FileStatus, follow};
 use crate::engine::EngineError;
 use crate::progress::Progress;
 
@@ -75,7 +75,7 @@ impl DockerEngine {
             }
             match archive::unpack(&archive) {
                 Ok(archive::Found::Bytes(bytes)) => return Ok(bytes),
-                Ok(archive::Found::Link(target)) => path = archive::follow(&path, &target),
+                Ok(archive::Found::Link(target)) => path = follow(&path, &target),
                 Ok(archive::Found::Other) => {
                     return Err(refused(format!("{path} in container {container} is no file")));
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::users::Users;
-use crate::call::{Content, File, FileStatus};
+use crate::call::{Content, File, FileStatus, follow};
 use crate::context::{EntryKind, Tree};
 use crate::desired::phase::{Act, Expected};
 use crate::report::Failure;
@@ -326,26 +326,6 @@ fn parent(path: &str) -> &str {
         Some(("", _)) | None => "/",
         Some((parent, _)) => parent,
     }
-}
-
-/// Returns where a link at an absolute path leads.
-fn follow(path: &str, target: &str) -> String {
-    let joined = if target.starts_with('/') {
-        target.to_owned()
-    } else {
-        format!("{}/{target}", parent(path))
-    };
-    let mut steps: Vec<&str> = Vec::new();
-    for step in joined.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => {
-                steps.pop();
-            }
-            step => steps.push(step),
-        }
-    }
-    format!("/{}", steps.join("/"))
 }
 
 fn directory(path: &str, (uid, gid): (u32, u32), mode: u32) -> File {
