@@ -72,10 +72,12 @@ impl Version {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile: self.dockerfile.to_owned(),
+            triggers: String::new(),
             path: None,
             // Nothing of the host is part of it.
             context: PathBuf::new(),
-            files: Vec::new(),
+            files: std::sync::Arc::default(),
+            digest: None,
             args,
             target: None,
             certificates: None,

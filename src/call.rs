@@ -3,10 +3,12 @@
 //! Everything aishell does to an engine is a sequence of calls, so everything can be counted, printed and cut
 //! between any two of them. What a call means in the engine's own API is known to `engine/docker` alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::label::{Labels, OwnedId};
+use crate::secret::Secret;
 use crate::spec::{ContainerSpec, Endpoint, Resources, Restart};
 
 mod build;
@@ -16,8 +18,8 @@ mod reply;
 pub use build::Build;
 pub use exec::Exec;
 pub use reply::{
-    Answer, ContainerReply, ExecReply, FileChange, FileStatus, ListedContainer, NetworkReply, Process, Usage,
-    VolumeReply, follow,
+    Answer, ContainerReply, ExecReply, FileChange, FileRecord, FileStatus, Leak, ListedContainer,
+    NetworkReply, Process, Stock, Usage, VolumeReply, follow,
 };
 
 /// One request to the engine.
@@ -69,6 +71,13 @@ pub enum Call {
         /// Absolute path inside.
         path: String,
     },
+    /// Reads everything below a directory of a container, running or not; nothing, if there is none.
+    ReadTree {
+        /// Id or name.
+        container: String,
+        /// Absolute path inside.
+        path: String,
+    },
     /// Asks what there is at a path of a container, running or not; a link is not followed.
     StatFile {
         /// Id or name.
@@ -95,6 +104,26 @@ pub enum Call {
     ListChanges {
         /// Id or name.
         container: String,
+    },
+    /// Looks for secrets in what there is at a path of a container, running or not, and below.
+    SearchFiles {
+        /// Id or name.
+        container: String,
+        /// Absolute path inside.
+        path: String,
+        /// The absolute paths that are looked at; whatever else is there is not.
+        only: Arc<BTreeSet<String>>,
+        /// The secrets, by variable.
+        secrets: Arc<BTreeMap<String, Secret>>,
+    },
+    /// Takes stock of a directory of a container, running or not: everything below, with the digests of files.
+    TakeStock {
+        /// Id or name.
+        container: String,
+        /// Absolute path inside.
+        path: String,
+        /// Files below this path of the directory are returned with what is in them.
+        whole: String,
     },
     /// Asks for one command that was run in a container.
     InspectExec {
@@ -230,13 +259,15 @@ pub enum Call {
         exec: String,
         /// How long it may take, in seconds; `None` has no limit. After that it goes on by itself.
         seconds: Option<u64>,
+        /// What must not be shown of what it prints, by variable.
+        secrets: Arc<BTreeMap<String, Secret>>,
     },
     /// Unpacks files into a container that has no writable bind mounts.
     Upload {
         /// Id or name.
         container: String,
         /// What to unpack at `/`.
-        files: Vec<File>,
+        files: Arc<[File]>,
     },
 }
 
@@ -245,6 +276,8 @@ pub enum Call {
 pub struct Commit {
     /// Id or name of the container.
     pub container: String,
+    /// Whether the image is one that was asked for anew, and says so with its identifier.
+    pub rebuilt: bool,
     /// The keyed tag that the image gets.
     pub tag: String,
     /// Labels of the image; a random identifier is added.
@@ -300,7 +333,7 @@ pub enum Content {
     Host {
         /// Its path.
         path: PathBuf,
-        /// The digest of its content: another one is sent to nobody.
+        /// The digest of its content: with another one the upload fails.
         digest: String,
     },
 }
@@ -329,11 +362,14 @@ impl Call {
             | Self::InspectVolume { .. }
             | Self::InspectNetwork { .. }
             | Self::ReadFile { .. }
+            | Self::ReadTree { .. }
             | Self::StatFile { .. }
             | Self::FollowLog { .. }
             | Self::AskRegistry { .. }
             | Self::ListProcesses { .. }
             | Self::ListChanges { .. }
+            | Self::SearchFiles { .. }
+            | Self::TakeStock { .. }
             | Self::InspectExec { .. } => false,
             Self::PullImage { .. }
             | Self::BuildImage(_)

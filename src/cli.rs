@@ -26,6 +26,7 @@ mod attach;
 mod completions;
 mod delete;
 mod diff;
+mod doctor;
 mod exec;
 pub mod exit;
 pub mod failure;
@@ -38,6 +39,7 @@ mod log;
 mod logs;
 mod named;
 mod output;
+mod phases;
 mod planned;
 mod progress;
 mod prune;
@@ -152,6 +154,8 @@ enum Command {
     Watch(watch::Watch),
     Update(update::Update),
     Status(status::Status),
+    Phases(phases::Phases),
+    Doctor(doctor::Doctor),
     Ps(ps::Ps),
     Logs(logs::Logs),
     Stop(stop::Stop),
@@ -230,6 +234,8 @@ fn dispatch(invocation: &Invocation, command: Command) -> Result<Exit, Failure> 
         Command::Watch(watch) => wait(watch.run(invocation))?,
         Command::Update(update) => wait(update.run(invocation))?,
         Command::Status(status) => wait(status.run(invocation))?,
+        Command::Phases(phases) => wait(phases.run(invocation))?,
+        Command::Doctor(doctor) => wait(doctor.run(invocation))?,
         Command::Ps(ps) => wait(ps.run(invocation))?,
         Command::Logs(logs) => wait(logs.run(invocation))?,
         Command::Stop(stop) => wait(stop.run(invocation))?,

@@ -11,15 +11,22 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use self::ignore::{Ignore, Verdict};
-use crate::dockerfile::{Reads, reads};
+use crate::dockerfile::{Reads, reads_with};
 use crate::key::{Hasher, canonical as canonical_json};
 use crate::manifest::load::{self, LARGEST, Opened};
 
+mod digests;
 mod ignore;
+mod line;
+mod side_by_side;
 mod tree;
 
+pub use digests::Digests;
+pub use line::Sum;
+use side_by_side::in_order;
 pub use tree::{Entry, EntryKind, Tree};
 
 /// A build context, read.
@@ -31,8 +38,10 @@ pub struct Context {
     pub path: PathBuf,
     /// The text of the Dockerfile.
     pub dockerfile: String,
+    /// The instructions that the image it starts from has the build do.
+    pub triggers: String,
     /// Files, directories and links, relative to the directory, sorted; what `.dockerignore` excludes is left out.
-    pub files: Vec<PathBuf>,
+    pub files: Arc<[PathBuf]>,
     /// The digest over paths, modes, contents and links of whatever the build can see.
     pub digest: String,
     /// What that is made of: a short digest of every file, or where there are too many, of what is at the root.
@@ -78,29 +87,54 @@ impl Context {
     ///
     /// # Errors
     /// The first file that cannot be read.
-    pub fn read(directory: &Path, dockerfile: &Path, own: &BTreeSet<PathBuf>) -> Result<Self, ContextError> {
+    pub fn read(
+        directory: &Path,
+        dockerfile: &Path,
+        own: &BTreeSet<PathBuf>,
+        digests: &Digests,
+    ) -> Result<Self, ContextError> {
+        Self::read_with(directory, (dockerfile, ""), own, digests)
+    }
+
+    /// Reads a context of which the image it starts from takes something, too: `triggers` are its instructions.
+    ///
+    /// # Errors
+    /// The first file that cannot be read.
+    pub fn read_with(
+        directory: &Path,
+        (dockerfile, triggers): (&Path, &str),
+        own: &BTreeSet<PathBuf>,
+        digests: &Digests,
+    ) -> Result<Self, ContextError> {
         let text = read_text(dockerfile)?;
         let ignore = ignore(directory, dockerfile)?;
+        digests.below(directory);
         let mut files = Vec::new();
         let root = (&ignore, &Verdict::default());
         walk(directory, Path::new(""), root, &mut files)?;
-        files.retain(|file| !own.contains(&directory.join(file)));
-        files.sort();
+        let own: BTreeSet<&Path> = own
+            .iter()
+            .filter_map(|file| file.strip_prefix(directory).ok())
+            .collect();
+        files.retain(|file| !own.contains(file.as_path()));
         let mut hasher = Hasher::new();
-        let seen = reads(&text);
+        let seen = reads_with(&text, triggers);
         let visible: Vec<&PathBuf> = files.iter().filter(|file| sees(&seen, file)).collect();
         let mut parts = Parts::of(visible.len());
-        for file in visible {
-            let entry = entry(directory, file)?;
+        let read = |file: &&PathBuf| entry(directory, file, digests);
+        in_order(&visible, read, |file, entry| {
+            let entry = entry?;
             hasher.update(entry.as_bytes());
             parts.add(file, &entry);
-        }
+            Ok(())
+        })?;
         let digest = hasher.finish();
         Ok(Self {
             directory: directory.to_path_buf(),
             path: dockerfile.to_path_buf(),
             dockerfile: text,
-            files,
+            triggers: triggers.to_owned(),
+            files: files.into(),
             digest,
             parts: parts.finish(),
         })
@@ -108,7 +142,7 @@ impl Context {
 
     /// Returns the directories in which a change may change the digest.
     pub fn directories(&self) -> BTreeSet<PathBuf> {
-        let seen = reads(&self.dockerfile);
+        let seen = reads_with(&self.dockerfile, &self.triggers);
         let files = self.files.iter().filter(|file| sees(&seen, file));
         let around = files.flat_map(|file| file.ancestors().skip(1));
         let own = self.files.iter().filter(|file| sees(&seen, file));
@@ -196,7 +230,8 @@ fn open(path: &Path) -> io::Result<fs::File> {
     }
 }
 
-/// Gathers the files below a directory; one that is left out is there all the same where something below it is not.
+/// Gathers the files below a directory, sorted; one that is left out is there all the same where something below it is
+/// not.
 fn walk(
     root: &Path,
     below: &Path,
@@ -204,18 +239,25 @@ fn walk(
     files: &mut Vec<PathBuf>,
 ) -> Result<(), ContextError> {
     let directory = root.join(below);
+    let mut found = Vec::new();
     for entry in fs::read_dir(&directory).map_err(unreadable(&directory))? {
         let entry = entry.map_err(unreadable(&directory))?;
-        let path = below.join(entry.file_name());
-        let kind = entry.file_type().map_err(unreadable(&root.join(&path)))?;
+        let kind = entry.file_type().map_err(unreadable(&entry.path()))?;
+        found.push((entry.file_name(), kind));
+    }
+    // Name by name on the way down is the order of the paths.
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, kind) in found {
+        let path = below.join(name);
         let verdict = ignore.verdict(&path, above);
         if kind.is_dir() {
             // An exception may lie below what is excluded.
             if !verdict.ignored || ignore.has_exceptions() {
+                files.push(path.clone());
                 let count = files.len();
                 walk(root, &path, (ignore, &verdict), files)?;
-                if !verdict.ignored || files.len() > count {
-                    files.push(path);
+                if verdict.ignored && files.len() == count {
+                    files.pop();
                 }
             }
         } else if !verdict.ignored && (kind.is_file() || kind.is_symlink()) {
@@ -226,32 +268,18 @@ fn walk(
 }
 
 /// Returns one line that says everything of a file that a build can see.
-fn entry(root: &Path, file: &Path) -> Result<String, ContextError> {
+fn entry(root: &Path, file: &Path, digests: &Digests) -> Result<String, ContextError> {
     let path = root.join(file);
     let metadata = fs::symlink_metadata(&path).map_err(unreadable(&path))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    let name = file.display();
+    let mode = metadata.permissions().mode();
     Ok(if metadata.is_symlink() {
-        let target = fs::read_link(&path).map_err(unreadable(&path))?;
-        format!("link {name}\0{}\n", target.display())
+        line::link(file, &fs::read_link(&path).map_err(unreadable(&path))?)
     } else if metadata.is_dir() {
-        format!("directory {name}\0{mode:o}\n")
+        line::directory(file, mode)
     } else {
-        format!("file {name}\0{mode:o} {}\n", content(&path)?)
+        let content = digests.content(&path, &metadata).map_err(unreadable(&path))?;
+        line::file(file, mode, &content)
     })
-}
-
-fn content(path: &Path) -> Result<String, ContextError> {
-    let mut file = open(path).map_err(unreadable(path))?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = file.read(&mut buffer).map_err(unreadable(path))?;
-        if length == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(&buffer[..length]);
-    }
 }
 
 /// Reads what `.dockerignore` leaves out: the file beside the Dockerfile that is for it alone, else the one of the
@@ -323,7 +351,13 @@ mod tests {
             fs::write(root.join(file), file).expect("file");
         }
         fs::write(root.join(".dockerignore"), "a\n!a/b/keep\n").expect("file");
-        let context = Context::read(root, &root.join("Dockerfile"), &BTreeSet::new()).expect("context");
+        let context = Context::read(
+            root,
+            &root.join("Dockerfile"),
+            &BTreeSet::new(),
+            &Digests::default(),
+        )
+        .expect("context");
         let names: Vec<_> = context
             .files
             .iter()
@@ -333,13 +367,42 @@ mod tests {
     }
 
     #[test]
+    fn files_are_in_the_order_of_their_paths() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        for name in ["a", "a-b", "b", "b.c", "B", "é"] {
+            fs::create_dir_all(root.join(name).join("sub.d/sub")).expect("directories");
+            for file in ["sub.d/x", "sub.d.x", "sub", "sub-"] {
+                fs::write(root.join(name).join(file), file).expect("a file");
+            }
+        }
+        fs::write(root.join("Dockerfile"), "FROM scratch").expect("a file");
+        let read = Context::read(
+            root,
+            &root.join("Dockerfile"),
+            &BTreeSet::new(),
+            &Digests::default(),
+        );
+        let files = read.expect("a context").files.to_vec();
+        let mut sorted = files.clone();
+        sorted.sort();
+        assert_eq!(files, sorted);
+        assert_eq!(files.len(), 6 * 7 + 1);
+    }
+
+    #[test]
     fn the_digest_sees_content_mode_and_links_and_nothing_that_is_ignored() {
         let directory = tempfile::tempdir().expect("directory");
         let root = directory.path();
         let read = || {
-            Context::read(root, &root.join("Dockerfile"), &BTreeSet::new())
-                .expect("context")
-                .digest
+            Context::read(
+                root,
+                &root.join("Dockerfile"),
+                &BTreeSet::new(),
+                &Digests::default(),
+            )
+            .expect("context")
+            .digest
         };
         fs::write(root.join("Dockerfile"), "FROM scratch\nCOPY . /").expect("file");
         fs::write(root.join(".dockerignore"), "ignored").expect("file");

@@ -1,6 +1,7 @@
 //! [`Desired`]: every default filled, every reference resolved, every key computed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use self::inputs::Inputs;
 use self::phase::Chain;
 use crate::call::Build;
+use crate::dockerfile::BaseImage;
 use crate::facts::Account;
 use crate::grant::Grant;
 use crate::key::Key;
@@ -15,6 +17,7 @@ use crate::label::{HARNESS_VOLUME, Kind, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
+use crate::remote::{DownloadUrl, Sha256, Store};
 use crate::spec::{Binding, ContainerSpec};
 
 pub mod expand;
@@ -47,7 +50,7 @@ pub struct Desired {
     pub volumes: BTreeMap<String, Volume>,
     /// Containers by name.
     pub containers: BTreeMap<String, Container>,
-    /// What whoever makes the images is given: files outside the project.
+    /// What whoever makes the images is given: files outside the project, what is fetched from elsewhere.
     pub grants: BTreeSet<Grant>,
     /// What the person should know besides.
     pub notes: Vec<String>,
@@ -119,9 +122,23 @@ pub enum StageSource {
         inputs: Box<Inputs>,
         /// The stages it is made on, the first one first; the last is its parent.
         on: Vec<StageName>,
+        /// The images it starts from that have to be looked after before it is built.
+        bases: Bases,
     },
     /// Phases.
     Phases(Box<Chain>),
+}
+
+/// What has to become of images before something is built from them. Otherwise the builder sees to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Bases {
+    /// Nothing.
+    #[default]
+    Builders,
+    /// They are pulled, whether they are there or not.
+    Pulled(Vec<BaseImage>),
+    /// They have to be there.
+    Present(Vec<BaseImage>),
 }
 
 impl Desired {
@@ -180,7 +197,7 @@ pub struct HarnessSet {
     pub key: Key,
     /// Members, sorted by name; the runtime comes last.
     pub members: Vec<Member>,
-    /// The stage whose image installs it, if it has npm.
+    /// The stage whose image installs it, if it has the package managers.
     pub stage: String,
     /// The CA bundle the installer trusts; a fact of this host, in no key.
     pub certificates: Option<Vec<u8>>,
@@ -188,6 +205,8 @@ pub struct HarnessSet {
     pub proxies: BTreeMap<String, String>,
     /// Package manager settings of this host for the installer, in no key.
     pub installer: BTreeMap<String, String>,
+    /// Where what is fetched is kept; a fact of this host, in no key.
+    pub store: Arc<Store>,
     /// The part of the manifest that asks for it.
     pub place: Option<Place>,
 }
@@ -197,8 +216,9 @@ pub struct HarnessSet {
 pub struct Member {
     /// Its name in the manifest.
     pub name: String,
-    /// Its npm package.
-    pub npm: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub source: MemberSource,
     /// Its exact version.
     pub version: String,
     /// What it must be made of, where a lock says so. Part of the key: what another registry calls the same is
@@ -207,6 +227,35 @@ pub struct Member {
     pub integrity: Option<String>,
     /// The programs it must bring.
     pub bin: Vec<String>,
+    /// How long its installation may take; in no key.
+    #[serde(skip)]
+    pub timeout: Duration,
+}
+
+/// Where a member of a harness set comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum MemberSource {
+    /// npm.
+    Npm {
+        /// The package.
+        npm: String,
+    },
+    /// The Python package index.
+    Pypi {
+        /// The package.
+        pypi: String,
+        /// The key of the image whose Python it runs on.
+        python: Key,
+    },
+    /// A download.
+    Download {
+        /// Where it is downloaded from; who has the bytes does not matter.
+        #[serde(skip)]
+        url: DownloadUrl,
+        /// The digest of the download.
+        sha256: Sha256,
+    },
 }
 
 impl HarnessSet {
@@ -304,5 +353,49 @@ impl Container {
             .flatten()
             .filter(|binding| binding.port != 0)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyKind;
+
+    /// What a member is in the key of its set: other bytes are another volume.
+    #[test]
+    fn a_member_is_written_as_it_always_was() {
+        let member = |source: MemberSource| Member {
+            name: "tool".to_owned(),
+            source,
+            version: "1.0.0".to_owned(),
+            integrity: None,
+            bin: vec!["tool".to_owned()],
+            timeout: Duration::from_secs(1),
+        };
+        let written = |source| serde_json::to_string(&member(source)).unwrap();
+        assert_eq!(
+            written(MemberSource::Npm {
+                npm: "tool".to_owned()
+            }),
+            r#"{"name":"tool","npm":"tool","version":"1.0.0","bin":["tool"]}"#
+        );
+        let digest = "0e".repeat(32);
+        assert_eq!(
+            written(MemberSource::Download {
+                url: "https://example.org/tool".parse().unwrap(),
+                sha256: digest.parse().unwrap(),
+            }),
+            format!(r#"{{"name":"tool","sha256":"{digest}","version":"1.0.0","bin":["tool"]}}"#)
+        );
+        let python = Key::of(KeyKind::Stage, &"image");
+        assert_eq!(
+            written(MemberSource::Pypi {
+                pypi: "tool".to_owned(),
+                python: python.clone()
+            }),
+            format!(
+                r#"{{"name":"tool","pypi":"tool","python":"{python}","version":"1.0.0","bin":["tool"]}}"#
+            )
+        );
     }
 }

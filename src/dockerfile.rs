@@ -4,15 +4,19 @@
 //! image: both are in a directory of their own, and where the Dockerfile copies the whole context, the context is
 //! moved one directory down and every reference to it follows.
 
+mod base;
 mod parent;
 mod part;
 mod source;
 mod step;
+mod trigger;
 
+pub use base::{BaseImage, base_images};
 pub use parent::{Mention, Origin, origin};
 use part::{Keyword, Part, escape, parts};
 use source::{Source, clean};
 pub use step::{line_of_complaint, line_of_image, line_of_step};
+pub use trigger::{declares, reads_with, triggers};
 
 /// The directory of the archive that holds what we add.
 pub const RESERVED: &str = ".aishell";
@@ -148,6 +152,23 @@ pub fn line_of_argument(text: &str, name: &str) -> Option<u32> {
     Some(part.line(text))
 }
 
+/// Returns the line of the instruction whose here-document a line belongs to; both are counted from 1.
+pub fn line_of_document(text: &str, line: u32) -> Option<u32> {
+    let escape = escape(text);
+    let parts = parts(text, escape);
+    let bodies = parts
+        .windows(2)
+        .filter(|pair| pair[1].word_end == 0 && !pair[0].heredocs(escape).is_empty());
+    let mut bodies = bodies.map(|pair| {
+        let first = pair[1].line(text);
+        let length = u32::try_from(pair[1].text.lines().count()).unwrap_or(u32::MAX);
+        (pair[0].line(text), first..first.saturating_add(length))
+    });
+    bodies
+        .find(|(_, body)| body.contains(&line))
+        .map(|(line, _)| line)
+}
+
 /// Returns the part of a path that stands for itself.
 fn literal(path: &str) -> String {
     let cleaned = clean(path);
@@ -159,7 +180,7 @@ fn literal(path: &str) -> String {
 }
 
 /// Returns what the instructions of a Dockerfile can see of the context: what they never mention cannot change an
-/// image. Triggers of the images it starts from are not known here.
+/// image. What the images it starts from have it do is another text.
 pub fn reads(text: &str) -> Reads {
     let escape = escape(text);
     let mut paths = Vec::new();

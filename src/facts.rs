@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::context::{Context, ContextError, Tree, canonical, certificates, profile};
+use crate::context::{Context, ContextError, Digests, Tree, canonical, certificates, profile};
+use crate::dockerfile::triggers;
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
@@ -18,11 +20,16 @@ use crate::manifest::place::Problem;
 use crate::manifest::stage::{Stage, StageName};
 use crate::manifest::{Certificates, Proxy};
 use crate::name::HarnessName;
+use crate::remote::Store;
 use crate::secret::{Secret, Source};
 
 mod former;
+mod installer;
+mod secrets;
 mod trees;
 mod worktree;
+
+pub use installer::NPMRC;
 
 /// What this host says about what a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +50,14 @@ pub struct Facts {
     pub members: BTreeMap<HarnessName, Member>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
+    /// Where what phases fetch is kept, and how this host fetches.
+    pub store: Arc<Store>,
     /// Seccomp profiles by file, as canonical JSON.
     pub profiles: BTreeMap<PathBuf, String>,
     /// Where what is bound or read for a secret really lies, links resolved, by the path that is written.
     pub sources: BTreeMap<String, String>,
-    /// Secrets for containers themselves, by container and variable, or why they cannot be had; none where it is
-    /// missing and may be.
+    /// Secrets for containers themselves, by container, and for commands of phases, by field; by variable, or why they
+    /// cannot be had; none where one is missing and may be.
     pub exposed: BTreeMap<String, BTreeMap<String, Result<Option<Secret>, String>>>,
     /// Whose content goes into images and manifests, and lies outside the project; links resolved.
     pub outside: BTreeSet<String>,
@@ -77,8 +86,6 @@ pub struct Account {
 
 /// The variables that say which proxy to use; tools differ in which case they read.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
-/// Settings of package managers that say where packages come from. Others of the host's are its own business.
-const INSTALLER: [&str; 2] = ["npm_config_registry", "NPM_CONFIG_REGISTRY"];
 
 /// Gathers what the host says.
 ///
@@ -103,18 +110,31 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         .iter()
         .flat_map(|(file, _)| [file.to_path_buf(), crate::lock::beside(file)])
         .collect();
+    let digests = Digests::of(source.path(), host, Timestamp::now());
     let mut contexts = BTreeMap::new();
+    // What the image of the stage before has the next build do.
+    let mut before = String::new();
     for name in StageName::ALL {
-        if let Some(Stage::Dockerfile(stage)) = manifest.stage(name) {
-            match Context::read(stage.context(name, &project), &stage.dockerfile, &own) {
+        let Some(written) = manifest.stage(name) else {
+            continue;
+        };
+        // An image that is committed says nothing of the kind.
+        let mut says = String::new();
+        if let Some((stage, field)) = written.built() {
+            let dockerfile = (stage.dockerfile.as_path(), before.as_str());
+            match Context::read_with(stage.context(name, &project), dockerfile, &own, &digests) {
                 Ok(context) => {
+                    if let Stage::Dockerfile(_) = written {
+                        says = triggers(&context.dockerfile, stage.target.as_deref());
+                    }
                     contexts.insert(name, context);
                 }
-                Err(error) => note(&format!("{name}.dockerfile"), &error),
+                Err(error) => note(&format!("{name}.{field}"), &error),
             }
         }
+        before = says;
     }
-    let trees = trees::read(manifest, &mut note);
+    let trees = trees::read(manifest, &digests, &mut note);
     let files: Vec<PathBuf> = match &manifest.certificates {
         Certificates::None => Vec::new(),
         Certificates::Host => host.certificate_bundle().into_iter().collect(),
@@ -124,6 +144,8 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         note("certificates", &error);
         Vec::new()
     });
+    // Whatever could not be read may be read the next time, and so is not forgotten.
+    digests.keep(problems.is_empty());
     let (profiles, wrong) = profiles(loaded);
     problems.extend(wrong);
     problems.extend(former::wrong(loaded, host));
@@ -163,6 +185,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         },
         contexts,
         trees,
+        store: Arc::new(host.store()),
         profiles,
         certificates: (!bundle.is_empty()).then_some(bundle),
         proxies: proxies(&manifest.proxy, host),
@@ -171,12 +194,9 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
             .iter()
             .filter_map(|(name, harness)| Some((name.clone(), member(name, harness, host)?)))
             .collect(),
-        installer: INSTALLER
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?.to_owned())))
-            .collect(),
+        installer: installer::settings(host),
     };
-    facts.exposed = exposed(loaded, &facts, host);
+    facts.exposed = secrets::read(loaded, &facts, host);
     Ok(facts)
 }
 
@@ -213,29 +233,6 @@ impl Facts {
             }),
         }
     }
-}
-
-/// Reads the secrets that are for containers themselves. Commands are not run: what they print is for sessions alone.
-fn exposed(
-    loaded: &Loaded,
-    facts: &Facts,
-    host: &Host,
-) -> BTreeMap<String, BTreeMap<String, Result<Option<Secret>, String>>> {
-    let mut exposed = BTreeMap::new();
-    for (name, container) in &loaded.manifest.containers {
-        let values = container.env.0.iter().filter(|(_, value)| value.is_exposed());
-        let found: BTreeMap<_, _> = values
-            .filter_map(|(variable, value)| {
-                let variable = variable.as_str();
-                let found = facts.source(value)?.read(variable, host)?;
-                Some((variable.to_owned(), found.map_err(|error| error.to_string())))
-            })
-            .collect();
-        if !found.is_empty() {
-            exposed.insert(name.as_str().to_owned(), found);
-        }
-    }
-    exposed
 }
 
 /// Reads the seccomp profiles that are files.
@@ -283,7 +280,15 @@ fn sources(loaded: &Loaded) -> BTreeMap<String, String> {
         Mount::Bind { source, .. } => Some(source),
         Mount::Volume { .. } | Mount::Tmpfs { .. } => None,
     });
+    let phases = StageName::ALL.into_iter();
+    let phases = phases.filter_map(|name| match loaded.manifest.stage(name) {
+        Some(Stage::Phases(phases)) => Some(phases),
+        Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Builtin(_)) | None => None,
+    });
+    let commands = phases.flat_map(|phases| phases.commands());
+    let commands = commands.flat_map(|(_, command)| command.env.0.values());
     let values = containers.flat_map(|container| container.env.0.values());
+    let values = values.chain(commands);
     let files = values.filter_map(|value| match value {
         EnvValue::FromFile { path, .. } => Some(path),
         EnvValue::Literal(_) | EnvValue::FromEnv { .. } | EnvValue::FromCommand { .. } => None,

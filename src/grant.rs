@@ -88,6 +88,11 @@ pub enum Grant {
         /// The path, links resolved.
         path: String,
     },
+    /// What is fetched from elsewhere, as whoever this host is there.
+    Fetched {
+        /// The repository, or the host that downloads come from.
+        from: String,
+    },
     /// Another engine.
     Engine {
         /// Its address.
@@ -173,6 +178,7 @@ impl Grant {
             Self::Networked => "a network".to_owned(),
             Self::Secret { variable, source } => format!("secret {variable} from {source}"),
             Self::File { path } => format!("the content of {path}"),
+            Self::Fetched { from } => format!("what is fetched from {from}"),
             Self::Engine { host } => format!("the engine at {host}"),
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use crate::key;
+use crate::remote::Store;
 
 /// What aishell needs to know about the host it runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +127,30 @@ impl Host {
         state
             .unwrap_or_else(|| self.home.join(".local/state"))
             .join("aishell")
+    }
+
+    /// Returns the directory for what aishell can do without, and has at hand to be faster.
+    pub fn cache(&self) -> PathBuf {
+        let cache = self.variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.filter(|directory| directory.is_absolute());
+        cache.unwrap_or_else(|| self.home.join(".cache")).join("aishell")
+    }
+
+    /// Returns where what is fetched from elsewhere is kept for this user, and how it is fetched.
+    pub fn store(&self) -> Store {
+        Store {
+            directory: self.cache(),
+            environment: self.environment.clone(),
+            certificates: self.certificate_bundle(),
+            ..Store::default()
+        }
+    }
+
+    /// Reads a file that a program of this host is configured with; nothing, where it has none.
+    pub fn configuration(&self, path: &Path) -> Option<String> {
+        let file = fs::metadata(path).ok()?;
+        let small = file.is_file() && file.len() < 1 << 20;
+        small.then(|| fs::read_to_string(path).ok())?
     }
 
     /// Returns the account with a user id.

@@ -129,10 +129,20 @@ impl Hasher {
 
     /// Returns 64 lower-case hexadecimal digits.
     pub fn finish(self) -> String {
-        let digits =
-            |byte: u8| [byte >> 4, byte & 15].map(|four| char::from(b"0123456789abcdef"[usize::from(four)]));
-        self.0.finalize().into_iter().flat_map(digits).collect()
+        hexadecimal(&self.bytes())
     }
+
+    /// Returns the 32 bytes themselves.
+    pub fn bytes(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// Returns bytes as lower-case hexadecimal digits, two for each.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|four| char::from(b"0123456789abcdef"[usize::from(four)]));
+    bytes.iter().flat_map(digits).collect()
 }
 
 impl Write for Hasher {

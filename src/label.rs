@@ -55,6 +55,8 @@ pub const INPUTS: &str = "aishell.inputs";
 pub const REBUILT: &str = "aishell.rebuilt";
 /// The phase that left a snapshot, as in `8-repos`.
 pub const PHASE: &str = "aishell.phase";
+/// The id of the image that a snapshot was made on.
+pub const PHASE_FROM: &str = "aishell.phase.from";
 /// Whether it was looked for what must be there, on the image of a stage built in phases.
 pub const VERIFIED: &str = "aishell.verified";
 /// Whether the tests passed, on the image of a stage built in phases.
@@ -383,6 +385,11 @@ impl OwnedId {
             id: id.to_owned(),
             uid: String::new(),
         }
+    }
+
+    /// Accepts a volume under a name that only aishell gives, of which somebody has seen that nothing is in it.
+    pub fn vacant(name: &str) -> Self {
+        Self::made(name)
     }
 
     /// Returns the engine's id (a name for volumes).

@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::place::Problem;
 use crate::manifest::stage::ImageReference;
 use crate::name::HarnessName;
+use crate::remote::{Commit, DownloadUrl, RefName, RepositoryReference, Sha256};
 
+mod package;
 mod read;
 mod render;
 mod value;
 
-pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage};
+pub use package::{Ask, Package, PackageName};
+pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage, PythonPackage};
 
 /// The name of the job that asks what a lock lacks, as a resource.
 pub const JOB: &str = "resolve";
@@ -48,6 +51,24 @@ pub struct Lock {
     /// Images by the reference in the manifest: the digest of the index, so that it is the same for every platform.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ImageReference, ImageDigest>,
+    /// Repositories with what is wanted of them: `URL`, `URL#branch`, `URL#refs/tags/TAG`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repos: BTreeMap<RepositoryReference, Revision>,
+    /// Downloads by their address: the digest of what is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<DownloadUrl, Sha256>,
+}
+
+/// What a branch or tag of a repository meant.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "LockedRevision")]
+pub struct Revision {
+    /// The commit.
+    pub commit: Commit,
+    /// The branch that the repository names, where the manifest names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<RefName>,
 }
 
 /// The version of the format; only the present one is a value.
@@ -73,31 +94,6 @@ impl From<Format> for u32 {
     }
 }
 
-/// What a requirement on an npm package meant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "LockedPackage")]
-pub struct Package {
-    /// The npm package.
-    pub npm: NpmPackage,
-    /// What the manifest asked for: `latest`, or a range.
-    pub requirement: String,
-    /// What that meant.
-    pub version: LockedVersion,
-    /// What the package manager says the package is made of, where it says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub integrity: Option<Integrity>,
-}
-
-/// A requirement on an npm package that only a package manager can say the meaning of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Ask {
-    /// The npm package.
-    pub npm: NpmPackage,
-    /// `latest`, or a range.
-    pub requirement: String,
-}
-
 /// Everything of a manifest that a lock can have an entry for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
@@ -109,6 +105,10 @@ pub struct Wishes {
     pub harnesses: BTreeMap<HarnessName, Ask>,
     /// References of images without a digest.
     pub images: BTreeSet<ImageReference>,
+    /// Repositories with what is wanted of them.
+    pub repos: BTreeSet<RepositoryReference>,
+    /// Downloads whose digest nobody has written down.
+    pub tools: BTreeSet<DownloadUrl>,
 }
 
 /// Returns where the lock of a manifest is: beside it. Manifests that have names of their own have locks of their
@@ -129,13 +129,6 @@ pub fn beside(manifest: &Path) -> PathBuf {
     }
 }
 
-impl Package {
-    /// Says whether this is what an ask meant.
-    pub fn answers(&self, ask: &Ask) -> bool {
-        self.npm == ask.npm && self.requirement == ask.requirement
-    }
-}
-
 /// A kind of entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +142,10 @@ pub enum Entry {
     Harness,
     /// An image.
     Image,
+    /// A repository.
+    Repo,
+    /// A download.
+    Tool,
 }
 
 impl Entry {
@@ -159,6 +156,8 @@ impl Entry {
             Self::Runtime => "runtime",
             Self::Harness => "harness",
             Self::Image => "image",
+            Self::Repo => "repo",
+            Self::Tool => "tool",
         }
     }
 }
@@ -169,12 +168,22 @@ impl Entry {
 pub struct Change {
     /// What it is about.
     pub kind: Entry,
-    /// Its name: of a harness, a reference of an image, `runtime` or `builtin`.
+    /// Its name: of a harness, a reference of an image, an address, `runtime` or `builtin`.
     pub name: String,
     /// What it meant; `null` where it was not pinned.
     pub from: Option<String>,
-    /// What it means: a version or a digest.
+    /// What it means: a version, a digest or a commit.
     pub to: String,
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { commit, branch } = self;
+        match branch {
+            Some(branch) => write!(formatter, "{commit} ({branch})"),
+            None => write!(formatter, "{commit}"),
+        }
+    }
 }
 
 impl Wishes {
@@ -185,8 +194,11 @@ impl Wishes {
             runtime,
             harnesses,
             images,
+            repos,
+            tools,
         } = self;
-        !builtin && runtime.is_none() && harnesses.is_empty() && images.is_empty()
+        let named = harnesses.is_empty() && images.is_empty();
+        !builtin && runtime.is_none() && named && repos.is_empty() && tools.is_empty()
     }
 }
 
@@ -239,6 +251,18 @@ impl Lock {
                 .filter(|reference| !self.images.contains_key(*reference))
                 .cloned()
                 .collect(),
+            repos: wishes
+                .repos
+                .iter()
+                .filter(|reference| !self.repos.contains_key(*reference))
+                .cloned()
+                .collect(),
+            tools: wishes
+                .tools
+                .iter()
+                .filter(|url| !self.tools.contains_key(*url))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -251,6 +275,8 @@ impl Lock {
             runtime,
             harnesses,
             images,
+            repos,
+            tools,
         } = self.clone();
         let answered = |name: &HarnessName, package: &Package| {
             wishes.harnesses.get(name).is_some_and(|ask| package.answers(ask))
@@ -267,6 +293,14 @@ impl Lock {
             images: images
                 .into_iter()
                 .filter(|(reference, _)| wishes.images.contains(reference))
+                .collect(),
+            repos: repos
+                .into_iter()
+                .filter(|(reference, _)| wishes.repos.contains(reference))
+                .collect(),
+            tools: tools
+                .into_iter()
+                .filter(|(url, _)| wishes.tools.contains(url))
                 .collect(),
         }
     }
@@ -317,6 +351,19 @@ impl Lock {
             let from = before.images.get(reference).map(ToString::to_string);
             change(Entry::Image, reference.as_str(), from, Some(digest.to_string()))
         }));
+        changes.extend(self.repos.iter().filter_map(|(reference, revision)| {
+            let from = before.repos.get(reference).map(Revision::to_string);
+            change(
+                Entry::Repo,
+                &reference.to_string(),
+                from,
+                Some(revision.to_string()),
+            )
+        }));
+        changes.extend(self.tools.iter().filter_map(|(url, digest)| {
+            let from = before.tools.get(url).map(|digest| format!("sha256:{digest}"));
+            change(Entry::Tool, url.as_str(), from, Some(format!("sha256:{digest}")))
+        }));
         changes
     }
 
@@ -329,11 +376,15 @@ impl Lock {
             runtime,
             harnesses,
             images,
+            repos,
+            tools,
         } = newer;
         self.builtin = builtin.or(self.builtin);
         self.runtime = runtime.or(self.runtime);
         self.harnesses.extend(harnesses);
         self.images.extend(images);
+        self.repos.extend(repos);
+        self.tools.extend(tools);
         self
     }
 }

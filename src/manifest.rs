@@ -33,6 +33,7 @@ pub mod phases;
 pub mod place;
 pub mod port;
 mod process;
+pub mod python;
 pub mod resources;
 mod schema;
 pub mod security;

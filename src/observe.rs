@@ -14,7 +14,8 @@ use crate::call::{Answer, Call, ContainerReply, ListedContainer, NetworkReply, V
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, OwnedId, Owner};
 use crate::observed::{
-    Age, Container, Elsewhere, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, Volume,
+    Age, Container, Elsewhere, EngineInfo, Hold, Image, ImageReply, Job, Network, Observed, Receipt, SetUser,
+    Volume,
 };
 use crate::progress::Progress;
 use crate::spec::ContainerSpec;
@@ -62,6 +63,7 @@ pub async fn observe(
         mut observed,
         users,
         replies,
+        images: made,
     } = sandboxes;
     observed.engine = version;
     observed.references = references;
@@ -85,6 +87,7 @@ pub async fn observe(
         .values()
         .filter(|image| used.contains(&image.image.id))
         .map(|image| (image.image.id.clone(), Arc::clone(image)))
+        .chain(made)
         .collect();
     let unseen = used.into_iter().filter(|id| !images.contains_key(*id));
     let unseen = unseen.cloned().collect();
@@ -104,6 +107,8 @@ struct Sandboxes {
     /// The projects of other manifests by the volumes that their containers use.
     users: BTreeMap<String, String>,
     replies: Vec<(ContainerReply, Mark)>,
+    /// Those of the images with our labels that the sandboxes run, by id.
+    images: BTreeMap<String, Arc<ImageReply>>,
 }
 
 /// Looks at the containers and the images with our labels, and inspects those that are an owner's sandboxes as soon as
@@ -122,7 +127,20 @@ async fn sandboxes(engine: &impl Engine, owner: &Owner) -> Result<Sandboxes, Eng
     for listed in containers {
         let image = observed.images.get(&listed.image_id);
         let image_labels = image.map_or(&no_labels, |image| &image.labels);
-        let Some(mark) = Mark::read_container(&listed.labels, image_labels) else {
+        let mark = Mark::read_container(&listed.labels, image_labels);
+        if !matches!(&mark, Some(mark) if matches!(mark.kind, Kind::Receipt | Kind::Job)) {
+            let volumes = listed.volumes.iter();
+            let sets = volumes.filter(|volume| volume.starts_with(label::HARNESS_VOLUME));
+            observed.sets_in_use.extend(sets.clone().cloned());
+            let others = mark
+                .as_ref()
+                .is_none_or(|mark| mark.kind != Kind::Container || !owner.owns(mark));
+            for set in sets.filter(|_| others && listed.running) {
+                let users = observed.set_users.entry(set.clone()).or_default();
+                users.push(set_user(&listed));
+            }
+        }
+        let Some(mark) = mark else {
             continue;
         };
         match mark.kind {
@@ -143,11 +161,18 @@ async fn sandboxes(engine: &impl Engine, owner: &Owner) -> Result<Sandboxes, Eng
             _ => {}
         }
     }
-    let replies = inspect_containers(engine, &ours).await?;
+    let made: BTreeSet<String> = ours
+        .iter()
+        .filter(|(listed, _)| observed.images.contains_key(&listed.image_id))
+        .map(|(listed, _)| listed.image_id.clone())
+        .collect();
+    let (replies, images) =
+        futures_util::try_join!(inspect_containers(engine, &ours), inspect_images(engine, &made))?;
     Ok(Sandboxes {
         observed,
         users,
         replies,
+        images,
     })
 }
 
@@ -319,6 +344,15 @@ fn leave_out_copies(containers: &mut Vec<Container>) {
     });
     let mut seen = BTreeSet::new();
     containers.retain(|container| seen.insert(container.mark.uid.clone()));
+}
+
+fn set_user(listed: &ListedContainer) -> SetUser {
+    let busy = listed.labels.get(label::BUSY);
+    SetUser {
+        id: listed.id.clone(),
+        name: listed.name.clone(),
+        busy: busy.and_then(|text| serde_json::from_str(text).ok()),
+    }
 }
 
 fn receipt(listed: &ListedContainer, mark: Mark) -> Option<Receipt> {

@@ -11,8 +11,10 @@ use crate::key::Key;
 use crate::label::{self, FAILED, Kind, Labels, Mark, OwnedId, Owner, SCHEMA, SCHEMA_NUMBER, UID};
 use crate::spec::{ContainerSpec, Probe};
 
+mod content;
 mod index;
 
+pub use content::{Content, Damage, SetUser};
 pub use index::ByResource;
 
 /// One snapshot of the engine, as far as one manifest is concerned.
@@ -26,6 +28,12 @@ pub struct Observed {
     pub failed: BTreeMap<String, Container>,
     /// Receipt containers of everybody, by engine name.
     pub receipts: BTreeMap<String, Receipt>,
+    /// The harness volumes that containers of anybody mount, jobs and what vouches for them aside.
+    pub sets_in_use: BTreeSet<String>,
+    /// Who else's containers that run mount a harness volume, by its name; those of the owner are known anyway.
+    pub set_users: BTreeMap<String, Vec<SetUser>>,
+    /// What was found in harness volumes, by the id of what vouches for them; read only where that was asked for.
+    pub contents: BTreeMap<String, Content>,
     /// Jobs of everybody, by engine name.
     pub jobs: BTreeMap<String, Job>,
     /// Containers of the owner that were to be claims and do not run: whoever made them is about to start them, or was
@@ -271,6 +279,8 @@ pub struct Image {
     pub labels: Labels,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// How large it is with everything that it was made on, in bytes, where the engine says.
+    pub bytes: Option<u64>,
 }
 
 impl Image {
@@ -323,6 +333,8 @@ pub struct Stranger {
     pub who: String,
     /// Whether it is the owner's after all, and was not listed: it was made between the listing and this look.
     pub late: bool,
+    /// Whether it is a volume that nobody uses and in which nothing was measured.
+    pub vacant: bool,
 }
 
 /// A data volume that may be what this manifest had before, and is not its own now: of a manifest of the same name in

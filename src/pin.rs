@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use self::ask::{ask, inquiry};
-use self::images::{Images, Made, make_images, pin_images};
+use self::ask::{ask, is_ready};
+use self::images::{Images, Made, make_images, moved, pin_images};
 use crate::apply::{Listener, Stop};
 use crate::builtin;
 use crate::catalogue::RUNTIME_VERSION;
@@ -21,6 +21,7 @@ use crate::prepare::{LockError, Prepared, Winner};
 use crate::report::{Done, Failure, Report};
 
 mod ask;
+mod fetched;
 mod images;
 mod update;
 
@@ -86,10 +87,10 @@ pub enum PinError {
     Unasked(Failure),
 }
 
-/// Pins whatever the lock lacks.
+/// Pins whatever the lock lacks, and what the manifest says to ask anew each time.
 ///
 /// # Guarantees
-/// Where the lock lacks nothing, nobody is asked. `Err` means that nothing but images was made.
+/// Where the lock lacks nothing else, nobody is asked. `Err` means that nothing but images was made.
 ///
 /// # Errors
 /// Something cannot be pinned.
@@ -100,6 +101,12 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
     (listener, stop): (&Arc<L>, &Stop),
 ) -> Result<Pins, PinError> {
     let before = prepared.lock().lock().clone();
+    if !how.locked {
+        let moved = moved(engine, prepared).await?;
+        if moved != Lock::default() {
+            prepared.pin(moved, Winner::New, how.host)?;
+        }
+    }
     let missing = prepared.missing();
     let mut done = Vec::new();
     if prepared.lock().path().is_none() {
@@ -117,6 +124,10 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
             };
         }
         let own = own(&missing);
+        let new = fetched::ask(prepared, &missing, listener, stop).await?;
+        if new != Lock::default() {
+            prepared.pin(new, Winner::File, how.host)?;
+        }
         let absent = pin_images(engine, prepared, images, how.host).await?;
         let missing = prepared.missing();
         let asks = !missing.harnesses.is_empty();
@@ -136,8 +147,8 @@ pub async fn pin<L: Listener + ?Sized + 'static>(
                 runtime: None,
                 ..prepared.missing()
             };
-            if let Some(inquiry) = inquiry(prepared, &missing, &seen) {
-                let new = ask(engine, prepared, &missing, inquiry, listener).await?;
+            if !missing.harnesses.is_empty() && is_ready(&seen) {
+                let new = ask(engine, prepared, &missing, &seen, listener).await?;
                 prepared.pin(new, Winner::File, how.host)?;
             }
         }
@@ -172,7 +183,7 @@ fn own(missing: &Wishes) -> Lock {
     };
     lock.runtime = missing.runtime.clone().and_then(|ask| {
         Some(Package {
-            npm: ask.npm,
+            name: ask.name,
             requirement: ask.requirement,
             version: RUNTIME_VERSION.parse().ok()?,
             integrity: None,
@@ -195,7 +206,17 @@ fn unwritten(prepared: &Prepared, missing: &Wishes) -> Option<PinError> {
             ..problem
         }
     });
-    let problems: Vec<Problem> = open.collect();
+    let mut problems: Vec<Problem> = open.collect();
+    let fetched = fetched::unpinned(prepared, (&missing.repos, &missing.tools));
+    problems.extend(fetched.map(|(what, path)| {
+        let message =
+            format!("{what} cannot be pinned: a manifest from standard input has no lock beside it");
+        let hint = "write its `commit` or `sha256`, or put the manifest into a file";
+        Problem {
+            place: prepared.loaded.source.place(&path),
+            ..Problem::new(message).hint(hint)
+        }
+    }));
     (!problems.is_empty()).then(|| PinError::Incomplete {
         problems,
         loaded: Box::new(prepared.loaded.clone()),
@@ -209,6 +230,8 @@ fn incomplete(prepared: &Prepared, missing: &Wishes, images: &Images) -> Option<
         runtime,
         harnesses,
         images: _,
+        repos,
+        tools,
     } = missing;
     let lacks = |what: String, path: String| {
         let place = prepared.loaded.source.place(&path);
@@ -233,6 +256,7 @@ fn incomplete(prepared: &Prepared, missing: &Wishes, images: &Images) -> Option<
             "harnesses".to_owned(),
         )
     }));
+    problems.extend(fetched::unpinned(prepared, (repos, tools)).map(|(what, path)| lacks(what, path)));
     if *builtin {
         let path = "foundation.builtin".to_owned();
         problems.push(lacks("the built-in foundation".to_owned(), path));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::desired::{Desired, Pin};
 use crate::label::{Kind, Mark};
 use crate::manifest::container::OnChange;
-use crate::observed::{self, ByResource, Observed};
+use crate::observed::{self, ByResource, Content, Observed};
 use crate::step::{
     Action, Because, Blocked, BlockedReason, Impact, ManifestInfo, Plan, Resource, ResourceKind, Step,
     Unknown, Work,
@@ -61,6 +61,39 @@ pub struct Consent {
     pub only: Option<BTreeSet<Resource>>,
     /// The containers that are not to stay stopped any more, by their names in the manifest.
     pub release: BTreeSet<String>,
+    /// How closely is looked.
+    pub depth: Depth,
+}
+
+/// How closely is looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// At what the engine tells.
+    #[default]
+    Listing,
+    /// Also at what is in harness volumes, unless it was read in this pass already: that is known by the id of what
+    /// vouches for it.
+    Content(BTreeMap<String, Content>),
+}
+
+impl Depth {
+    /// Returns what is looked at by somebody who asks for the content, or does not.
+    pub fn of(content: bool) -> Self {
+        if content {
+            Self::Content(BTreeMap::new())
+        } else {
+            Self::Listing
+        }
+    }
+
+    /// Returns the same for the rest of a pass: what was read is known.
+    #[must_use]
+    pub fn seen(&self, observed: &Observed) -> Self {
+        match self {
+            Self::Listing => Self::Listing,
+            Self::Content(_) => Self::Content(observed.contents.clone()),
+        }
+    }
 }
 
 /// Whether data volumes may be made though the data of a project that seems to have been moved is elsewhere.
@@ -102,6 +135,7 @@ impl Default for Consent {
             rebuild: Rebuilt::default(),
             only: None,
             release: BTreeSet::new(),
+            depth: Depth::Listing,
         }
     }
 }
@@ -132,6 +166,7 @@ pub fn plan(desired: &Desired, observed: &Observed, manifest: &ManifestInfo, con
     container::all(&mut draft, orphans);
     prune::networks(&mut draft);
     prune::jobs(&mut draft);
+    prune::unfinished(&mut draft);
     hold::orphans(&mut draft);
     let held = hold::names(&draft);
     let mut plan = draft.finish(manifest.clone());

@@ -14,12 +14,14 @@ use tokio::time::Instant;
 
 use crate::call::{Answer, Call};
 use crate::engine::{Engine, EngineError};
+use crate::fetch::{FetchError, Fetched, Order, fetch};
 use crate::label::{Mark, OwnedId};
 use crate::progress::Progress;
 use crate::report::Failure;
 use crate::step::{ResourceKind, Step, Work};
 
 mod clear;
+mod content;
 mod create;
 mod identity;
 mod image;
@@ -29,6 +31,7 @@ mod network;
 mod phase;
 mod populate;
 mod probe;
+mod python;
 mod replace;
 pub mod resolve;
 mod sequence;
@@ -36,6 +39,7 @@ mod settle;
 mod workplace;
 mod workshop;
 
+pub use content::contents;
 pub use populate::{RECEIPT_PATH, Receipt};
 pub use probe::{MARKER, Probe, activity, terminals};
 
@@ -44,6 +48,8 @@ pub use probe::{MARKER, Probe, activity, terminals};
 pub enum Next {
     /// One call.
     Call(Box<Call>),
+    /// Something from elsewhere, which this host fetches.
+    Fetch(Box<Order>),
     /// Nothing for a while: somebody else is at work.
     Wait(Duration),
     /// It is complete.
@@ -74,6 +80,9 @@ pub trait Protocol: Send {
 
     /// Takes in what a call answered, and when.
     fn heard(&mut self, result: Result<Answer, EngineError>, now: Timestamp);
+
+    /// Takes in what was fetched.
+    fn fetched(&mut self, _result: Result<Fetched, FetchError>) {}
 
     /// Takes in that the wait is over.
     fn waited(&mut self) {}
@@ -109,6 +118,10 @@ pub async fn drive(
                 let now = begun.checked_add(since.elapsed()).unwrap_or(begun);
                 protocol.heard(result, now);
             }
+            Next::Fetch(order) => {
+                let fetched = Box::pin(fetch(&order, progress)).await;
+                protocol.fetched(fetched);
+            }
             Next::Wait(time) => {
                 tokio::time::sleep(time).await;
                 protocol.waited();
@@ -121,8 +134,8 @@ pub async fn drive(
     }
 }
 
-/// Carries a protocol out, or gives it up as soon as it is to end: a command that runs is not waited for, any other call
-/// is. Nothing is returned then.
+/// Carries a protocol out, or gives it up as soon as it is to end: a command that runs is not waited for, nor what is
+/// fetched; any other call is. Nothing is returned then.
 pub async fn drive_until(
     protocol: &mut (dyn Protocol + Send),
     engine: &impl Engine,
@@ -131,8 +144,20 @@ pub async fn drive_until(
 ) -> Option<Result<(), Undone>> {
     let mut end = std::pin::pin!(end);
     loop {
-        let Next::Call(call) = protocol.next() else {
-            return Some(drive(protocol, engine, progress).await);
+        let call = match protocol.next() {
+            Next::Call(call) => call,
+            Next::Fetch(order) => {
+                let fetched = tokio::select! {
+                    biased;
+                    fetched = Box::pin(fetch(&order, progress)) => fetched,
+                    () = &mut end => return None,
+                };
+                protocol.fetched(fetched);
+                continue;
+            }
+            Next::Wait(_) | Next::Done | Next::Failed(_) | Next::Busy(_) | Next::Used(_) => {
+                return Some(drive(protocol, engine, progress).await);
+            }
         };
         let result = tokio::select! {
             biased;
@@ -165,16 +190,17 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
             making,
             on,
             made,
+            bases,
         } => {
             let (build, alias, making) = ((**build).clone(), alias.clone(), making.clone());
             let make = image::MakeImage::new(build, alias, making, on.clone());
-            Box::new(make.unless(made.as_deref()))
+            Box::new(make.unless(made.as_deref()).after(bases))
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Clear(work) => Box::new(clear::Clear::new((**work).clone())),
         Work::Phase(work) => Box::new(phase::DoPhase::new((**work).clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
-        Work::Populate(work) => Box::new(populate::Populate::new((**work).clone())),
+        Work::Populate(work) => Box::new(populate::Populate::new((**work).clone()).after(probes())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),
         Work::Start { container, work } => {
             let start = create::CreateAndStart::new((**work).clone());
@@ -207,7 +233,7 @@ fn failure(error: EngineError) -> Failure {
                 "`docker pull {image}` where a registry can be reached; elsewhere bring it with `docker save` and `docker load`"
             )),
         },
-        other => Failure::new(other.to_string()),
+        other => hinted(Failure::new(other.to_string())),
     }
 }
 
@@ -234,7 +260,7 @@ fn hinted(failure: Failure) -> Failure {
 }
 
 /// What engines and builders say, and what helps.
-const SAID: [(&str, &str); 11] = [
+const SAID: [(&str, &str); 12] = [
     ("no basic auth credentials", LOGIN),
     ("unauthorized", LOGIN),
     ("authorization failed", LOGIN),
@@ -248,6 +274,11 @@ const SAID: [(&str, &str); 11] = [
     (
         "no space left on device",
         "`docker system df` shows what takes the room, `aishell prune` what nobody uses any more",
+    ),
+    (
+        "knows no here-documents",
+        "begin the Dockerfile with `# syntax=docker/dockerfile:1`, a newer builder that is fetched from a registry, or write \
+         the lines as one with `&& \\`",
     ),
     ("no active sessions", SECRETS),
     ("no active session", SECRETS),

@@ -14,7 +14,7 @@ use crate::manifest::place::Place;
 use crate::observe::{last_words, layers, observe, strangers};
 use crate::observed::Observed;
 use crate::plan::{Consent, plan, unasked, unheard, unread, wanted_names};
-use crate::protocol::activity;
+use crate::protocol::{activity, contents};
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
 use crate::step::{ManifestInfo, Plan, Resource, Step};
@@ -47,6 +47,7 @@ impl Subject<'_> {
             consent: Consent {
                 replace,
                 rebuild,
+                depth: self.consent.depth.seen(&look.observed),
                 ..self.consent.clone()
             },
             ..self.clone()
@@ -121,6 +122,7 @@ pub async fn judge(
     observed.last_words.clear();
     Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
     let (manifest, consent) = (subject.intent.info(), &subject.consent);
+    observed.contents = Box::pin(contents(engine, &desired, &observed, &consent.depth)).await?;
     let mut plan = plan(&desired, &observed, manifest, consent);
     if inquire(engine, &plan, &mut observed).await? {
         plan = crate::plan::plan(&desired, &observed, manifest, consent);

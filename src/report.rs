@@ -210,6 +210,19 @@ pub struct ResourceStatus {
     pub conditions: Vec<Condition>,
     /// What containers have besides.
     pub container: Option<ContainerStatus>,
+    /// What harness volumes have besides.
+    pub harness_set: Option<SetStatus>,
+}
+
+/// What the status of a harness volume says besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetStatus {
+    /// Its members with their versions.
+    pub members: Vec<(String, String)>,
+    /// The containers that have it mounted: those of the manifest by their names there, others by the engine's.
+    pub users: Vec<String>,
+    /// How many files it has and how large they are, in bytes, where that was looked at.
+    pub size: Option<(u64, u64)>,
 }
 
 /// What the status of a container says besides.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub mod search;
 mod source;
 
 pub use source::{Missing, Source};

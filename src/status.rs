@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::{Container, Desired};
+use crate::desired::{Container, Desired, HarnessSet};
 use crate::observed::{self, ByResource, Health, Hold, Observed, RunState};
 use crate::plan;
-use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, Status, Truth};
+use crate::report::{Condition, ConditionKind, ContainerStatus, ResourceStatus, SetStatus, Status, Truth};
+use crate::spec::Mount;
 use crate::step::{Blocked, Plan, Resource, ResourceKind, Step, Unknown};
+
+pub mod diagnosis;
+pub mod phase;
 
 /// Returns how every resource stands. Pure; the plan is the one made from the same values.
 pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
@@ -29,8 +33,12 @@ pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
             conditions.extend(refuted(&standing, observed));
             details(container, live, hold)
         });
+        let harness_set = desired
+            .harness_set()
+            .filter(|set| resource.kind == ResourceKind::Volume && resource.name == set.volume());
         resources.push(ResourceStatus {
             kind: resource.kind,
+            harness_set: harness_set.map(|set| of_set(set, observed)),
             name: resource.name,
             conditions,
             container: details,
@@ -42,6 +50,27 @@ pub fn status(desired: &Desired, observed: &Observed, plan: &Plan) -> Status {
         conditions: conditions(plan),
         resources,
         notes: plan.notes.clone(),
+    }
+}
+
+/// Returns what there is to say of a harness set.
+fn of_set(set: &HarnessSet, observed: &Observed) -> SetStatus {
+    let name = set.volume();
+    let mounts = |mount: &Mount| matches!(mount, Mount::Volume { name: other, .. } if *other == name);
+    let own = observed.containers.values();
+    let own = own.filter(|live| live.spec.mounts.values().any(mounts));
+    let others = observed.set_users.get(&name).into_iter().flatten();
+    let mut users: Vec<String> = own.map(|live| live.mark.name.clone()).collect();
+    users.extend(others.map(|user| user.name.clone()));
+    let receipt = observed.receipts.get(&set.receipt());
+    let content = receipt.and_then(|receipt| observed.contents.get(receipt.id.id()));
+    let members = set.members.iter();
+    SetStatus {
+        members: members
+            .map(|member| (member.name.clone(), member.version.clone()))
+            .collect(),
+        users,
+        size: content.map(|content| (content.files, content.bytes)),
     }
 }
 

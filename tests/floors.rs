@@ -15,7 +15,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
     (
         "words",
         &[
-            "written", "name", "units", "key", "label", "host", "shell", "secret", "spec", "grant",
+            "written", "name", "units", "key", "label", "remote", "host", "shell", "secret", "spec", "grant",
             "progress",
         ],
     ),
@@ -39,7 +39,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("judgement", &["plan", "saved", "status"]),
-    ("hands", &["engine", "observe", "protocol", "apply"]),
+    ("hands", &["engine", "observe", "fetch", "protocol", "apply"]),
     (
         "rhythm",
         &[

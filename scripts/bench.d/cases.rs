@@ -13,20 +13,33 @@ use crate::engine::Connection;
 use crate::floor;
 use crate::measure::{Job, in_turns, median, ratio};
 use crate::peer::Peer;
+use crate::phasing::Phasing;
 use crate::proxy::{Proxy, Request};
+use crate::reading;
 use crate::replacing::Replacing;
 use crate::table::{Row, markdown};
 use crate::watching::{COUNT, Watching};
 
-const CASES: [&str; 7] = ["P1", "P2", "P3", "P4", "P5", "P12", "P13"];
+const CASES: [&str; 11] = [
+    "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P12", "P13", "P14",
+];
 /// Cases that have to be asked for.
-const MORE: [&str; 3] = ["watch", "replace", "claims"];
+const MORE: [&str; 4] = ["watch", "replace", "claims", "context"];
 
 /// Harnesses for P13, one small and one large.
 const HARNESSES: [(&str, &str, &str); 2] = [
     ("claude", "@anthropic-ai/claude-code", "2.1.111"),
     ("codex", "@openai/codex", "0.166.0"),
 ];
+
+/// Harnesses for P8, of which the last one changes, from the second version to the first.
+const SET: [(&str, &str); 4] = [
+    ("claude", "2.1.111"),
+    ("codex", "0.166.0"),
+    ("gemini", "0.61.0"),
+    ("opencode", "1.18.33"),
+];
+const CHANGING: (&str, [&str; 2]) = ("openspec", ["1.13.2", "1.13.1"]);
 
 /// What is asked for on the command line, and what is there to measure with.
 pub struct Bench {
@@ -109,8 +122,17 @@ impl Bench {
         if self.wants("P5") {
             self.first_apply(if self.quick { 10 } else { 100 });
         }
+        if self.wants("P6") || self.wants("P7") {
+            self.phases();
+        }
+        if self.wants("P8") {
+            self.repopulate();
+        }
         if self.wants("P13") {
             self.populate();
+        }
+        if self.wants("P14") {
+            self.readiness();
         }
         if self.wants("watch") {
             self.watch();
@@ -120,6 +142,9 @@ impl Bench {
         }
         if self.wants("claims") {
             self.claims();
+        }
+        if self.wants("context") {
+            self.context();
         }
         let table = markdown(&self.rows);
         print!("\n{table}");
@@ -375,6 +400,16 @@ impl Bench {
         });
     }
 
+    /// P6 and P7: phases, all of them, some and none of them done.
+    fn phases(&mut self) {
+        let project = self.project(0);
+        let phasing = Phasing::new(&self.socket, &self.aishell, &project.directory, &project.name);
+        let rows = phasing.rows(self.rounds(5), 3);
+        drop(phasing);
+        let wanted: Vec<Row> = rows.into_iter().filter(|row| self.wants(&row.case)).collect();
+        self.rows.extend(wanted);
+    }
+
     /// P9 and P10: `aishell watch`, idle and at work.
     fn watch(&mut self) {
         let project = self.project(COUNT);
@@ -430,6 +465,69 @@ impl Bench {
         };
         self.rows.extend(claiming.takeover(self.rounds(11)));
         self.delete(&project);
+    }
+
+    /// A context of 100,000 files and 1 GiB: known anew, known again, sent.
+    fn context(&mut self) {
+        eprintln!("context: making it");
+        let project = self.project(1);
+        let root = project.directory.join("context");
+        reading::make(&root);
+        // All of it counts and is sent, and nothing of it is in the image.
+        let dockerfile = format!("FROM scratch AS all\nCOPY . /\nFROM {}\n", self.image);
+        fs::write(root.join("Dockerfile"), dockerfile).expect("the directory can be written to");
+        let file = project.directory.join("aishell.yaml");
+        let text = fs::read_to_string(&file).expect("a manifest");
+        let written = format!("{{ image: \"{}\" }}", self.image);
+        let text = text.replace(&written, "{ dockerfile: context/Dockerfile }");
+        fs::write(file, text).expect("the directory can be written to");
+        let cache = project.directory.join("cache");
+        let with = |words: &[&str]| {
+            self.aishell(&project, words)
+                .with("XDG_CACHE_HOME", &cache.to_string_lossy())
+        };
+        let [validate, apply, diff] = [["validate"], ["apply"], ["diff"]].map(|words| with(&words));
+        let floor = self.floor(
+            &["floor-context", &project.name, &root.to_string_lossy()],
+            &project.directory,
+        );
+        let figure = |what: &str, value: f64, unit: &'static str, limit: f64| Row {
+            case: "context".to_owned(),
+            what: what.to_owned(),
+            value,
+            unit,
+            goal: format!("≤ {limit} {unit}"),
+            reached: value <= limit,
+            ..Row::default()
+        };
+        eprintln!("context: reading it");
+        let mut anew = Vec::new();
+        for _ in 0..self.rounds(5) {
+            let _ = fs::remove_dir_all(&cache);
+            anew.push(validate.time().as_secs_f64());
+        }
+        let mut rows = vec![figure("every file read", median(&anew), "s", 2.0)];
+        let again: Vec<f64> = (0..self.rounds(11))
+            .map(|_| validate.time().as_secs_f64())
+            .collect();
+        rows.push(figure("no file read, all as before", median(&again), "s", 2.0));
+        let _ = fs::remove_dir_all(&cache);
+        let memory = reading::most_memory(&validate);
+        rows.push(figure("memory while every file is read", memory, "MB", 100.0));
+        eprintln!("context: building of it");
+        let memory = reading::most_memory(&apply);
+        rows.push(figure("memory of an apply that sends it", memory, "MB", 100.0));
+        eprintln!("context: nothing to do");
+        let times = in_turns(self.rounds(11), &[&diff, &floor]);
+        let mut row = row_of("context", "diff, nothing to do".to_owned(), "ms", &times);
+        "≤ 1.3 × floor".clone_into(&mut row.goal);
+        row.reached = row.ratio.is_some_and(|ratio| ratio <= 1.3);
+        rows.push(row);
+        self.rows.extend(rows);
+        self.delete(&project);
+        self.aishell(&project, &["prune", &project.name, "--yes", "--keep", "0"])
+            .try_run();
+        let _ = fs::remove_dir_all(&root);
     }
 
     /// The engine's names of the containers of a project, in the order of their numbers.
@@ -551,6 +649,138 @@ impl Bench {
                 ..Row::default()
             });
         }
+    }
+
+    /// P8: filling a harness volume of five members of which one changed, beside filling it from nothing.
+    fn repopulate(&mut self) {
+        let Some(image) = self.npm.clone() else {
+            eprintln!("P8 is left out: there is no image with npm");
+            return;
+        };
+        let project = self.project(1);
+        let (name, versions) = CHANGING;
+        let kept = SET.map(|(name, version)| format!("{name}: {version}, ")).concat();
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 1..=self.rounds(5) {
+            eprintln!("a set of five, and one of them changed: {round}");
+            let mut volumes = Vec::new();
+            for (version, times) in versions.iter().zip(&mut times) {
+                let text = format!(
+                    "apiVersion: aishell/v1\nname: {}\ncertificates: host\nproxy: inherit\nfoundation: {{ image: \
+                     \"{image}\" }}\nharnesses: {{ {kept}{name}: {version} }}\ncontainers: {{ one: {{ harness: {name}, \
+                     stop: {{ timeout: 0 }} }} }}\n",
+                    project.name
+                );
+                fs::write(project.directory.join("aishell.yaml"), text)
+                    .expect("the directory can be written to");
+                let plan = self.plan(&project);
+                let steps = plan["steps"].as_array().into_iter().flatten();
+                let volume = steps
+                    .filter(|step| step["action"] == "populate")
+                    .find_map(|step| step["name"].as_str());
+                let Some(volume) = volume else {
+                    eprintln!("P8 is left out: somebody has one of its harness volumes already");
+                    return;
+                };
+                volumes.push(volume.to_owned());
+                let report = self.aishell(&project, &["-o", "json", "apply"]).run();
+                let report: Value = serde_json::from_slice(&report.stdout).expect("a report");
+                times.push(seconds(&report, "populate"));
+            }
+            self.delete(&project);
+            for volume in volumes {
+                self.forget(&volume);
+            }
+        }
+        let ratio = ratio(&times[1], &times[0]);
+        self.rows.push(Row {
+            case: "P8".to_owned(),
+            what: "populate, one member of five changed".to_owned(),
+            value: median(&times[1]),
+            unit: "s",
+            floor: Some(median(&times[0])),
+            ratio: Some(ratio),
+            goal: "≤ 0.4 × a full cold populate".to_owned(),
+            reached: ratio <= 0.4,
+            ..Row::default()
+        });
+    }
+
+    /// P14: what a harness set adds to a diff that finds nothing, and how fast it is read where that is asked for.
+    fn readiness(&mut self) {
+        let Some(image) = self.npm.clone() else {
+            eprintln!("P14 is left out: there is no image with npm");
+            return;
+        };
+        let project = self.project(1);
+        let (name, versions) = CHANGING;
+        let text = format!(
+            "apiVersion: aishell/v1\nname: {}\ncertificates: host\nproxy: inherit\nfoundation: {{ image: \"{image}\" }}\n\
+             harnesses: {{ {name}: {} }}\ncontainers: {{ one: {{ harness: {name}, stop: {{ timeout: 0 }} }} }}\n",
+            project.name, versions[0]
+        );
+        fs::write(project.directory.join("aishell.yaml"), text).expect("the directory can be written to");
+        eprintln!("a set of one: installing it");
+        self.aishell(&project, &["apply"]).run();
+        let plan = self.plan(&project);
+        let volume = plan["unchanged"].as_array().into_iter().flatten();
+        let volume = volume
+            .filter_map(|one| one["name"].as_str())
+            .find(|name| name.starts_with("aishell-harness-"))
+            .expect("a harness volume")
+            .to_owned();
+        let diff = self.aishell(&project, &["diff"]);
+        let deep = self.aishell(&project, &["-o", "json", "diff", "--deep"]);
+        let floor = self.floor(&["floor-look", &project.name], &project.directory);
+        eprintln!("a set of one: nothing to do");
+        let times = in_turns(self.rounds(21), &[&diff, &floor]);
+        let [ours, least] = [&times[0], &times[1]].map(|times| 1000.0 * median(times));
+        self.rows.push(Row {
+            case: "P14".to_owned(),
+            what: "diff, nothing to do, a harness set".to_owned(),
+            value: ours,
+            unit: "ms",
+            floor: Some(least),
+            ratio: Some(ours / least),
+            goal: "≤ 15 ms over the floor".to_owned(),
+            reached: ours - least <= 15.0,
+            ..Row::default()
+        });
+        let plan: Value = serde_json::from_slice(&deep.clone().run().stdout).expect("a plan");
+        let note = plan["notes"].to_string();
+        let size = note
+            .split_once(" MiB")
+            .and_then(|(before, _)| before.rsplit(' ').next());
+        let size: f64 = size.and_then(|size| size.parse().ok()).expect("a size");
+        let receipt = volume.replace("aishell-harness-", "aishell-receipt-");
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..self.rounds(7) {
+            times[0].push(median(&in_turns(1, &[&deep])[0]));
+            let mut connection = Connection::open(&self.socket).expect("the engine listens");
+            let began = std::time::Instant::now();
+            connection.ask(
+                "GET",
+                &format!("/v1.41/containers/{receipt}/archive?path=/tools"),
+                None,
+            );
+            times[1].push(began.elapsed().as_secs_f64());
+        }
+        let [ours, least] = [&times[0], &times[1]].map(|times| median(times));
+        let rate = size / 1024.0 / ours;
+        self.rows.push(Row {
+            case: "P14".to_owned(),
+            what: format!("diff --deep, a set of {size} MiB"),
+            value: ours,
+            unit: "s",
+            floor: Some(least),
+            ratio: Some(ours / least),
+            goal: "≥ 1 GB/s, where the engine gives it".to_owned(),
+            reached: rate >= 1.0 || ours <= 1.15 * least,
+            notes: vec![format!("{rate:.2} GiB a second")],
+            ..Row::default()
+        });
+        self.delete(&project);
+        self.forget(&volume);
     }
 
     fn plan(&self, project: &Project) -> Value {

@@ -39,10 +39,19 @@ impl Connection {
 
     /// Sends a request and returns status and body of the answer.
     pub fn send(&mut self, method: &str, path: &str, body: Option<&[u8]>) -> io::Result<(u16, Vec<u8>)> {
+        self.send_as("application/json", (method, path), body)
+    }
+
+    fn send_as(
+        &mut self,
+        kind: &str,
+        (method, path): (&str, &str),
+        body: Option<&[u8]>,
+    ) -> io::Result<(u16, Vec<u8>)> {
         let length = body.map_or(0, <[u8]>::len);
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\n").into_bytes();
         if body.is_some() {
-            request.extend(format!("Content-Type: application/json\r\nContent-Length: {length}\r\n").bytes());
+            request.extend(format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n").bytes());
         } else if method == "POST" {
             request.extend(b"Content-Length: 0\r\n");
         }
@@ -67,7 +76,17 @@ impl Connection {
 
     /// Sends a request that has to succeed.
     pub fn ask(&mut self, method: &str, path: &str, body: Option<&[u8]>) -> Vec<u8> {
-        let (status, answer) = self.send(method, path, body).expect("the engine answers");
+        Self::good((method, path), self.send(method, path, body))
+    }
+
+    /// Sends an archive, which has to succeed.
+    pub fn upload(&mut self, method: &str, path: &str, archive: &[u8]) -> Vec<u8> {
+        let sent = self.send_as("application/x-tar", (method, path), Some(archive));
+        Self::good((method, path), sent)
+    }
+
+    fn good((method, path): (&str, &str), sent: io::Result<(u16, Vec<u8>)>) -> Vec<u8> {
+        let (status, answer) = sent.expect("the engine answers");
         assert!(
             (200..400).contains(&status),
             "{method} {path}: {status} {}",

@@ -18,7 +18,9 @@ mod engine;
 mod floor;
 mod measure;
 mod peer;
+mod phasing;
 mod proxy;
+mod reading;
 mod replacing;
 mod table;
 mod watching;
@@ -31,8 +33,8 @@ use crate::proxy::Request;
 
 const USAGE: &str = "usage: scripts/bench [--quick|--full] [--dist] [CASE...]
 
-cases: P1 P2 P3 P4 P5 P12 P13; without any, all of them
-       only if asked for: watch (P9 and P10), replace (P11 and R4), claims (R5)
+cases: P1 P2 P3 P4 P5 P6 P7 P8 P12 P13 P14; without any, all of them
+       only if asked for: watch (P9 and P10), replace (P11 and R4), claims (R5), context (1 GiB)
   --quick  fewer rounds, and no case above 10 containers
   --full   also 1,000 containers (some minutes)
   --dist   also the size of the dist profile (some minutes)
@@ -53,6 +55,10 @@ fn main() {
     match words[..] {
         // What is measured as a process of its own, so that starting one counts on both sides.
         ["floor-look", manifest] => floor::look(&socket, manifest),
+        ["floor-context", manifest, directory] => {
+            floor::look(&socket, manifest);
+            reading::walk(Path::new(directory));
+        }
         ["floor-create", file, name, id] => {
             let recorded = fs::read_to_string(file).expect("what was recorded");
             let requests: Vec<Request> = recorded.lines().map(Request::of_create).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::label::Labels;
 
@@ -14,12 +15,17 @@ pub struct Build {
     pub labels: Labels,
     /// The Dockerfile's text, as it is to be sent.
     pub dockerfile: String,
+    /// What the image it starts from has it do besides.
+    pub triggers: String,
     /// The Dockerfile, absolute; nothing where it is none of a person's.
     pub path: Option<PathBuf>,
     /// The directory sent as context.
     pub context: PathBuf,
     /// The files of the context, relative to it, already filtered by `.dockerignore`.
-    pub files: Vec<PathBuf>,
+    pub files: Arc<[PathBuf]>,
+    /// The digest that the context must have: one that was changed meanwhile is built by nobody. `None` where it is none
+    /// of a person's.
+    pub digest: Option<String>,
     /// Build arguments, proxies included.
     pub args: BTreeMap<String, String>,
     /// The stage of the Dockerfile to stop at.

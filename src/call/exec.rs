@@ -1,6 +1,9 @@
 //! What is asked for when a command is run in a container.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::secret::Secret;
 
 /// A command to run in a running container besides its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,4 +18,6 @@ pub struct Exec {
     pub workdir: Option<String>,
     /// Environment besides the container's.
     pub env: BTreeMap<String, String>,
+    /// Environment that nobody may see.
+    pub secrets: Arc<BTreeMap<String, Secret>>,
 }

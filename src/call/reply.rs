@@ -5,8 +5,10 @@ use std::path::{Component, Path};
 
 use jiff::Timestamp;
 
+use super::File;
 use crate::label::Labels;
 use crate::observed::{EngineInfo, Health, Image, ImageReply, NetworkShape, RunState};
+use crate::secret::search::Hit;
 use crate::spec::ContainerSpec;
 
 /// What the engine answered.
@@ -52,10 +54,16 @@ pub enum Answer {
     Exec(ExecReply),
     /// What a command printed before it ended; `None` if it has not.
     Output(Option<String>),
-    /// The last lines that a command printed, and whether it ended.
+    /// Where a secret was found first, if one was.
+    Found(Option<Leak>),
+    /// The lines that a command printed, the last ones only where there are very many, and whether it ended.
     Ran(Vec<String>, bool),
     /// What there is at a path.
     File(FileStatus),
+    /// What there is below a directory, by path in it.
+    Files(Vec<File>),
+    /// What there is in a directory.
+    Stock(Stock),
 }
 
 /// A container, as the listing shows it.
@@ -122,6 +130,15 @@ pub struct FileChange {
     pub removed: bool,
 }
 
+/// A secret that was found in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// Absolute path inside.
+    pub path: String,
+    /// What it is, and how it is written.
+    pub hit: Hit,
+}
+
 /// What there is at a path of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileStatus {
@@ -135,6 +152,22 @@ pub struct FileStatus {
     pub mode: u32,
     /// Where a link leads.
     pub target: Option<String>,
+}
+
+/// What there is in a directory and below, by path from there; the directory itself has none.
+pub type Stock = BTreeMap<String, FileRecord>;
+
+/// One file, directory or link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileRecord {
+    /// What it is.
+    pub status: FileStatus,
+    /// How large it is, in bytes; nothing but files have a size.
+    pub bytes: u64,
+    /// The digest of what is in it, for files.
+    pub digest: Option<String>,
+    /// What is in it, where that was asked for.
+    pub content: Option<Vec<u8>>,
 }
 
 /// Returns where a link at an absolute path leads.

@@ -21,6 +21,9 @@ use crate::label::Owner;
 const LONGEST: u64 = 4096;
 /// How often whoever is next tries: it costs two questions to the kernel.
 const SOON: Duration = Duration::from_millis(10);
+/// How long whoever holds a lock has to write down who that is: it does so right after taking it, and on a busy machine
+/// others ask in between.
+const INTRODUCTION: Duration = Duration::from_millis(500);
 /// What tells this run of the machine's kernel from all others.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -35,8 +38,8 @@ pub struct Claims {
 /// A file that is locked. The lock ends when this is dropped, and when the process ends.
 #[derive(Debug)]
 pub struct Locked {
-    /// Held for its lock. The file stays: were it removed, two could hold locks on two files of one name.
-    _file: File,
+    /// The file stays: were it removed, two could hold locks on two files of one name.
+    _lock: Hold,
     record: Option<Record>,
 }
 
@@ -54,7 +57,20 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Gone {
     /// None where the lock is held by this process anyway.
-    _lock: Option<File>,
+    _lock: Option<Hold>,
+}
+
+/// The lock itself.
+#[derive(Debug)]
+struct Hold(File);
+
+impl Drop for Hold {
+    /// Closing the file is not enough: a program that is just being started has it too, for as long as the machine takes.
+    fn drop(&mut self) {
+        // Nothing can be done about either, and closing it is next. Whoever comes next is not told of this holder.
+        let _ = self.0.set_len(0);
+        let _ = self.0.unlock();
+    }
 }
 
 impl Claims {
@@ -101,6 +117,11 @@ impl Claims {
         let begun = Instant::now();
         loop {
             match self.attempt(&path, command) {
+                Err(ClaimError::Held { holder, .. })
+                    if holder == Holder::default() && begun.elapsed() < INTRODUCTION =>
+                {
+                    tokio::time::sleep(SOON).await;
+                }
                 Err(ClaimError::Held { .. }) if begun.elapsed() < patience => {
                     // Whoever is next wants to know at once; for all others there is time.
                     let every = match scope {
@@ -150,7 +171,10 @@ impl Claims {
         // The lock is what counts. Where a full disk keeps the words out, others only do not learn who holds it.
         let _ = write(&mut file, &Holder::this(command, &self.by));
         let record = Record::of(&file, path);
-        Ok(Locked { _file: file, record })
+        Ok(Locked {
+            _lock: Hold(file),
+            record,
+        })
     }
 }
 
@@ -179,7 +203,9 @@ impl Gone {
             return None;
         }
         file.try_lock().ok()?;
-        Some(Self { _lock: Some(file) })
+        Some(Self {
+            _lock: Some(Hold(file)),
+        })
     }
 }
 
@@ -327,6 +353,23 @@ mod tests {
             "rubbish names nobody"
         );
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_not_written_down_who_holds_a_lock_is_given_the_time_to() {
+        let (_place, claims) = claims();
+        let held = take(&claims, "/a", 0).await.expect("a lock");
+        let path = claims.file("e", &owner("/a"), Scope::Pass);
+        let told = std::fs::read(&path).expect("who holds it");
+        std::fs::write(&path, "").expect("not yet");
+        let (error, ()) = tokio::join!(take(&claims, "/a", 0), async {
+            tokio::task::yield_now().await;
+            std::fs::write(&path, told).expect("now");
+        });
+        let message = error.expect_err("held").to_string();
+        assert!(message.starts_with("`aishell apply` (process "), "{message}");
+        drop(held);
+        assert_eq!(std::fs::read(&path).expect("a file"), b"", "nobody holds it");
     }
 
     #[tokio::test]

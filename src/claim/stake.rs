@@ -172,9 +172,14 @@ pub(super) fn candidates(owner: &Owner, images: &[Image], seen: Option<&Observed
     let rank = |image: &Image| {
         let mark = label::Mark::read(&image.labels)?;
         let repository = format!("aishell-{}:", mark.manifest);
-        // Images that are made from ours have their labels, and who knows what else.
-        let is_ours = matches!(mark.kind, Kind::Identity | Kind::Foundation)
-            && image.tags.iter().any(|tag| tag.starts_with(&repository));
+        // Images that are made from ours have their labels, and who knows what else. One that is only being made may have
+        // been left by who was killed, and goes.
+        let is_finished = |tag: &String| {
+            let tag = tag.strip_prefix(&repository);
+            tag.is_some_and(|tag| !tag.starts_with(label::MAKING))
+        };
+        let is_ours =
+            matches!(mark.kind, Kind::Identity | Kind::Foundation) && image.tags.iter().any(is_finished);
         let others = mark.manifest != owner.manifest;
         is_ours.then(|| {
             (
@@ -190,4 +195,35 @@ pub(super) fn candidates(owner: &Owner, images: &[Image], seen: Option<&Observed
         .collect();
     found.sort();
     found.into_iter().map(|(_, id)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_made_of_finished_images() {
+        let owner = Owner {
+            manifest: "demo".to_owned(),
+            project: "/a".to_owned(),
+            host: String::new(),
+            file: String::new(),
+            formerly: Vec::new(),
+        };
+        let key = Key::of(KeyKind::Identity, &"x");
+        let mut labels = owner.labels(Kind::Identity, "sandbox", &key);
+        labels.insert(label::UID.to_owned(), "0123".to_owned());
+        let image = |id: &str, tag: &str| Image {
+            id: id.to_owned(),
+            tags: [tag.to_owned()].into(),
+            labels: labels.clone(),
+            ..Image::default()
+        };
+        let images = [
+            image("half", "aishell-demo:making-01234567-0123456789ab"),
+            image("whole", "aishell-demo:sandbox-0123456789ab"),
+            image("copy", "somebody/demo:sandbox-0123456789ab"),
+        ];
+        assert_eq!(candidates(&owner, &images, None), ["whole"]);
+    }
 }

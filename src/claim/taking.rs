@@ -128,7 +128,7 @@ impl<'a, E: Engine> Taking<'a, E> {
             let holder = self.occupied(container).await?;
             return self.held(seen, kept, holder).await;
         }
-        if let Some(volume) = volume.filter(|volume| !self.is_own(volume)) {
+        if let Some(volume) = volume.filter(|volume| !self.is_own(volume) && says_something(volume)) {
             let holder = self.volume_holder(volume).await?;
             return self.held(seen, kept, holder).await;
         }
@@ -199,7 +199,7 @@ impl<'a, E: Engine> Taking<'a, E> {
         let until = self.until.max(Instant::now() + LINGER);
         loop {
             let (runs, volume) = futures_util::try_join!(self.runs(stake), self.volume())?;
-            let Some(volume) = volume.filter(|_| runs) else {
+            let Some(volume) = volume.filter(|volume| runs && says_something(volume)) else {
                 return Ok(runs);
             };
             if let Some(held) = self.volume_holder(volume).await?
@@ -228,6 +228,14 @@ impl<'a, E: Engine> Taking<'a, E> {
                 return Ok(Some(Mark::Nothing));
             }
         };
+        if !says_something(&made) {
+            let name = &self.name;
+            tracing::warn!(
+                "volume {name} has no labels and was left alone; until it is gone (docker volume rm {name}) an aishell \
+                 elsewhere may not be noticed"
+            );
+            return Ok(Some(Mark::Nothing));
+        }
         if !self.is_own(&made) {
             return Ok(None);
         }
@@ -411,6 +419,12 @@ impl<'a, E: Engine> Taking<'a, E> {
         let reply = found(ask(self.engine, call, inspected_container).await)?;
         Ok(reply.is_some_and(|reply| reply.state == RunState::Running))
     }
+}
+
+/// Says whether a volume claims anything. An engine that is stopped while it makes one can forget its labels; nobody
+/// holds anything by that, and since it may be anybody's it stays.
+fn says_something(volume: &VolumeReply) -> bool {
+    !volume.labels.is_empty()
 }
 
 /// Removes a volume that claims something if its holder is gone, and says whether that is so.

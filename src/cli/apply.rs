@@ -42,7 +42,7 @@ pub struct Apply {
         long,
         value_name = "PLAN",
         value_hint = clap::ValueHint::FilePath,
-        conflicts_with_all = ["only", "replace", "no_prune", "allow"]
+        conflicts_with_all = ["only", "replace", "no_prune", "allow", "deep"]
     )]
     plan: Option<PathBuf>,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::manifest::phase::PhaseName;
 use crate::manifest::stage::{Stage, StageName};
 use crate::name::ContainerName;
-use crate::plan::{Consent, Fresh, Rebuilt, Requested, Target, Widen};
+use crate::plan::{Consent, Depth, Fresh, Rebuilt, Requested, Target, Widen};
 use crate::reconcile::{Subject, identity, look};
 use crate::step::{Plan, Resource, ResourceKind};
 
@@ -49,6 +49,9 @@ pub struct PlanOptions {
     /// Touch only this, such as container/reviewer, and what it needs; nothing is removed then. Can be repeated
     #[arg(long, value_name = "KIND/NAME", value_parser = resource)]
     only: Vec<Resource>,
+    /// Also read what is in the harness volume, and compare it with what was installed
+    #[arg(long)]
+    deep: bool,
     #[command(flatten)]
     standing: StandingOptions,
 }
@@ -95,6 +98,7 @@ impl PlanOptions {
         Ok(Consent {
             rebuild: Rebuilt::of(rebuild),
             replace: Requested::Named(self.replace.iter().cloned().collect()),
+            depth: Depth::of(self.deep),
             only: (!self.only.is_empty()).then(|| self.only.iter().cloned().collect()),
             ..self.standing.consent()
         })

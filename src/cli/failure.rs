@@ -264,7 +264,7 @@ impl From<ContextError> for Failure {
 fn unreadable(message: String, cause: &io::Error) -> Problem {
     let problem = Problem::new(message);
     match cause.kind() {
-        io::ErrorKind::NotFound => problem.hint("check the path given with --file"),
+        io::ErrorKind::NotFound => problem.hint("check its path"),
         io::ErrorKind::PermissionDenied => problem.hint("check who may read the file and its directories"),
         io::ErrorKind::InvalidData => problem.hint("a manifest is UTF-8 text; save it as such"),
         _ => problem,

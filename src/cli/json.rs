@@ -44,6 +44,15 @@ macro_rules! document {
     };
 }
 
+// Below the macro, which they use.
+mod diagnosis;
+mod event;
+mod phases;
+
+pub use diagnosis::Diagnosis;
+pub use event::{Event, Happening, PhaseEvent};
+pub use phases::Phases;
+
 document! {
     /// What `diff` answers.
     Plan<'a>, "Plan" {
@@ -189,91 +198,6 @@ document! {
         /// Everything that is wrong, at least one.
         problems: Vec<Problem<'a>>,
     }
-}
-
-document! {
-    /// One line of `--progress json`, and of `watch -o json`.
-    Event<'a>, "Event" {
-        /// When it happened, RFC 3339.
-        time: String,
-        /// What happened.
-        event: Happening,
-        /// Of a step: its number, counted from 1.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        step: Option<u32>,
-        /// Of a step, `waiting`: the resource.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        resource: Option<&'a step::Resource>,
-        /// Of a step: what is done to its resource.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        action: Option<Action>,
-        /// `line`: the line of output, `progress`: what is counted.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<String>,
-        /// `progress`: how much is done, in bytes or steps.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        done: Option<u64>,
-        /// `progress`: how much there is, where that is known.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        total: Option<u64>,
-        /// `finished`: what came of it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        outcome: Option<Outcome>,
-        /// `finished`: how long it took; `waiting`: how long until it is tried again, absent if it is not before its
-        /// part of the manifest changes.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        seconds: Option<f64>,
-        /// `finished`: how often the engine had to be asked again; absent if never.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retries: Option<Retries>,
-        /// `finished`: why it failed or was skipped.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<Failure>,
-        /// `waiting`: how often it was tried in a row.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        attempts: Option<u32>,
-        /// `watching`, `reloaded`: the manifest.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        manifest: Option<&'a ManifestInfo>,
-        /// `watching`: the engine.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        engine: Option<Engine<'a>>,
-        /// `condition`: the condition.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        condition: Option<&'a Condition>,
-        /// `condition`: what is wrong with the manifest.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        problems: Option<Vec<Problem<'a>>>,
-        /// `blocked`: what needs a person.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        blocked: Option<Blocked<'a>>,
-    }
-}
-
-/// What happened: to a step, and in `watch` besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Happening {
-    /// A step began.
-    Started,
-    /// A step came further.
-    Progress,
-    /// A step had something to say.
-    Line,
-    /// A step has an outcome.
-    Finished,
-    /// Everything was seen, for the first time or after the engine was away.
-    Watching,
-    /// The manifest was changed and is in force.
-    Reloaded,
-    /// A condition begins to hold, or no longer does.
-    Condition,
-    /// Something needs a person.
-    Blocked,
-    /// Something that did not work is tried again later.
-    Waiting,
-    /// Nothing is left to do.
-    Converged,
 }
 
 /// The engine.
@@ -476,6 +400,35 @@ pub struct ResourceStatus<'a> {
     /// What containers have besides.
     #[serde(flatten)]
     pub container: Option<ContainerStatus<'a>>,
+    /// What harness volumes have besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub harness_set: Option<SetStatus<'a>>,
+}
+
+/// What the status of a harness volume says besides.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "HarnessSet", deny_unknown_fields)]
+pub struct SetStatus<'a> {
+    /// Its members.
+    pub members: Vec<SetMember<'a>>,
+    /// The containers that have it mounted: those of the manifest by their names there, others by the engine's.
+    pub users: &'a [String],
+    /// How many files it has; `null` unless they were read, as with `--deep`.
+    pub files: Option<u64>,
+    /// How large they are together, in bytes; `null` unless they were read.
+    pub bytes: Option<u64>,
+}
+
+/// One member of a harness set.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "HarnessMember", deny_unknown_fields)]
+pub struct SetMember<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
 }
 
 /// One thing that is wrong.

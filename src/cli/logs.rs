@@ -11,12 +11,16 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::invocation::Invocation;
 use super::named::among;
-use crate::engine::docker::{Excerpt, Written};
+use crate::call::{Answer, Call};
+use crate::engine::docker::{DockerEngine, Excerpt, Written};
+use crate::engine::{Engine as _, EngineError};
 use crate::manifest::place::Problem;
 use crate::name::ContainerName;
 use crate::observe::observe;
 use crate::observed::Observed;
+use crate::progress::Progress;
 use crate::reconcile::Intent as _;
+use crate::step::PHASE_LOG;
 
 /// Show what a container has written
 ///
@@ -77,6 +81,18 @@ impl Logs {
                 )
             })?,
         };
+        if self.job
+            && !self.follow
+            && let Some(log) = kept(&engine, &container).await?
+        {
+            // What it printed was printed by commands beside its own process.
+            let lines: Vec<&str> = log.lines().collect();
+            let last = self.tail.and_then(|last| usize::try_from(last).ok());
+            let first = last.map_or(0, |last| lines.len().saturating_sub(last));
+            let text: String = lines[first..].iter().flat_map(|line| [*line, "\n"]).collect();
+            invocation.output.answer(&text);
+            return Ok(Exit::Done);
+        }
         let excerpt = Excerpt {
             follow: self.follow,
             last: self.tail,
@@ -100,6 +116,19 @@ impl Logs {
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Returns what the commands of a phase have printed that failed, if the job is what is left of one.
+async fn kept(engine: &DockerEngine, container: &str) -> Result<Option<String>, Failure> {
+    let call = Call::ReadFile {
+        container: container.to_owned(),
+        path: PHASE_LOG.to_owned(),
+    };
+    match engine.call(&call, &Progress::default()).await {
+        Ok(Answer::Bytes(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(_) | Err(EngineError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

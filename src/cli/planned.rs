@@ -110,6 +110,7 @@ fn again(invocation: &Invocation, file: &Path, plan: &Saved) -> String {
         replace,
         rebuild,
         prune,
+        deep,
         allow,
     } = &plan.options;
     let mut words = vec!["aishell diff".to_owned()];
@@ -118,6 +119,7 @@ fn again(invocation: &Invocation, file: &Path, plan: &Saved) -> String {
     words.extend(replace.iter().map(|name| format!("--replace {name}")));
     words.extend(rebuild.iter().map(|stage| format!("--rebuild={stage}")));
     words.extend((!prune).then(|| "--no-prune".to_owned()));
+    words.extend(deep.then(|| "--deep".to_owned()));
     let allowed: Vec<&str> = allow.iter().map(|one| one.as_str()).collect();
     words.extend((!allowed.is_empty()).then(|| format!("--allow {}", allowed.join(","))));
     let path = Path::new(&plan.manifest.path);
@@ -168,7 +170,7 @@ pub async fn run(invocation: &Invocation, file: &Path, order: Order<'_>) -> Resu
         let planned = planned.map_err(|error| refused(error, &again))?;
         // Only now: a plan that does not hold writes nothing, here neither.
         if let Err(error) = prepared.make_sources(&Widen::Allowed) {
-            planned.give_up(&engine).await;
+            Box::pin(planned.give_up(&engine)).await;
             return Err(error.into());
         }
         // Whoever types it consents, and what it consents to is as it was when the plan was saved.

@@ -24,8 +24,13 @@ use crate::apply::Listener;
 use crate::observed::EngineInfo;
 use crate::progress::Event;
 use crate::report::{Done, Outcome};
-use crate::step::{Action, ManifestInfo, Plan, Step};
-use crate::units::Memory;
+use crate::step::{Action, ManifestInfo, Plan, Step, Work};
+
+mod course;
+mod running;
+
+use course::{Courses, Signs};
+use running::{Heard, Running};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -49,10 +54,6 @@ enum Shown {
     Nothing,
 }
 
-/// What builds count.
-const STEPS: &str = "steps";
-/// How long work may be silent before a line says that it goes on.
-const SILENCE: Duration = Duration::from_secs(15);
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(120);
 
@@ -73,26 +74,7 @@ struct State {
     begun: bool,
     columns: Columns,
     running: BTreeMap<u32, Running>,
-}
-
-/// How much an event means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// What was known already.
-    Nothing,
-    /// Something new.
-    News,
-    /// Something a person waits for.
-    Milestone,
-}
-
-/// A step under way.
-struct Running {
-    title: String,
-    bar: Option<ProgressBar>,
-    amounts: BTreeMap<String, (u64, Option<u64>)>,
-    begun: Instant,
-    said: Instant,
+    courses: Courses,
 }
 
 impl Watcher {
@@ -212,7 +194,15 @@ impl Watcher {
     }
 
     fn event(&self, step: &Step, fill: impl FnOnce(&mut json::Event<'_>)) {
-        let mut event = json::Event::of(step, Timestamp::now().to_string());
+        self.write(json::Event::of(step, Timestamp::now().to_string()), fill);
+    }
+
+    /// Says something that is no step's, to programs.
+    fn say(&self, what: json::Happening, fill: impl FnOnce(&mut json::Event<'_>)) {
+        self.write(json::Event::new(what, Timestamp::now().to_string()), fill);
+    }
+
+    fn write<'e>(&self, mut event: json::Event<'e>, fill: impl FnOnce(&mut json::Event<'e>)) {
         fill(&mut event);
         if let Ok(text) = serde_json::to_string(&event) {
             self.output.talk(&format!("{text}\n"));
@@ -232,6 +222,8 @@ impl Listener for Watcher {
         let columns = self.style().columns(plan);
         let mut state = self.state();
         state.columns = state.columns.fit(columns);
+        drop(state);
+        self.begun(plan);
     }
 
     fn started(&self, step: &Step) {
@@ -303,9 +295,47 @@ impl Listener for Watcher {
 }
 
 impl Watcher {
+    /// Says which phases are not done, since what they leave is there.
+    pub fn begun(&self, plan: &Plan) {
+        let cached = self.state().courses.planned(plan);
+        for phase in cached {
+            match &self.shown {
+                Shown::Json => self.say(json::Happening::Cached, |event| event.phase = Some(phase.event())),
+                Shown::Bars(_) | Shown::Plain => self.talk(&format!("{}\n", phase.told(self.signs()))),
+                Shown::Nothing => {}
+            }
+        }
+    }
+
+    fn signs(&self) -> Signs {
+        Signs::of(self.output.layout().unicode)
+    }
+
     /// Takes away what shows that a step is under way.
     pub fn ended(&self, done: &Done) {
         self.put_away(&done.step);
+        let ready = self.state().courses.finished(done);
+        if let Shown::Bars(_) | Shown::Plain = &self.shown
+            && let Some(told) = course::told(done, self.signs())
+        {
+            self.talk(&format!("{}\n", clean(&told)));
+        }
+        self.shown_end(done);
+        let Some(ready) = ready else { return };
+        match &self.shown {
+            Shown::Json => self.say(json::Happening::Ready, |event| {
+                let (phase, cached, seconds) = ready.event();
+                event.phase = Some(phase);
+                event.cached = Some(cached);
+                event.seconds = Some(seconds);
+            }),
+            Shown::Bars(_) | Shown::Plain => self.talk(&format!("{}\n", ready.told())),
+            Shown::Nothing => {}
+        }
+    }
+
+    /// Says that a step has ended where its line is not written.
+    fn shown_end(&self, done: &Done) {
         match &self.shown {
             Shown::Json => self.event(&done.step, |event| event.finished(done, self.style().viewpoint)),
             Shown::Plain if !self.writes_lines() => {
@@ -340,97 +370,6 @@ impl Watcher {
     }
 }
 
-impl Running {
-    /// Takes in an event, and says how much it means.
-    fn hear(&mut self, event: &Event) -> Heard {
-        match event {
-            Event::Line(text) => {
-                if let Some(bar) = &self.bar {
-                    bar.set_message(clean(text));
-                }
-                Heard::News
-            }
-            Event::Amount { of, done, total } => {
-                let before = self.amounts.insert(of.clone(), (*done, *total));
-                if before == Some((*done, *total)) {
-                    return Heard::Nothing;
-                }
-                let steps = of == STEPS;
-                if let Some(bar) = &self.bar {
-                    if steps {
-                        bar.set_prefix(format!("{} {}", self.title, self.stage()));
-                    } else {
-                        bar.set_message(self.transferred());
-                    }
-                }
-                if steps && *done > before.map_or(0, |(done, _)| done) {
-                    Heard::Milestone
-                } else {
-                    Heard::News
-                }
-            }
-        }
-    }
-
-    /// Returns what is to be said now, if anything is.
-    fn due(&mut self, heard: Heard) -> Option<String> {
-        if heard != Heard::Milestone && self.said.elapsed() < SILENCE {
-            return None;
-        }
-        self.said = Instant::now();
-        let parts = [self.stage(), self.transferred()];
-        let text = parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(", ");
-        if heard == Heard::Milestone {
-            return Some(text);
-        }
-        let going_on = format!("under way for {} s", self.begun.elapsed().as_secs());
-        Some(if text.is_empty() {
-            going_on
-        } else {
-            format!("{text}, {going_on}")
-        })
-    }
-
-    /// Returns how many steps of a build are done.
-    fn stage(&self) -> String {
-        match self.amounts.get(STEPS) {
-            None | Some((0, _)) => String::new(),
-            Some((done, Some(total))) => format!("step {done} of {total}"),
-            Some((done, None)) => format!("step {done}"),
-        }
-    }
-
-    /// Returns how many bytes came over.
-    fn transferred(&self) -> String {
-        let transfers = || {
-            self.amounts
-                .iter()
-                .filter(|(of, _)| *of != STEPS)
-                .map(|(_, amount)| amount)
-        };
-        let done: u64 = transfers().map(|(done, _)| done).sum();
-        let total: u64 = transfers().map(|(done, total)| total.unwrap_or(*done)).sum();
-        match (done, total) {
-            (0, 0) => String::new(),
-            (done, total) => format!("{} of {}", rounded(done), rounded(total)),
-        }
-    }
-}
-
-/// Returns an amount of bytes with as many digits as a person reads.
-fn rounded(bytes: u64) -> String {
-    let unit = match bytes {
-        0..0x10_0000 => 1 << 10,
-        0x10_0000..0x4000_0000 => 1 << 20,
-        _ => 1 << 27,
-    };
-    Memory::bytes(bytes / unit * unit).to_string()
-}
-
 fn spinner(bars: &MultiProgress, title: &str) -> ProgressBar {
     let bar = bars.add(ProgressBar::new_spinner());
     if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg:.dim}") {
@@ -442,6 +381,9 @@ fn spinner(bars: &MultiProgress, title: &str) -> ProgressBar {
 }
 
 fn title(step: &Step) -> String {
+    if let Work::Phase(work) = &step.work {
+        return course::title(work);
+    }
     format!(
         "{} {} {}",
         step.action.as_str(),

@@ -9,7 +9,9 @@ use crate::report::{ConditionKind, Done, Outcome, Report, Retries};
 use crate::spec::Mount;
 use crate::step::{Action, Because, Blocked, ManifestInfo, Plan, Resource, Step, Summary, Unknown, Work};
 
+mod diagnosis;
 mod failed;
+mod phases;
 pub mod row;
 pub mod status;
 pub mod table;

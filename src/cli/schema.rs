@@ -41,6 +41,10 @@ pub enum Document {
     Garbage,
     /// What `ps` answers
     List,
+    /// What `phases` answers
+    Phases,
+    /// What `doctor` answers
+    Diagnosis,
     /// What a command answers that failed
     Error,
     /// The file `aishell.lock`
@@ -66,6 +70,8 @@ impl Document {
             Self::Validation => of::<json::Validation<'_>>(),
             Self::Garbage => of::<json::Garbage<'_>>(),
             Self::List => of::<json::ContainerList<'_>>(),
+            Self::Phases => of::<json::Phases<'_>>(),
+            Self::Diagnosis => of::<json::Diagnosis<'_>>(),
             Self::Error => of::<json::Error<'_>>(),
             Self::Events => of::<json::Event<'_>>(),
         }

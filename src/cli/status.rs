@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::invocation::Invocation;
 use super::json;
 use crate::apply::Stop;
-use crate::plan::Consent;
+use crate::plan::{Consent, Depth};
 use crate::readiness::wait;
 use crate::reconcile::Subject;
 use crate::units::Duration;
@@ -26,6 +26,9 @@ pub struct Status {
     /// Wait so long until everything is converged and ready, such as 5m
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = PATIENCE)]
     wait: Option<Duration>,
+    /// Also read what is in the harness volume, and compare it with what was installed
+    #[arg(long)]
+    deep: bool,
 }
 
 /// How long to wait unless it is said.
@@ -41,7 +44,10 @@ impl Status {
         let engine = invocation.engine_of(&prepared)?;
         let subject = Subject {
             intent: &prepared,
-            consent: Consent::default(),
+            consent: Consent {
+                depth: Depth::of(self.deep),
+                ..Consent::default()
+            },
         };
         let patience = self.wait.map(Into::into).unwrap_or_default();
         let status = Box::pin(wait(&engine, &subject, patience, &Stop::never())).await?;

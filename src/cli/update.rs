@@ -22,13 +22,13 @@ use crate::pin::{NotFound, Pinning, Updated, choose, update};
 use crate::prepare::Prepared;
 use crate::units::Duration;
 
-/// Pin anew what `latest`, ranges and tags mean
+/// Pin anew what `latest`, ranges, tags and branches mean
 ///
-/// Asks the package manager and the registries, and writes what they say to the lock beside the manifest. Containers
+/// Asks the package manager, the registries, git and downloads, and writes what they say to the lock beside the manifest. Containers
 /// are not touched: `apply` brings about what the lock says.
 #[derive(Debug, Args)]
 pub struct Update {
-    /// What to ask about: harnesses, references of images, `runtime`, `builtin`; all of them if none is named
+    /// What to ask about: harnesses, references of images, addresses of repositories, tools, `runtime`, `builtin`; all of them if none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Do not write the lock, and end with 1 if something means something else by now
@@ -77,8 +77,8 @@ impl Update {
         let work = Box::pin(update(&engine, &mut prepared, (chosen, self.check), how, told));
         let again = invocation.again("update", None);
         let ended = watched(work, &wish, |signal| watcher.signalled(signal)).await?;
-        let updated = match ended {
-            Ended::Whole(result, _) => result?,
+        let (updated, signal) = match ended {
+            Ended::Whole(result, signal) => (result?, signal),
             Ended::Cut(signal) => return Ok(cut(&watcher, signal, &again)),
         };
         watcher.close();
@@ -104,6 +104,9 @@ impl Update {
             invocation.output.document(&answer.document());
         } else {
             invocation.output.answer(&answer.text(invocation));
+        }
+        if let Some(signal) = signal {
+            return Ok(signal.exit());
         }
         Ok(if self.check && !changes.is_empty() {
             Exit::Differs
@@ -196,10 +199,13 @@ fn row(change: &Change) -> Vec<Cell> {
     ]
 }
 
-/// Returns a digest as people compare it; versions as they are.
+/// Returns a digest or commit as people compare it; versions as they are.
 fn short(meaning: &str) -> &str {
+    let is_commit = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if meaning.starts_with("sha256:") {
         meaning.get(..19).unwrap_or(meaning)
+    } else if meaning.get(..40).is_some_and(is_commit) {
+        meaning.get(..12).unwrap_or(meaning)
     } else {
         meaning
     }

@@ -1,11 +1,11 @@
 //! Files and directories of this host that are put into images, read.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{ContextError, content, unreadable};
+use super::{ContextError, Digests, in_order, unreadable};
 use crate::key::Hasher;
 
 /// A file or directory of this host, read.
@@ -48,9 +48,16 @@ impl Tree {
     ///
     /// # Errors
     /// The first thing that cannot be read, or is neither file, directory nor link.
-    pub fn read(source: &Path) -> Result<Self, ContextError> {
-        let mut entries = Vec::new();
-        gather(source, Path::new(""), &mut entries)?;
+    pub fn read(source: &Path, digests: &Digests) -> Result<Self, ContextError> {
+        digests.below(source);
+        let mut found = Vec::new();
+        gather(source, Path::new(""), &mut found)?;
+        let mut entries = Vec::with_capacity(found.len());
+        let read = |found: &Found| found.read(source, digests);
+        in_order(&found, read, |_, entry| {
+            entries.push(entry?);
+            Ok(())
+        })?;
         let (mut hasher, mut modeless) = (Hasher::new(), Hasher::new());
         for Entry { path, mode, kind } in &entries {
             let line = match kind {
@@ -90,44 +97,66 @@ impl Tree {
     }
 }
 
-fn gather(source: &Path, below: &Path, entries: &mut Vec<Entry>) -> Result<(), ContextError> {
-    let is_source = below.as_os_str().is_empty();
-    let path = if is_source {
+/// Something that was come upon.
+struct Found {
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+impl Found {
+    fn read(&self, source: &Path, digests: &Digests) -> Result<Entry, ContextError> {
+        let Self { path, metadata } = self;
+        let at = below(source, path);
+        let kind = if metadata.is_symlink() {
+            let target = fs::read_link(&at).map_err(unreadable(&at))?;
+            EntryKind::Link(target.display().to_string())
+        } else if metadata.is_dir() {
+            EntryKind::Directory
+        } else {
+            EntryKind::File(digests.content(&at, metadata).map_err(unreadable(&at))?)
+        };
+        Ok(Entry {
+            path: path.clone(),
+            mode: metadata.permissions().mode() & 0o7777,
+            kind,
+        })
+    }
+}
+
+fn below(source: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() {
         source.to_path_buf()
     } else {
-        source.join(below)
-    };
-    let metadata = if is_source {
-        fs::metadata(&path)
+        source.join(path)
+    }
+}
+
+fn gather(source: &Path, path: &Path, found: &mut Vec<Found>) -> Result<(), ContextError> {
+    let at = below(source, path);
+    let metadata = if path.as_os_str().is_empty() {
+        fs::metadata(&at)
     } else {
-        fs::symlink_metadata(&path)
+        fs::symlink_metadata(&at)
     };
-    let metadata = metadata.map_err(unreadable(&path))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    let named = |kind| Entry {
-        path: below.to_path_buf(),
-        mode,
-        kind,
-    };
-    if metadata.is_symlink() {
-        let target = fs::read_link(&path).map_err(unreadable(&path))?;
-        entries.push(named(EntryKind::Link(target.display().to_string())));
-    } else if metadata.is_dir() {
-        entries.push(named(EntryKind::Directory));
+    let metadata = metadata.map_err(unreadable(&at))?;
+    let is_directory = metadata.is_dir();
+    found.push(Found {
+        path: path.to_path_buf(),
+        metadata,
+    });
+    if is_directory {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&path).map_err(unreadable(&path))? {
-            names.push(entry.map_err(unreadable(&path))?.file_name());
+        for entry in fs::read_dir(&at).map_err(unreadable(&at))? {
+            names.push(entry.map_err(unreadable(&at))?.file_name());
         }
         names.sort();
         for name in names {
-            if below.join(&name).to_str().is_none() {
+            if path.join(&name).to_str().is_none() {
                 let cause = io::Error::other("its name is not UTF-8");
-                return Err(unreadable(&path.join(&name))(cause));
+                return Err(unreadable(&at.join(&name))(cause));
             }
-            gather(source, &below.join(name), entries)?;
+            gather(source, &path.join(name), found)?;
         }
-    } else {
-        entries.push(named(EntryKind::File(content(&path)?)));
     }
     Ok(())
 }
@@ -145,8 +174,8 @@ mod tests {
         fs::create_dir_all(tree.join("b/empty")).expect("directories");
         fs::write(tree.join("a"), "one").expect("a file");
         symlink("nowhere", tree.join("b/link")).expect("a link");
-        let digest = || Tree::read(&tree).expect("a tree").digest;
-        let first = Tree::read(&tree).expect("a tree");
+        let digest = || Tree::read(&tree, &Digests::default()).expect("a tree").digest;
+        let first = Tree::read(&tree, &Digests::default()).expect("a tree");
         let paths: Vec<_> = first
             .entries
             .iter()
@@ -170,7 +199,7 @@ mod tests {
         differs("name");
         // The name of the tree itself is nobody's business, nor is when anything was written.
         fs::rename(&tree, root.path().join("other")).expect("a directory");
-        let moved = Tree::read(&root.path().join("other")).expect("a tree");
+        let moved = Tree::read(&root.path().join("other"), &Digests::default()).expect("a tree");
         assert_eq!(moved.digest, seen[seen.len() - 1]);
     }
 
@@ -179,8 +208,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let socket = root.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-        let error = Tree::read(root.path()).expect_err("a socket");
+        let error = Tree::read(root.path(), &Digests::default()).expect_err("a socket");
         assert!(error.to_string().contains("socket"), "{error}");
-        assert!(Tree::read(&root.path().join("absent")).is_err());
+        assert!(Tree::read(&root.path().join("absent"), &Digests::default()).is_err());
     }
 }

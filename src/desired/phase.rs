@@ -14,6 +14,8 @@ use crate::label::{Kind, Labels};
 use crate::manifest::phase::PhaseName;
 use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
+use crate::remote::{Source, Store};
+use crate::spec::Secrets;
 
 /// The phases of a stage, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Chain {
     pub certificates: Option<Vec<u8>>,
     /// Proxy variables for commands; facts of this host, in no key.
     pub proxies: BTreeMap<String, String>,
+    /// Where what is fetched is kept; a fact of this host, in no key.
+    pub store: Arc<Store>,
 }
 
 /// One phase that does something.
@@ -59,6 +63,8 @@ pub struct Phase {
     pub about: String,
     /// The part of the manifest that asks for it.
     pub place: Option<Place>,
+    /// Why secrets of its commands cannot be had here, by variable; it cannot be done without them.
+    pub lacks: BTreeMap<String, String>,
 }
 
 /// What a phase changes of the configuration of the image. What is not given stays.
@@ -108,6 +114,21 @@ pub enum Act {
         /// The permission bits of files, and of directories with what it takes to enter them; `None` are the source's.
         mode: Option<u32>,
     },
+    /// Something is fetched by this host and copied, with whatever parents it lacks.
+    Fetch {
+        /// What.
+        source: Source,
+        /// Where; `~name/` is that user's home.
+        target: String,
+        /// Whose it and the parents it lacked are; `None` is root.
+        owner: Option<String>,
+        /// The field of the manifest that has it.
+        #[serde(skip)]
+        field: String,
+        /// Where that is written.
+        #[serde(skip)]
+        place: Option<Place>,
+    },
     /// A command is run.
     Run(Command),
     /// Files are looked for.
@@ -146,6 +167,9 @@ pub struct Command {
     /// Environment of its own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Environment that nobody may see; of it only the names count.
+    #[serde(skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// How long it may take, in seconds; it changes nothing of what is made.
     #[serde(skip)]
     pub seconds: Option<u64>,

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::json;
 
-use super::{Account, Container, Desired, HarnessSet, Identity, Member, Network, Pin, Stage, StageSource};
+use super::{
+    Account, Container, Desired, HarnessSet, Identity, Member, MemberSource, Network, Pin, Stage, StageSource,
+};
 use crate::catalogue;
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
 use crate::label;
+use crate::lock::PackageName;
 use crate::manifest::container::{Container as WrittenContainer, ContainerImage, Network as WrittenNetwork};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
@@ -26,6 +29,7 @@ mod runtime;
 mod session;
 mod start;
 
+pub(crate) use phases::BUILT;
 use pins::Meaning;
 pub use pins::{Pins, digest_of, named_images, references, wishes};
 
@@ -190,7 +194,7 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn desired(&self) -> Desired {
         let stages = self.stages();
-        let harness = self.harness();
+        let harness = self.harness(&stages);
         let set = harness.as_ref();
         let mut identities = BTreeMap::new();
         let mut volumes = BTreeMap::new();
@@ -256,7 +260,11 @@ impl Resolver<'_> {
             network,
             volumes,
             containers,
-            grants: isolation::outside(self.facts),
+            grants: {
+                let mut grants = isolation::outside(self.facts, self.manifest);
+                grants.extend(isolation::built_with(&self.loaded.manifest, self.facts));
+                grants
+            },
             notes,
         }
     }
@@ -331,33 +339,59 @@ impl Resolver<'_> {
     }
 
     /// Returns the harness set, as far as it is known what the manifest means.
-    fn harness(&self) -> Option<Pin<HarnessSet>> {
+    fn harness(&self, stages: &BTreeMap<String, Stage>) -> Option<Pin<HarnessSet>> {
         let used = self.manifest.containers.values().any(uses_tools);
         let mut members = Vec::new();
         let mut unpinned = Vec::new();
+        let mut waits = None;
         for (name, harness) in &self.facts.members {
             match self.pins.meaning(name, harness) {
                 Meaning::Known {
-                    npm,
+                    name: package,
                     version,
                     integrity,
                 } => members.push(Member {
                     name: name.as_str().to_owned(),
-                    npm,
+                    source: match package {
+                        PackageName::Npm(npm) => MemberSource::Npm { npm: npm.to_string() },
+                        // Its programs are linked to a Python that is in one image and no other.
+                        PackageName::Pypi(pypi) => match python(stages) {
+                            Pin::Known(python) => MemberSource::Pypi {
+                                pypi: pypi.to_string(),
+                                python,
+                            },
+                            Pin::Unknown(reason) => {
+                                waits.get_or_insert(reason);
+                                continue;
+                            }
+                        },
+                    },
                     version,
                     integrity,
                     bin: harness.bin.clone(),
+                    timeout: harness.timeout,
+                }),
+                Meaning::Download { url, sha256, version } => members.push(Member {
+                    name: name.as_str().to_owned(),
+                    version: version.unwrap_or_else(|| sha256.short().to_owned()),
+                    source: MemberSource::Download { url, sha256 },
+                    integrity: None,
+                    bin: harness.bin.clone(),
+                    timeout: harness.timeout,
                 }),
                 Meaning::Unpinned(ask) => unpinned.push(format!("{name} {}", ask.requirement)),
                 Meaning::Unsupported => {}
             }
         }
-        if !used || (members.is_empty() && unpinned.is_empty()) {
+        if !used || (members.is_empty() && unpinned.is_empty() && waits.is_none()) {
             return None;
         }
         if !unpinned.is_empty() {
             let reason = format!("{} not known until pinned: aishell apply", unpinned.join(", "));
             return Some(Pin::Unknown(reason));
+        }
+        if let Some(reason) = waits {
+            return Some(Pin::Unknown(format!("the Python of the foundation: {reason}")));
         }
         let runtime = runtime::of(&self.facts.members, self.pins.lock.runtime.as_ref());
         let kind = if runtime.is_some() {
@@ -383,6 +417,7 @@ impl Resolver<'_> {
             certificates: self.facts.certificates.clone(),
             proxies: self.facts.proxies.clone(),
             installer: self.facts.installer.clone(),
+            store: std::sync::Arc::clone(&self.facts.store),
             place: self.loaded.source.place("harnesses"),
         }))
     }
@@ -416,6 +451,14 @@ impl Resolver<'_> {
             certificates: self.facts.certificates.clone(),
             place: self.loaded.source.place("containers"),
         }
+    }
+}
+
+/// Returns the key of the image whose Python harnesses run on.
+fn python(stages: &BTreeMap<String, Stage>) -> Pin<Key> {
+    match stages.get(FOUNDATION) {
+        Some(stage) => stage.key.clone(),
+        None => Pin::Unknown("its stage is not known".to_owned()),
     }
 }
 

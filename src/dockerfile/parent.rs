@@ -121,7 +121,7 @@ fn mention(text: &str, part: &Part<'_>, place: Range<usize>, tag: String) -> Men
 }
 
 /// Returns what an image of aishell's is called behind the repository.
-fn tag(image: &str) -> Option<String> {
+pub(super) fn tag(image: &str) -> Option<String> {
     let rest = image.strip_prefix(REPOSITORY)?;
     match rest.chars().next() {
         None => Some(String::new()),
@@ -130,12 +130,12 @@ fn tag(image: &str) -> Option<String> {
     }
 }
 
-fn is_flag(part: &Part<'_>, word: &Range<usize>) -> bool {
+pub(super) fn is_flag(part: &Part<'_>, word: &Range<usize>) -> bool {
     part.text[word.clone()].starts_with("--")
 }
 
 /// Returns the places that name what an instruction takes something from, other than the context.
-fn taken_from(part: &Part<'_>, escape: char) -> Vec<Range<usize>> {
+pub(super) fn taken_from(part: &Part<'_>, escape: char) -> Vec<Range<usize>> {
     let words = part.words(escape);
     let flags = words.into_iter().take_while(|word| is_flag(part, word));
     let mut places = Vec::new();
@@ -163,7 +163,7 @@ fn taken_from(part: &Part<'_>, escape: char) -> Vec<Range<usize>> {
 }
 
 /// Takes in the arguments that `FROM` can use.
-fn declare(
+pub(super) fn declare(
     part: &Part<'_>,
     escape: char,
     args: &BTreeMap<String, String>,
@@ -183,7 +183,7 @@ fn declare(
 }
 
 /// Returns a word with the values of its variables; whatever cannot be made sense of stays as it is.
-fn expand(word: &str, variables: &BTreeMap<String, String>) -> String {
+pub(super) fn expand(word: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = word;
     while let Some(at) = rest.find('$') {

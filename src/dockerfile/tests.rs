@@ -286,3 +286,16 @@ fn what_no_instruction_mentions_is_not_read() {
         assert_eq!(reads(text), Reads::Everything, "{text}");
     }
 }
+
+#[test]
+fn a_line_of_a_here_document_belongs_to_its_instruction() {
+    let text = "FROM x\n\nRUN <<EOF\necho\nfalse\nEOF\nCOPY <<A <<B /x/\n1\nA\n2\nB\nRUN x\n";
+    let found: Vec<_> = (1..=12).map(|line| line_of_document(text, line)).collect();
+    let (run, copy) = (Some(3), Some(7));
+    assert_eq!(
+        found,
+        [
+            None, None, None, run, run, run, None, copy, copy, copy, copy, None
+        ]
+    );
+}

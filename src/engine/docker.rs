@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -15,14 +16,15 @@ use bollard::query_parameters::{
     CommitContainerOptions, CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
     KillContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
     RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions, RenameContainerOptions,
-    StartContainerOptions, StopContainerOptions, TagImageOptions, TopOptions, UploadToContainerOptions,
+    StartContainerOptions, StopContainerOptions, TagImageOptions, TopOptions,
 };
 use tokio::sync::Mutex;
 
 use self::bounds::{check_names, limit};
 use self::error::Failure;
 use self::negotiate::Known;
-use crate::call::{Answer, Call, Create};
+use self::news::News;
+use crate::call::{Answer, Call, Create, File};
 use crate::engine::{Engine, EngineError, Lifeline, Notices};
 use crate::label::Owner;
 use crate::progress::Progress;
@@ -40,8 +42,11 @@ mod kept;
 mod log;
 mod negotiate;
 mod news;
+mod outgoing;
 mod request;
+mod search;
 mod session;
+mod stock;
 mod stream;
 mod usage;
 mod wire;
@@ -209,6 +214,7 @@ impl DockerEngine {
                 Answer::Network(decode::inspected_network(found))
             }
             Call::ReadFile { container, path } => Answer::Bytes(self.read_file(container, path).await?),
+            Call::ReadTree { container, path } => Answer::Files(self.read_tree(container, path).await?),
             Call::StatFile { container, path } => Answer::File(self.stat_file(container, path).await?),
             Call::FollowLog { container } => Answer::Log(self.follow_log(container, progress).await?),
             Call::AskRegistry { reference } => Answer::Digest(self.digest_of(reference).await?),
@@ -223,6 +229,17 @@ impl DockerEngine {
                 let found = client.container_changes(container).await?;
                 Answer::Changes(found.into_iter().flatten().map(decode::change).collect())
             }
+            Call::SearchFiles {
+                container,
+                path,
+                only,
+                secrets,
+            } => Answer::Found(self.search_files(container, path, (only, secrets)).await?),
+            Call::TakeStock {
+                container,
+                path,
+                whole,
+            } => Answer::Stock(self.take_stock(container, path, whole).await?),
             Call::InspectExec { exec } => Answer::Exec(decode::exec(client.inspect_exec(exec).await?)),
             Call::PullImage { reference } => {
                 self.pull(call, reference, progress).await?;
@@ -373,25 +390,36 @@ impl DockerEngine {
                 self.run_exec(exec, Duration::from_secs(u64::from(*seconds)))
                     .await?,
             ),
-            Call::FollowExec { exec, seconds } => {
+            Call::FollowExec {
+                exec,
+                seconds,
+                secrets,
+            } => {
                 let limit = seconds.map(Duration::from_secs);
-                let (lines, ended) = self.follow_exec(exec, limit, progress).await?;
+                let (lines, ended) = self.follow_exec(exec, limit, secrets, progress).await?;
                 Answer::Ran(lines, ended)
             }
             Call::Upload { container, files } => {
-                let archive = archive::pack(files).map_err(|error| EngineError::Refused {
-                    message: format!("cannot pack the files: {error}"),
-                })?;
-                let options = UploadToContainerOptions {
-                    path: "/".to_owned(),
-                    ..UploadToContainerOptions::default()
-                };
-                client
-                    .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
-                    .await?;
+                self.upload(container, files).await?;
                 Answer::Done
             }
         })
+    }
+
+    /// Unpacks files at the root of a container, read while they are sent.
+    async fn upload(&self, container: &str, files: &Arc<[File]>) -> Result<(), Failure> {
+        let files = Arc::clone(files);
+        let (archive, writing) = outgoing::stream(move |pipe| archive::pack(&files, pipe).map(drop));
+        let query = [("path", "/".to_owned())];
+        let path = format!("/containers/{container}/archive");
+        let mut request = request::order(&path, &query, outgoing::request(archive))?;
+        *request.method_mut() = hyper::Method::PUT;
+        let outcome = News::of(&self.open, request).await;
+        if let Some(error) = writing.trouble(outcome.is_ok()).await {
+            let message = format!("cannot send the files: {error}");
+            return Err(EngineError::Refused { message }.into());
+        }
+        outcome.map(drop)
     }
 
     async fn create(&self, create: &Create, body: ContainerCreateBody) -> Result<Answer, Failure> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::whereabouts;
-use crate::context::{ContextError, Tree};
+use crate::context::{ContextError, Digests, Tree};
 use crate::manifest::Manifest;
 use crate::manifest::load::Loaded;
 use crate::manifest::stage::{Stage, StageName};
@@ -13,6 +13,7 @@ use crate::manifest::stage::{Stage, StageName};
 /// Reads the files and directories of phases, by the path that is written; what cannot be read is told with its field.
 pub(super) fn read(
     manifest: &Manifest,
+    digests: &Digests,
     note: &mut impl FnMut(&str, &ContextError),
 ) -> BTreeMap<PathBuf, Arc<Tree>> {
     let mut trees = BTreeMap::new();
@@ -21,7 +22,7 @@ pub(super) fn read(
             continue;
         };
         for (field, path) in phases.sources() {
-            match Tree::read(path) {
+            match Tree::read(path, digests) {
                 Ok(tree) => {
                     trees.insert(path.to_path_buf(), Arc::new(tree));
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Lock, VERSION};
 use crate::builtin;
 use crate::manifest::check::Fault;
+use crate::manifest::harness::Requirement;
 use crate::manifest::node::{Node, Value};
 use crate::manifest::place::{Mark, Problem};
 use crate::manifest::typed::typed;
@@ -34,12 +35,18 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Lock, Vec<Problem>> {
     let builtin = tree
         .get("builtin")
         .map_or_else(|| tree.mark.clone(), |node| node.mark.clone());
+    let incomplete = incomplete(&tree);
     let typed = typed::<Lock>(tree, &[]);
     match typed.value {
-        Some(lock) if typed.faults.is_empty() => match unknown_builtin(&lock, &builtin) {
-            Some(problem) => Err(vec![problem]),
-            None => Ok(lock),
-        },
+        Some(lock) if typed.faults.is_empty() => {
+            let mut problems: Vec<Problem> = incomplete.into_iter().map(anew).collect();
+            problems.extend(unknown_builtin(&lock, &builtin));
+            if problems.is_empty() {
+                Ok(lock)
+            } else {
+                Err(problems)
+            }
+        }
         Some(_) | None => {
             let mut problems: Vec<Problem> = typed
                 .faults
@@ -68,6 +75,22 @@ fn conflict(text: &str, file: &Arc<Path>) -> Option<Problem> {
     };
     let problem = Problem::new("a merge of two locks was not finished here").at(&mark);
     Some(problem.hint("keep one side; whatever is missing afterwards is pinned by `aishell apply`"))
+}
+
+/// Says which versions of npm packages are not complete: those of Python may have any number of parts.
+fn incomplete(tree: &Node) -> Vec<Problem> {
+    let harnesses = tree.get("harnesses").into_iter().flat_map(Node::entries);
+    let packages = harnesses.map(|entry| &entry.value).chain(tree.get("runtime"));
+    packages
+        .filter(|package| package.get("npm").is_some())
+        .filter_map(|package| package.entries().iter().find(|entry| entry.key == "version"))
+        .filter_map(|entry| {
+            let text = entry.value.text()?;
+            let complete = matches!(text.parse(), Ok(Requirement::Exact(_)));
+            let message = format!("`{text}` is not a complete version as in 1.2.3");
+            (!complete).then(|| Fault::at(&entry.mark, message).problem)
+        })
+        .collect()
 }
 
 /// Says that a lock names a foundation that this aishell does not have.

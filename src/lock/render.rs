@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Format, Lock, Package, VERSION};
+use super::{Format, Lock, Package, Revision, VERSION};
 
 /// What a person who opens the file should know.
 const HEADER: &str = "\
@@ -17,6 +17,8 @@ pub(super) fn render(lock: &Lock) -> String {
         runtime,
         harnesses,
         images,
+        repos,
+        tools,
     } = lock;
     let mut text = format!("{HEADER}version: {VERSION}\n");
     // Writing to a String cannot fail.
@@ -40,17 +42,33 @@ pub(super) fn render(lock: &Lock) -> String {
     for (reference, digest) in images {
         let _ = writeln!(text, "  {}: {digest}", scalar(reference.as_str()));
     }
+    if !repos.is_empty() {
+        text.push_str("repos:\n");
+    }
+    for (reference, Revision { commit, branch }) in repos {
+        let _ = writeln!(text, "  {}:", scalar(&reference.to_string()));
+        let _ = writeln!(text, "    commit: {}", scalar(commit.as_str()));
+        if let Some(branch) = branch {
+            let _ = writeln!(text, "    branch: {}", scalar(branch.as_str()));
+        }
+    }
+    if !tools.is_empty() {
+        text.push_str("tools:\n");
+    }
+    for (url, digest) in tools {
+        let _ = writeln!(text, "  {}: {}", scalar(url.as_str()), scalar(digest.as_str()));
+    }
     text
 }
 
 fn package(text: &mut String, indentation: &str, package: &Package) {
     let Package {
-        npm,
+        name,
         requirement,
         version,
         integrity,
     } = package;
-    let _ = writeln!(text, "{indentation}npm: {}", scalar(npm.as_str()));
+    let _ = writeln!(text, "{indentation}{}: {}", name.key(), scalar(name.as_str()));
     let _ = writeln!(text, "{indentation}requirement: {}", scalar(requirement));
     let _ = writeln!(text, "{indentation}version: {}", scalar(version.as_str()));
     if let Some(integrity) = integrity {

@@ -7,7 +7,7 @@ const SHA: &str =
 
 fn package(npm: &str, requirement: &str, version: &str) -> Package {
     Package {
-        npm: npm.parse().unwrap(),
+        name: PackageName::Npm(npm.parse().unwrap()),
         requirement: requirement.to_owned(),
         version: version.parse().unwrap(),
         integrity: Some(SHA.parse().unwrap()),
@@ -20,7 +20,7 @@ fn name(text: &str) -> HarnessName {
 
 fn ask(npm: &str, requirement: &str) -> Ask {
     Ask {
-        npm: npm.parse().unwrap(),
+        name: PackageName::Npm(npm.parse().unwrap()),
         requirement: requirement.to_owned(),
     }
 }
@@ -42,6 +42,20 @@ fn full() -> Lock {
         lock.images
             .insert(image.parse().unwrap(), digest.parse().unwrap());
     }
+    for (reference, branch) in [
+        ("https://example.org/a.git", Some("main")),
+        ("git@example.org:b#refs/tags/v1", None),
+    ] {
+        let revision = Revision {
+            commit: "12".repeat(20).parse().unwrap(),
+            branch: branch.map(|branch| branch.parse().unwrap()),
+        };
+        lock.repos.insert(reference.parse().unwrap(), revision);
+    }
+    lock.tools.insert(
+        "https://example.org/rg-1.tar.gz".parse().unwrap(),
+        "0e".repeat(32).parse().unwrap(),
+    );
     lock
 }
 
@@ -87,6 +101,14 @@ fn a_lock_is_written_in_a_fixed_order_and_read_back() {
     images:
       "127.0.0.1:5000/a/b": sha256:abababababababababababababababababababababababababababababababab
       "debian:bookworm-slim": sha256:abababababababababababababababababababababababababababababababab
+    repos:
+      "git@example.org:b#refs/tags/v1":
+        commit: "1212121212121212121212121212121212121212"
+      "https://example.org/a.git":
+        commit: "1212121212121212121212121212121212121212"
+        branch: main
+    tools:
+      "https://example.org/rg-1.tar.gz": "0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e"
     "#);
     assert_eq!(parse(&text), Ok(full()));
     assert_eq!(parse("version: 1\n"), Ok(Lock::default()));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::manifest::harness::{Requirement, is_npm_package};
+use crate::manifest::python::{is_python_package, is_python_version};
 use crate::written::written_as_text;
 
 /// Makes a newtype of text that is checked once.
@@ -59,7 +60,7 @@ text! {
     /// A complete version.
     LockedVersion,
     "LockedVersion",
-    |text| matches!(text.parse(), Ok(Requirement::Exact(_))),
+    |text| matches!(text.parse(), Ok(Requirement::Exact(_))) || is_python_version(text),
     "a complete version as in 1.2.3",
     { "type": "string" }
 }
@@ -70,6 +71,15 @@ text! {
     "NpmPackage",
     is_npm_package,
     "the name of an npm package",
+    { "type": "string" }
+}
+
+text! {
+    /// The name of a Python package, perhaps with extras.
+    PythonPackage,
+    "PythonPackage",
+    is_python_package,
+    "the name of a Python package",
     { "type": "string" }
 }
 

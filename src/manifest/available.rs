@@ -19,22 +19,7 @@ const fn refusal(path: &'static str, asks: fn(&Node) -> bool, what: &'static str
     Refusal { path, asks, what }
 }
 
-const MANIFEST: &[Refusal] = &[
-    refusal(
-        "*.phases.dockerfile",
-        written,
-        "a Dockerfile before the phases is",
-    ),
-    refusal("*.phases.repos", written, "fetching repositories is"),
-    refusal("*.phases.tools", written, "fetching tools is"),
-    refusal(
-        "harnesses.*.pypi",
-        written,
-        "a harness from the Python package index is",
-    ),
-    refusal("harnesses.*.url", written, "a harness from a download is"),
-    refusal("detection", written, "looking for sensitive files is"),
-];
+const MANIFEST: &[Refusal] = &[refusal("detection", written, "looking for sensitive files is")];
 
 fn written(node: &Node) -> bool {
     match &node.value {

@@ -8,7 +8,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use super::form::{self, Form, Scalar, formed};
+use super::python::{is_python_version, requirement};
 use crate::name::VariableName;
+use crate::remote::{DownloadUrl, Sha256};
+use crate::units::Duration;
 use crate::written::written_as_text;
 
 /// A harness: a version, or a map.
@@ -26,7 +29,12 @@ pub struct Harness {
     pub args: Option<Vec<String>>,
     /// What runs it.
     pub runtime: Runtime,
+    /// How long its installation may take.
+    pub timeout: Duration,
 }
+
+/// How long the installation of a harness may take, unless it says otherwise.
+pub const TIMEOUT: Duration = Duration::seconds(900);
 
 /// Where a harness comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +60,12 @@ pub enum HarnessSource {
     },
     /// A download.
     Url {
-        /// Where from; `{version}` stands for the version.
-        url: String,
+        /// Where from.
+        url: DownloadUrl,
         /// The version, for people.
         version: Option<Requirement>,
         /// The SHA-256 of the download.
-        sha256: String,
+        sha256: Sha256,
     },
 }
 
@@ -174,10 +182,10 @@ pub struct HarnessFields {
     npm: Option<String>,
     /// The Python package it comes from.
     pypi: Option<String>,
-    /// Where it is downloaded from; needs `sha256`.
+    /// Where it is downloaded from; `{version}` stands for the version; needs `sha256`.
     url: Option<String>,
     /// The SHA-256 of the download, 64 hexadecimal digits.
-    sha256: Option<String>,
+    sha256: Option<Sha256>,
     /// The commands it brings; default: its name.
     bin: Option<Vec<String>>,
     /// Names of variables passed to sessions when the host has them.
@@ -190,6 +198,8 @@ pub struct HarnessFields {
     /// What runs it: `node` (default; installed with it) or `image` (what the image brings).
     #[serde(default)]
     runtime: Runtime,
+    /// How long its installation may take; default: 15m.
+    timeout: Option<Duration>,
 }
 
 impl Form for Harness {
@@ -209,6 +219,7 @@ impl Form for Harness {
             config: None,
             args: None,
             runtime: Runtime::default(),
+            timeout: TIMEOUT,
         })
     }
 
@@ -224,6 +235,7 @@ impl Form for Harness {
             config,
             args,
             runtime,
+            timeout,
         } = fields;
         if sha256.is_some() && url.is_none() {
             return Err("`sha256` goes with `url`".into());
@@ -241,13 +253,14 @@ impl Form for Harness {
                 return Err(format!("`{package}` is not the name of an npm package"));
             }
             (None, Some(package), None) => HarnessSource::Pypi {
+                version: requirement(&package, or_latest(version))?,
                 package,
-                version: or_latest(version),
             },
-            (None, None, Some(url)) => {
-                let sha256 = sha256.ok_or("`url` needs `sha256`")?;
-                HarnessSource::Url { url, version, sha256 }
-            }
+            (None, None, Some(url)) => HarnessSource::Url {
+                url: download(&url, version.as_ref())?,
+                sha256: sha256.ok_or("`url` needs `sha256`")?,
+                version,
+            },
             (npm, pypi, url) => {
                 let given = [
                     ("`npm`", npm.is_some()),
@@ -279,7 +292,26 @@ impl Form for Harness {
             config,
             args,
             runtime,
+            timeout: timeout.unwrap_or(TIMEOUT),
         })
+    }
+}
+
+/// Returns the address of a download with the version in it.
+fn download(url: &str, version: Option<&Requirement>) -> Result<DownloadUrl, String> {
+    match version {
+        Some(Requirement::Exact(version)) => url.replace("{version}", version).parse(),
+        // Two numbers are a version, too, where nobody chooses.
+        Some(Requirement::Range(version)) if is_python_version(version) => {
+            url.replace("{version}", version).parse()
+        }
+        Some(other) => Err(format!(
+            "a download has one version, and `{other}` could be several"
+        )),
+        None if url.contains("{version}") => {
+            Err("`{version}` stands for `version`, which is missing".to_owned())
+        }
+        None => url.parse(),
     }
 }
 

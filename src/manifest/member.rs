@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::harness::{Harness, HarnessSource, Requirement, Runtime};
 use crate::catalogue;
 use crate::host::Host;
 use crate::name::{HarnessName, VariableName};
+use crate::remote::{DownloadUrl, Sha256};
 
 /// A harness of a manifest with everything the catalogue knows about it filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Member {
     pub set: BTreeMap<VariableName, String>,
     /// What runs it.
     pub runtime: Runtime,
+    /// How long its installation may take.
+    pub timeout: Duration,
 }
 
 /// Where a harness comes from, once the catalogue was asked.
@@ -52,11 +56,11 @@ pub enum Package {
     /// A download.
     Url {
         /// Where from.
-        url: String,
+        url: DownloadUrl,
         /// The version, for people.
         version: Option<Requirement>,
         /// The SHA-256 of the download.
-        sha256: String,
+        sha256: Sha256,
     },
 }
 
@@ -70,6 +74,7 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
         config,
         args,
         runtime,
+        timeout,
     } = harness;
     let known = catalogue::find(name.as_str()).filter(|_| matches!(source, HarnessSource::Catalogue { .. }));
     let package = match source {
@@ -123,6 +128,7 @@ pub fn member(name: &HarnessName, harness: &Harness, host: &Host) -> Option<Memb
             .unwrap_or_default(),
         set: known.map(|known| known.set.clone()).unwrap_or_default(),
         runtime: *runtime,
+        timeout: timeout.as_std(),
     })
 }
 

@@ -33,6 +33,11 @@ const PATHS: &[&str] = &[
     "*.phases.test.*.file",
     "containers.*.env.*.fromFile",
     "defaults.env.*.fromFile",
+    "*.phases.setup.root.*.env.*.fromFile",
+    "*.phases.setup.user.*.env.*.fromFile",
+    "*.phases.test.*.env.*.fromFile",
+    "*.phases.hooks.*.before.*.env.*.fromFile",
+    "*.phases.hooks.*.after.*.env.*.fromFile",
 ];
 
 /// Where commands of this host are written. Their program is a path once it has a slash.
@@ -58,6 +63,16 @@ pub fn rename(tree: &mut Node) {
 pub fn normalise(tree: &mut Node, base: Base<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     each(tree, &["harnesses", "*"], &mut harness);
+    for command in [
+        &["setup", "root"][..],
+        &["setup", "user"],
+        &["test"],
+        &["hooks", "*", "before"],
+        &["hooks", "*", "after"],
+    ] {
+        let env = [&["*", "phases"], command, &["*", "env"]].concat();
+        each(tree, &env, &mut |node| environment(node, &mut faults));
+    }
     for container in [&["containers", "*"][..], &["defaults"]] {
         let below = |key| [container, &[key]].concat();
         each(tree, &below("env"), &mut |node| environment(node, &mut faults));

@@ -9,8 +9,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use super::form::{self, Absent, Form, Scalar, formed};
-use super::stage::ImageReference;
-use crate::units::{Duration, FileMode};
+use super::stage::{DockerfileStage, ImageReference, Pull};
+use crate::units::FileMode;
+
+mod command;
+
+pub use command::{PhaseCommand, PhaseTest};
+
+mod fetched;
+
+pub use fetched::{PhaseRepo, PhaseTool};
 
 /// The ordered phases of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -63,6 +71,44 @@ impl Phases {
             PhaseTest::Command(_) => None,
         });
         layers.chain(files).chain(tests)
+    }
+
+    /// Returns the Dockerfile that they start from, as a stage would have it.
+    pub fn dockerfile(&self) -> Option<DockerfileStage> {
+        self.dockerfile.as_ref().map(|written| DockerfileStage {
+            dockerfile: written.path.clone(),
+            context: written.context.clone().or_else(|| {
+                let own = written.path.parent();
+                own.map(Path::to_path_buf)
+            }),
+            args: written.args.clone(),
+            target: written.target.clone(),
+            pull: Pull::default(),
+        })
+    }
+
+    /// Returns every command, with the field that has it.
+    pub fn commands(&self) -> impl Iterator<Item = (String, &PhaseCommand)> {
+        let setup = self.setup.iter().flat_map(|setup| {
+            let root = setup.root.iter().enumerate();
+            let root = root.map(|(index, one)| (format!("setup.root.{index}"), one));
+            let user = setup.user.iter().enumerate();
+            root.chain(user.map(|(index, one)| (format!("setup.user.{index}"), one)))
+        });
+        let tests = self.test.iter().enumerate();
+        let tests = tests.filter_map(|(index, test)| match test {
+            PhaseTest::Command(command) => Some((format!("test.{index}"), command)),
+            PhaseTest::File(_) => None,
+        });
+        let hooks = self.hooks.iter().flat_map(|(phase, hooks)| {
+            let of = move |when: &'static str, at: usize| format!("hooks.{phase}.{when}.{at}");
+            let before = hooks.before.iter().enumerate();
+            let before = before.map(move |(index, one)| (of("before", index), one));
+            let of = move |when: &'static str, at: usize| format!("hooks.{phase}.{when}.{at}");
+            let after = hooks.after.iter().enumerate();
+            before.chain(after.map(move |(index, one)| (of("after", index), one)))
+        });
+        setup.chain(tests).chain(hooks)
     }
 }
 
@@ -173,40 +219,6 @@ pub struct Packages {
     pub pip: Vec<String>,
 }
 
-/// A git repository.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PhaseRepo {
-    /// Where it is fetched from, by git on the host.
-    pub url: String,
-    /// Its path in the image.
-    pub path: String,
-    /// The branch; default: the one the remote names.
-    pub branch: Option<String>,
-    /// How many commits of history; default: all.
-    #[schemars(range(min = 1))]
-    pub depth: Option<u32>,
-    /// Whose it is; default: root.
-    pub owner: Option<String>,
-}
-
-/// A tool that is downloaded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PhaseTool {
-    /// Its name.
-    pub name: String,
-    /// Where it is downloaded from; `{version}` stands for the version.
-    pub url: String,
-    /// Its version.
-    #[schemars(with = "Option<Scalar>")]
-    pub version: Option<String>,
-    /// The SHA-256 of the download, 64 hexadecimal digits.
-    pub sha256: Option<String>,
-    /// The file in the archive that becomes the command.
-    pub bin: Option<String>,
-}
-
 /// What must be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -270,161 +282,7 @@ impl JsonSchema for VerifyFile {
     }
 }
 
-/// A test: a command, or a script from the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PhaseTest {
-    /// A command.
-    Command(PhaseCommand),
-    /// A script from the host.
-    File(PathBuf),
-}
-
-/// The fields of a test.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PhaseTestFields {
-    /// A script from the host.
-    file: Option<PathBuf>,
-    /// A command, run by the shell.
-    run: Option<String>,
-    /// Who runs it; default: the user.
-    user: Option<String>,
-    /// Where it runs.
-    workdir: Option<String>,
-    /// How long it may take; default: no limit.
-    timeout: Option<Duration>,
-    /// The shell; default: `/bin/sh`.
-    shell: Option<String>,
-}
-
-impl Form for PhaseTest {
-    const EXPECTED: &'static str = "a command or a map with `file` or `run`";
-    type Map = PhaseTestFields;
-    type Item = Absent;
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        PhaseCommand::from_text(text).map(Self::Command)
-    }
-
-    fn from_map(fields: PhaseTestFields) -> Result<Self, String> {
-        let PhaseTestFields {
-            file,
-            run,
-            user,
-            workdir,
-            timeout,
-            shell,
-        } = fields;
-        match (file, run) {
-            (None, Some(run)) => Ok(Self::Command(PhaseCommand {
-                run,
-                user,
-                workdir,
-                timeout,
-                shell,
-            })),
-            (Some(file), None) => Ok(Self::File(file)),
-            (Some(_), Some(_)) | (None, None) => Err("a test has exactly one of `file`, `run`".into()),
-        }
-    }
-}
-
-impl JsonSchema for PhaseTest {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PhaseTest".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let choices = vec![
-            generator.subschema_for::<String>(),
-            generator.subschema_for::<PhaseTestFields>(),
-        ];
-        form::one_of("A test: a command, or a map with `file` or `run`.", choices)
-    }
-}
-
-/// A command: text run by `/bin/sh -ec`, or a map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PhaseCommand {
-    /// What the shell runs.
-    pub run: String,
-    /// Who runs it.
-    pub user: Option<String>,
-    /// Where it runs.
-    pub workdir: Option<String>,
-    /// How long it may take.
-    pub timeout: Option<Duration>,
-    /// The shell; `None` is `/bin/sh`.
-    pub shell: Option<String>,
-}
-
-/// The fields of a command.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PhaseCommandFields {
-    /// What the shell runs; exit code 0 is success.
-    run: String,
-    /// Who runs it; default: depends on the phase.
-    user: Option<String>,
-    /// Where it runs; default: the working directory.
-    workdir: Option<String>,
-    /// How long it may take; default: no limit.
-    timeout: Option<Duration>,
-    /// The shell; default: `/bin/sh`.
-    shell: Option<String>,
-}
-
-impl Form for PhaseCommand {
-    const EXPECTED: &'static str = "a command or a map with `run`";
-    type Map = PhaseCommandFields;
-    type Item = Absent;
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Err("the command is empty".into());
-        }
-        Ok(Self {
-            run: text.to_owned(),
-            user: None,
-            workdir: None,
-            timeout: None,
-            shell: None,
-        })
-    }
-
-    fn from_map(fields: PhaseCommandFields) -> Result<Self, String> {
-        let PhaseCommandFields {
-            run,
-            user,
-            workdir,
-            timeout,
-            shell,
-        } = fields;
-        Ok(Self {
-            run,
-            user,
-            workdir,
-            timeout,
-            shell,
-        })
-    }
-}
-
-impl JsonSchema for PhaseCommand {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PhaseCommand".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let choices = vec![
-            generator.subschema_for::<String>(),
-            generator.subschema_for::<PhaseCommandFields>(),
-        ];
-        form::one_of("A command: text run by `/bin/sh -ec`, or a map.", choices)
-    }
-}
-
-formed!(VerifyFile, PhaseTest, PhaseCommand);
+formed!(VerifyFile);
 
 /// How the image runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! The stages of an image: foundation, base, extension.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,17 @@ pub struct DockerfileStage {
     pub pull: Pull,
 }
 
+impl Stage {
+    /// Returns the Dockerfile that it is made of, or that its phases start from, with the field that has it.
+    pub fn built(&self) -> Option<(Cow<'_, DockerfileStage>, &'static str)> {
+        match self {
+            Self::Dockerfile(stage) => Some((Cow::Borrowed(stage), "dockerfile")),
+            Self::Phases(phases) => Some((Cow::Owned(phases.dockerfile()?), "phases.dockerfile")),
+            Self::Image { .. } | Self::Builtin(_) => None,
+        }
+    }
+}
+
 impl DockerfileStage {
     /// Returns the context: as written, else the Dockerfile's directory, and for the extension the project.
     pub fn context<'a>(&'a self, stage: StageName, project: &'a Path) -> &'a Path {
@@ -64,7 +76,8 @@ impl DockerfileStage {
 struct StageFields {
     /// An image reference, as in `debian:bookworm-slim`. What it meant goes to `aishell.lock`.
     image: Option<ImageReference>,
-    /// When images are pulled: `missing` (default), `always`, `never`. Goes with `image` and `dockerfile`.
+    /// When images are pulled: `missing` (default), `always`, `never`. Goes with `image`, which `always` asks its registry
+    /// for at each apply, and with `dockerfile`, whose base images it is about when that is built.
     pull: Option<Pull>,
     /// The path of a Dockerfile. Its `FROM aishell:foundation` or `FROM aishell:base` means the previous stage.
     dockerfile: Option<PathBuf>,
@@ -166,7 +179,7 @@ pub enum Pull {
     /// When the engine does not have it (default).
     #[default]
     Missing,
-    /// Whenever it is looked at.
+    /// At each apply; what a build starts from: whenever it is built.
     Always,
     /// Never: it has to be there.
     Never,

@@ -222,6 +222,10 @@ impl<'a> Verify<'a> {
                 let message = "commands of `preStart` run as the container's user, and as nobody else";
                 faults.push(Fault::at(mark(&format!("preStart.{index}.user")), message));
             }
+            if !command.env.0.is_empty() {
+                let message = "commands of `preStart` have the environment of their container";
+                faults.push(Fault::at(mark(&format!("preStart.{index}.env")), message));
+            }
         }
         if let Some(ready) = &container.ready {
             if ready.exec.first().is_none_or(String::is_empty) {

@@ -2,8 +2,9 @@
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::answer::listed_containers;
 use super::{AT_ONCE, ask, found, inspected_container, inspected_network, inspected_volume, network, volume};
-use crate::call::Call;
+use crate::call::{Answer, Call, ListedContainer};
 use crate::engine::{Engine, EngineError};
 use crate::label::{self, Kind, Labels, Mark, Owner};
 use crate::observed::{Observed, Stranger};
@@ -69,7 +70,36 @@ pub async fn strangers(
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    observed.strangers.extend(found.into_iter().flatten());
+    for mut stranger in found.into_iter().flatten() {
+        let is_set = stranger.kind == "volume" && stranger.name.starts_with(label::HARNESS_VOLUME);
+        if is_set && !stranger.late {
+            Box::pin(examine(engine, &mut stranger)).await?;
+        }
+        observed.strangers.insert(stranger);
+    }
+    Ok(())
+}
+
+/// Finds out who uses what has the name of a harness volume, and how much is in it. That is asked only where there is one: the
+/// engine measures everything it has.
+async fn examine(engine: &impl Engine, stranger: &mut Stranger) -> Result<(), EngineError> {
+    let users = ask(engine, Call::ListUsers, listed_containers).await?;
+    let uses = |user: &&ListedContainer| user.volumes.contains(&stranger.name);
+    let users: Vec<&str> = users.iter().filter(uses).map(|user| user.name.as_str()).collect();
+    if !users.is_empty() {
+        let users = users.join(", ");
+        stranger.who = format!("{}, and that {users} uses", stranger.who);
+        return Ok(());
+    }
+    let usage = ask(engine, Call::MeasureUsage, |answer| match answer {
+        Answer::Usage(usage) => Some(usage),
+        _ => None,
+    });
+    match usage.await?.volumes.get(&stranger.name) {
+        Some(0) => stranger.vacant = true,
+        Some(bytes) => stranger.who = format!("{}, with {bytes} bytes in it", stranger.who),
+        None => {}
+    }
     Ok(())
 }
 
@@ -88,6 +118,7 @@ fn stranger((owner, kind): (&Owner, &'static str), name: String, labels: &Labels
         name,
         who,
         late: false,
+        vacant: false,
     }
 }
 

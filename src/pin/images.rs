@@ -10,6 +10,7 @@ use crate::desired::resolve::digest_of;
 use crate::engine::{Engine, EngineError};
 use crate::lock::{ImageDigest, Lock, Wishes};
 use crate::manifest::container::ContainerImage;
+use crate::manifest::place::Problem;
 use crate::manifest::stage::{ImageReference, Pull, Stage};
 use crate::plan::Consent;
 use crate::prepare::Prepared;
@@ -104,6 +105,44 @@ pub(super) async fn registered(
     match engine.call(&call, &Progress::default()).await? {
         Answer::Digest(digest) => digest.parse().map_err(|_| unexpected(&call)),
         _ => Err(unexpected(&call)),
+    }
+}
+
+/// Returns what the image means now that the manifest says to pull always, if the lock says another thing.
+///
+/// # Errors
+/// Its registry does not say, and the lock has what it meant: going on with that is what was not wanted.
+pub(super) async fn moved(engine: &impl Engine, prepared: &Prepared) -> Result<Lock, PinError> {
+    let mut moved = Lock::default();
+    let Some(Stage::Image {
+        image,
+        pull: Pull::Always,
+    }) = &prepared.loaded.manifest.foundation
+    else {
+        return Ok(moved);
+    };
+    let pinned = prepared.lock().lock().images.get(image);
+    if image.digest().is_some() {
+        return Ok(moved);
+    }
+    match registered(engine, image).await {
+        Ok(digest) if pinned != Some(&digest) => {
+            moved.images.insert(image.clone(), digest);
+            Ok(moved)
+        }
+        Ok(_) => Ok(moved),
+        Err(error) => {
+            let message = format!("image `{image}`: its registry does not say what it means: {error}");
+            let problem = Problem::new(message).hint("without `pull: always` what is pinned or here will do");
+            Err(PinError::Refused {
+                problems: vec![Problem {
+                    place: prepared.loaded.source.place("foundation.pull"),
+                    ..problem
+                }],
+                loaded: Box::new(prepared.loaded.clone()),
+                of_the_manifest: false,
+            })
+        }
     }
 }
 

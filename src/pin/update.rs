@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ask::{ask, inquiry};
+use super::ask::{ask, is_ready};
+use super::fetched;
 use super::images::{Images, Made, make_images, registered};
 use super::{PinError, Pinning, newest};
 use crate::apply::{Listener, Stop};
@@ -52,7 +53,7 @@ pub enum Updated {
     Stopped(Box<Report>),
 }
 
-/// Finds what is meant by names: harnesses, references of images, `runtime`, `builtin`. No names mean everything.
+/// Finds what is meant by names: harnesses, references of images, addresses, tools, `runtime`, `builtin`. No names mean everything.
 ///
 /// # Errors
 /// The first name that nothing has.
@@ -70,6 +71,9 @@ pub fn choose(prepared: &Prepared, names: &[String]) -> Result<Chosen, NotFound>
             chosen.wishes.harnesses.insert(harness.clone(), ask.clone());
         } else if let Some(image) = wishes.images.iter().find(|image| image.as_str() == name) {
             chosen.wishes.images.insert(image.clone());
+        } else if let Some(fetched) = of_name(prepared, name) {
+            chosen.wishes.repos.extend(fetched.repos);
+            chosen.wishes.tools.extend(fetched.tools);
         } else if name == "runtime" && wishes.runtime.is_some() {
             chosen.wishes.runtime.clone_from(&wishes.runtime);
         } else if name == "builtin" && wishes.builtin {
@@ -83,6 +87,27 @@ pub fn choose(prepared: &Prepared, names: &[String]) -> Result<Chosen, NotFound>
     Ok(chosen)
 }
 
+/// Finds repositories by their address, with what is wanted of them or without, and downloads by their address or the
+/// name of the tool.
+fn of_name(prepared: &Prepared, name: &str) -> Option<Wishes> {
+    let wishes = prepared.wishes();
+    let repos = wishes.repos.iter();
+    let repos = repos.filter(|one| one.url.as_str() == name || one.to_string() == name);
+    let tools = fetched::phases(prepared).flat_map(|(_, phases)| &phases.tools);
+    let called: Vec<_> = tools
+        .filter(|tool| tool.name == name)
+        .filter_map(|tool| tool.download().ok())
+        .collect();
+    let tools = wishes.tools.iter();
+    let tools = tools.filter(|url| url.as_str() == name || called.contains(url));
+    let found = Wishes {
+        repos: repos.cloned().collect(),
+        tools: tools.cloned().collect(),
+        ..Wishes::default()
+    };
+    (!found.is_empty()).then_some(found)
+}
+
 /// Says why something that the manifest has cannot be moved.
 fn settled(prepared: &Prepared, name: &str) -> Option<String> {
     if let Some((_, member)) = prepared
@@ -91,16 +116,25 @@ fn settled(prepared: &Prepared, name: &str) -> Option<String> {
         .iter()
         .find(|(one, _)| one.as_str() == name)
     {
-        let version = match &member.package {
-            Package::Npm { version, .. } | Package::Pypi { version, .. } => Some(version),
-            Package::Url { version, .. } => version.as_ref(),
-        };
-        return Some(match version {
-            Some(version) if !prepared.wishes().harnesses.is_empty() || is_exact(version) => {
+        return Some(match &member.package {
+            Package::Npm { version, .. } | Package::Pypi { version, .. }
+                if !prepared.wishes().harnesses.is_empty() || is_exact(version) =>
+            {
                 format!("harness {name} is exactly {version} in the manifest")
             }
-            Some(_) | None => format!("harness {name} is used by no container"),
+            Package::Npm { .. } | Package::Pypi { .. } => format!("harness {name} is used by no container"),
+            Package::Url { .. } => format!("harness {name} has its sha256 in the manifest"),
         });
+    }
+    let mut phases = fetched::phases(prepared);
+    if phases.any(|(_, phases)| phases.repos.iter().any(|repo| repo.url.as_str() == name)) {
+        return Some(format!(
+            "repository {name} is at exactly one commit in the manifest"
+        ));
+    }
+    let mut phases = fetched::phases(prepared);
+    if phases.any(|(_, phases)| phases.tools.iter().any(|tool| tool.name == name)) {
+        return Some(format!("tool {name} has its sha256 in the manifest"));
     }
     match name {
         "runtime" => Some("no harness has a runtime that could be pinned".to_owned()),
@@ -123,6 +157,10 @@ fn not_found(prepared: &Prepared, name: &str) -> NotFound {
     let wishes = prepared.wishes();
     let mut known: Vec<String> = prepared.facts.members.keys().map(ToString::to_string).collect();
     known.extend(wishes.images.iter().map(ToString::to_string));
+    known.extend(wishes.repos.iter().map(ToString::to_string));
+    known.extend(
+        fetched::phases(prepared).flat_map(|(_, phases)| phases.tools.iter().map(|tool| tool.name.clone())),
+    );
     known.extend(wishes.runtime.iter().map(|_| "runtime".to_owned()));
     known.extend(wishes.builtin.then(|| "builtin".to_owned()));
     NotFound {
@@ -146,6 +184,7 @@ pub async fn update<L: Listener + ?Sized + 'static>(
     let Chosen { wishes, mut notes } = chosen;
     let mut new = if wishes.builtin { newest() } else { Lock::default() };
     new.images = images(engine, prepared, &wishes, &mut notes).await?.images;
+    new = new.with(fetched::ask(prepared, &wishes, listener, stop).await?);
     if wishes.runtime.is_some() || !wishes.harnesses.is_empty() {
         let _locked = how.turn.here(engine, &prepared.facts.owner).await?;
         let none = BTreeSet::new();
@@ -153,13 +192,21 @@ pub async fn update<L: Listener + ?Sized + 'static>(
             Made::Ready(seen, _) => seen,
             Made::Stopped(report) => return Ok(Updated::Stopped(report)),
         };
-        let Some(inquiry) = inquiry(prepared, &wishes, &seen) else {
-            let message = "there is no image to ask npm on: the foundation is not on the engine";
+        if !is_ready(&seen) {
+            let message = "there is no image to ask about versions on: the foundation is not on the engine";
             return Err(PinError::Unasked(
                 Failure::new(message).hint("`aishell diff` says what is in its way"),
             ));
-        };
-        new = new.with(ask(engine, prepared, &wishes, inquiry, listener).await?);
+        }
+        new = new.with(ask(engine, prepared, &wishes, &seen, listener).await?);
+    }
+    if stop.is_wished() {
+        notes.push("interrupted: the lock is as it was".to_owned());
+        return Ok(Updated::Asked {
+            changes: Vec::new(),
+            unchanged: Vec::new(),
+            notes,
+        });
     }
     let asked = names(&new);
     let before = prepared.lock().lock().clone();

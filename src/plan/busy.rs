@@ -7,7 +7,8 @@ use super::withhold::Withheld;
 use crate::call::Call;
 use crate::desired::Desired;
 use crate::manifest::container::OnChange;
-use crate::observed::{self, Activity, Observed, RunState};
+use crate::observed::{self, Activity, Observed, RunState, SetUser};
+use crate::spec::Mount;
 use crate::step::{Action, Because, BlockedReason, Cause, Interrupted, Plan, ResourceKind, Step, Work};
 
 /// Notes with every step which containers would notice it that nobody has consented to interrupt.
@@ -22,6 +23,35 @@ pub(super) fn mark(steps: &mut [Step], observed: &Observed, consent: &Consent, d
     for step in steps {
         let found = noticed_by(&step.work).into_iter().filter_map(|id| live.get(id));
         step.interrupts = found.filter_map(|live| one(live, desired)).collect();
+        if let Work::Populate(work) = &step.work {
+            let own = live.values().filter(|live| has_tools(live, &work.volume));
+            step.interrupts = own.filter_map(|live| one(live, desired)).collect();
+            let others = observed.set_users.get(&work.volume).into_iter().flatten();
+            step.interrupts.extend(others.map(theirs));
+        }
+    }
+}
+
+/// Says whether a container has a harness volume mounted.
+fn has_tools(live: &observed::Container, volume: &str) -> bool {
+    let mut mounts = live.spec.mounts.values();
+    mounts.any(|mount| matches!(mount, Mount::Volume { name, .. } if name == volume))
+}
+
+/// Says whether anybody's container that runs has a harness volume mounted.
+pub(super) fn mounts(observed: &Observed, volume: &str) -> bool {
+    let mut own = observed.containers.values();
+    own.any(|live| live.state.is_alive() && has_tools(live, volume))
+        || observed.set_users.contains_key(volume)
+}
+
+/// Returns a container of somebody else's that would notice.
+fn theirs(user: &SetUser) -> Interrupted {
+    let SetUser { id, name, busy } = user.clone();
+    Interrupted {
+        container: id,
+        name,
+        busy,
     }
 }
 
@@ -89,10 +119,13 @@ fn noticed(call: &Call) -> Option<&str> {
         | Call::InspectVolume { .. }
         | Call::InspectNetwork { .. }
         | Call::ReadFile { .. }
+        | Call::ReadTree { .. }
         | Call::StatFile { .. }
         | Call::FollowLog { .. }
         | Call::ListProcesses { .. }
         | Call::ListChanges { .. }
+        | Call::SearchFiles { .. }
+        | Call::TakeStock { .. }
         | Call::InspectExec { .. }
         | Call::AskRegistry { .. }
         | Call::PullImage { .. }
@@ -155,6 +188,8 @@ fn again(step: &Step) -> String {
     let requested = |because: &Because| because.cause == Cause::Requested;
     if step.action == Action::Replace && step.because.iter().any(requested) {
         format!(" --replace {}", step.resource.name)
+    } else if matches!(&step.work, Work::Populate(work) if work.refuted.is_some()) {
+        " --deep".to_owned()
     } else {
         String::new()
     }

@@ -20,6 +20,8 @@ use crate::stock::Stock;
 mod left;
 mod shared;
 
+pub(super) use shared::{Unfinished, unfinished};
+
 /// The kinds of images, each before what it is made on.
 const IMAGES: [Kind; 5] = [
     Kind::Identity,
@@ -338,7 +340,11 @@ impl<'a> Heap<'a> {
         }
         let mut unused = Unused::default();
         for mut group in groups.into_values() {
-            group.sort_by_key(|(one, _)| std::cmp::Reverse((one.created(), one.mark().key.clone())));
+            // Builders give what only changes settings the time of what it is made on; of those what is needed comes first.
+            group.sort_by_key(|(one, _)| {
+                let key = one.mark().key.clone();
+                std::cmp::Reverse((one.created(), needed(one), key))
+            });
             for (place, (one, steps)) in group.into_iter().enumerate() {
                 if place < self.terms.keep || needed(one) {
                     unused.stay.insert(id(one));

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
 use crate::call::Call;
 use crate::desired::inputs::{Change, Inputs, PARENT};
+use crate::desired::resolve::BUILT;
 use crate::desired::{Identity, Pin, Stage, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Labels, Mark};
@@ -28,7 +29,14 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
         StageSource::Image { .. } | StageSource::Dockerfile { .. } => None,
     });
     let grounds = grounds.filter(|name| !of_the_chain(name));
-    for name in grounds.chain(chain).chain(others) {
+    // A Dockerfile that phases start from may be made on a stage before, and comes between.
+    let is_built = |name: &&str| name.ends_with(BUILT);
+    let chain = chain.flat_map(|name| {
+        let own = desired.stages.keys().map(String::as_str);
+        let mut own = own.filter(move |other| other.strip_suffix(BUILT) == Some(name));
+        own.next().into_iter().chain([name])
+    });
+    for name in grounds.filter(|name| !is_built(name)).chain(chain).chain(others) {
         let Some(stage) = desired.stages.get(name) else {
             continue;
         };
@@ -102,6 +110,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
         kind,
         inputs,
         on,
+        bases,
     } = &stage.source
     else {
         return Maker::Ready;
@@ -123,7 +132,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
     if let Some(rebuilt) = found.and_then(|image| image.labels.get(label::REBUILT)) {
         draft.rebuilt_as.insert(name, rebuilt);
     }
-    let requested = draft.rebuilt.includes(name, found);
+    let requested = draft.rebuilt.includes_built(name, found);
     let anew = requested
         || on
             .iter()
@@ -139,7 +148,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
         .made(*kind, key)
         .find(|image| parents.are_of(image));
     let shared = shared.filter(|_| !anew);
-    let mut because = match (found, earlier(draft, *kind, name)) {
+    let mut because = match (found, earlier(draft, *kind, alias)) {
         (Some(image), _) => parents.differ_from(image),
         (None, Some(earlier)) => {
             let told = because_of(inputs, earlier);
@@ -184,6 +193,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
             making: making(draft, key),
             made: shared.map(|image| image.id.clone()),
             on: on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
+            bases: bases.clone(),
         },
     });
     Maker::Step(id)
@@ -332,10 +342,9 @@ fn label_of(stage: StageName) -> &'static str {
 }
 
 /// Returns the image that an earlier state of the same inputs made: the newest in the repository of this manifest.
-fn earlier<'a>(draft: &Draft<'a>, kind: Kind, name: &str) -> Option<&'a Image> {
-    let own = format!("aishell-{}:{name}", draft.desired.owner.manifest);
+fn earlier<'a>(draft: &Draft<'a>, kind: Kind, own: &str) -> Option<&'a Image> {
     let is_own = |image: &&Image| {
-        let named = image.tags.iter().any(|tag| tag.starts_with(&own));
+        let named = image.tags.iter().any(|tag| tag.starts_with(own));
         named && Mark::read(&image.labels).is_some_and(|mark| mark.kind == kind)
     };
     let images = draft.observed.images.values();
@@ -375,7 +384,8 @@ fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) ->
         draft.unchanged(ResourceKind::Image, tag);
         return Maker::Ready;
     }
-    let because = if needs.is_empty() || earlier(draft, Kind::Identity, "sandbox").is_none() {
+    let sandbox = format!("aishell-{}:sandbox", draft.desired.owner.manifest);
+    let because = if needs.is_empty() || earlier(draft, Kind::Identity, &sandbox).is_none() {
         Because::plain(Cause::Missing)
     } else {
         Because {

@@ -1,5 +1,7 @@
 //! What a stage needs that is built in phases: the longest valid beginning is kept, the rest is done.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::image::{Parents, ancestor, because_of, making};
@@ -12,8 +14,9 @@ use crate::desired::{Stage, StageSource};
 use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::manifest::phase::PhaseName;
-use crate::observed::Image;
-use crate::step::{Action, Because, Cause, Impact, PhaseWork, ResourceKind, Work};
+use crate::manifest::place::Place;
+use crate::observed::{Image, Observed};
+use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Impact, PhaseWork, ResourceKind, Work};
 
 /// What the next phase is made on.
 struct Ground {
@@ -46,40 +49,49 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
         draft.rebuilt_as.insert(name, rebuilt);
     }
     let requested = draft.rebuilt.includes(name, found);
+    let behind = behind(draft, chain, found);
     let mut before = chain.on.iter().map(|stage| Made::Stage(stage.as_str()));
     let renewed = before.any(|made| draft.anew.contains(&made))
+        || draft.anew.contains(&Made::Stage(&chain.from))
         || found.is_some_and(|image| parents.were_rebuilt_since(image));
     let anew = requested || renewed;
-    if !anew && found.is_some_and(|image| parents.are_of(image)) {
+    let as_it_was = !anew && behind.is_none();
+    if as_it_was && found.is_some_and(|image| parents.are_of(image)) {
         draft.unchanged(ResourceKind::Image, &chain.tag);
         return Maker::Ready;
     }
     let mut shared = draft.observed.made(chain.kind, key);
-    if let Some(image) = shared.find(|image| !anew && parents.are_of(image)) {
-        let step = share(draft, stage, chain, image);
+    if let Some(image) = shared.find(|image| as_it_was && parents.are_of(image)) {
+        let step = share(draft, stage, chain, (image, &parents));
         return Maker::Step(step);
     }
-    if anew {
+    if !as_it_was {
         draft.anew.insert(Made::Stage(name));
     }
     // What is made on another stage is made anew as a whole.
     let first = draft.rebuilt.first(name).filter(|_| requested && !renewed);
     let before = match (anew, first) {
-        (false, _) => chain.phases.len(),
+        (false, _) => behind.unwrap_or(chain.phases.len()),
         (true, Some(first)) => chain.phases.iter().take_while(|phase| phase.name < first).count(),
         (true, None) => 0,
     };
     let (begin, ground) = beginning(draft, (chain, before), &parents, needs);
     let mut ground = ground;
     let mut last = None;
+    let mut renews = requested && !renewed;
     for (index, phase) in chain.phases.iter().enumerate().skip(begin) {
         let before = index.checked_sub(1).filter(|_| index > begin);
         let before = before.and_then(|before| chain.phases.get(before));
         let mut because = changed(draft, phase, before);
-        if requested && index == begin {
+        if (requested || behind.is_some()) && index == begin {
             because.push(Because::plain(Cause::Requested));
         }
-        let Some(step) = step(draft, (name, key), (chain, index), &ground, because) else {
+        if lacks(draft, phase, &because) {
+            return Maker::Blocked;
+        }
+        let work = (chain, index, renews && phase.name.leaves_snapshot());
+        renews = renews && !phase.name.leaves_snapshot();
+        let Some(step) = step(draft, (name, key), work, &ground, because) else {
             return Maker::Unknown("its inputs are not known yet".to_owned());
         };
         ground.needs = vec![step];
@@ -92,22 +104,110 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
     last.map_or(Maker::Ready, Maker::Step)
 }
 
-/// Gives the image that another manifest made of the same the names it has here.
-fn share(draft: &mut Draft<'_>, stage: &Stage, chain: &Chain, image: &Image) -> u32 {
+/// Returns the first phase of which the snapshot was made on another one than is there now, where that was made anew on
+/// request: whoever did that was killed, and meant all that follows.
+fn behind(draft: &Draft<'_>, chain: &Chain, found: Option<&Image>) -> Option<usize> {
+    let observed = draft.observed;
+    let from = draft.desired.stages.get(&chain.from);
+    let mut before = from.and_then(|from| match &from.source {
+        StageSource::Dockerfile { build, kind, .. } => observed.keyed(&build.tag, *kind, from.key.known()?),
+        StageSource::Image { .. } | StageSource::Phases(_) => None,
+    });
+    let leaving = chain.phases.iter().enumerate();
+    for (index, phase) in leaving.filter(|(_, phase)| phase.name.leaves_snapshot()) {
+        let image = if index + 1 == chain.phases.len() {
+            found
+        } else {
+            let key = phase.key.known()?;
+            // One that was about to take its name may have taken it from the one before.
+            let named = observed.keyed(&phase.tag, Kind::Snapshot, key);
+            named.or_else(|| observed.made(Kind::Snapshot, key).next())
+        };
+        if let (Some(before), Some(image)) = (before, image) {
+            let rebuilt = before.labels.contains_key(label::REBUILT);
+            let said = image.labels.get(label::PHASE_FROM);
+            if rebuilt && said.is_some_and(|said| *said != before.id) {
+                return Some(index);
+            }
+        }
+        before = image;
+    }
+    None
+}
+
+/// Gives the image that another manifest made of the same the names it has here, and what it was made on as well.
+fn share(
+    draft: &mut Draft<'_>,
+    stage: &Stage,
+    chain: &Chain,
+    (image, parents): (&Image, &Parents<'_>),
+) -> u32 {
+    let observed = draft.observed;
+    let mut calls = Vec::new();
+    for (index, phase) in chain.phases.iter().enumerate() {
+        let image = if index + 1 == chain.phases.len() {
+            Some(image)
+        } else {
+            kept(observed, parents, phase).filter(|image| !image.tags.contains(&phase.tag))
+        };
+        calls.extend(image.into_iter().flat_map(|image| naming(image, phase)));
+    }
+    calls.extend([&chain.alias, &chain.tag].map(|tag| tagging(image, tag)));
+    named(draft, &chain.tag, (image, calls), stage.place.as_ref())
+}
+
+/// Gives images that are there other names; returns the step.
+fn named(
+    draft: &mut Draft<'_>,
+    tag: &str,
+    (image, calls): (&Image, Vec<Call>),
+    place: Option<&Place>,
+) -> u32 {
+    let desired = draft.desired;
     let from = Mark::read(&image.labels).map(|mark| mark.manifest);
-    let tag = |tag: &String| Call::TagImage {
-        image: image.id.clone(),
-        tag: tag.clone(),
+    let own = &desired.owner.manifest;
+    let kind = if Mark::read(&image.labels).is_some_and(|mark| mark.kind == Kind::Snapshot) {
+        ResourceKind::Snapshot
+    } else {
+        ResourceKind::Image
     };
     draft.push(NewStep {
-        resource: resource(ResourceKind::Image, &chain.tag),
+        resource: resource(kind, tag),
         action: Action::Tag,
         impact: Impact::None,
-        because: vec![Because::plain(Cause::Missing).at(stage.place.as_ref())],
+        because: vec![Because::plain(Cause::Missing).at(place)],
         needs: Vec::new(),
-        detail: from.map(|manifest| format!("made for manifest {manifest}")),
-        work: Work::Calls(vec![tag(&chain.tag), tag(&chain.alias)]),
+        detail: from.map(|manifest| {
+            if manifest == *own {
+                "it is there under another name".to_owned()
+            } else {
+                format!("made for manifest {manifest}")
+            }
+        }),
+        work: Work::Calls(calls),
     })
+}
+
+fn tagging(image: &Image, tag: &str) -> Call {
+    Call::TagImage {
+        image: image.id.clone(),
+        tag: tag.to_owned(),
+    }
+}
+
+/// Returns the calls that give an image the names of a phase, the one last by which it is looked for.
+fn naming(image: &Image, phase: &Phase) -> Vec<Call> {
+    let names = phase.aliases.iter().chain([&phase.tag]);
+    names.map(|tag| tagging(image, tag)).collect()
+}
+
+/// Returns the image that a phase left, made on what is there now.
+fn kept<'o>(observed: &'o Observed, parents: &Parents<'_>, phase: &Phase) -> Option<&'o Image> {
+    let key = phase.key.known().filter(|_| phase.name.leaves_snapshot())?;
+    // Of those that were made of the same the one that has the name is the newest.
+    let named = observed.keyed(&phase.tag, Kind::Snapshot, key);
+    let mut made = named.into_iter().chain(observed.made(Kind::Snapshot, key));
+    made.find(|image| parents.are_of(image))
 }
 
 /// Returns the first phase that has to be done, and what it is done on; of so many before it what is there may be used.
@@ -118,11 +218,7 @@ fn beginning(
     needs: Vec<u32>,
 ) -> (usize, Ground) {
     let observed = draft.observed;
-    let kept = |phase: &Phase| {
-        let key = phase.key.known().filter(|_| phase.name.leaves_snapshot())?;
-        let mut made = observed.made(Kind::Snapshot, key);
-        made.find(|image| parents.are_of(image))
-    };
+    let kept = |phase: &Phase| kept(observed, parents, phase);
     let mut phases = chain.phases.iter().take(before).enumerate().rev();
     let last = phases.find_map(|(index, phase)| Some((index, phase, kept(phase)?)));
     let Some((index, phase, image)) = last else {
@@ -136,13 +232,20 @@ fn beginning(
         };
         return (0, ground);
     };
-    for phase in chain.phases[..=index]
-        .iter()
-        .filter(|phase| kept(phase).is_some())
-    {
-        draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
+    for phase in &chain.phases[..=index] {
+        match kept(phase) {
+            Some(image) if image.tags.contains(&phase.tag) => {
+                draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
+            }
+            // Another manifest made it.
+            Some(image) => {
+                let calls = naming(image, phase);
+                named(draft, &phase.tag, (image, calls), phase.place.as_ref());
+            }
+            None => {}
+        }
     }
-    // Another manifest may have made it, and its names say so.
+    // It may not have its name here yet.
     let image = if image.tags.contains(&phase.tag) {
         phase.tag.clone()
     } else {
@@ -186,8 +289,15 @@ fn changed(draft: &Draft<'_>, phase: &Phase, before: Option<&Phase>) -> Vec<Beca
     };
     let images = draft.observed.images.values();
     let Some(earlier) = images.filter(of_it).max_by_key(|image| image.created) else {
-        // What leaves no image is done whenever something before it is.
-        return match before.filter(|_| !phase.name.leaves_snapshot()) {
+        // What leaves no image is done whenever something before it is. What was made after it says that it was.
+        let hash = label::phase_hash(phase.name.as_str());
+        let mut own = draft
+            .observed
+            .images
+            .values()
+            .filter(|image| image.tags.iter().any(|tag| tag.starts_with(&own)));
+        let was_done = own.any(|image| image.labels.contains_key(&hash));
+        return match before.filter(|_| !phase.name.leaves_snapshot() && was_done) {
             Some(before) => vec![depends_on(before)],
             None => vec![Because::plain(Cause::Missing).at(phase.place.as_ref())],
         };
@@ -211,6 +321,28 @@ fn changed(draft: &Draft<'_>, phase: &Phase, before: Option<&Phase>) -> Vec<Beca
     because
 }
 
+/// Blocks a phase that cannot be done because secrets of its commands are not known here.
+fn lacks(draft: &mut Draft<'_>, phase: &Phase, because: &[Because]) -> bool {
+    let lacks = phase.lacks.iter();
+    let lacks: Vec<String> = lacks
+        .map(|(variable, reason)| format!("its secret {variable} cannot be had: {reason}"))
+        .collect();
+    if lacks.is_empty() {
+        return false;
+    }
+    draft.blocked.push(Blocked {
+        resource: resource(ResourceKind::Snapshot, &phase.tag),
+        action: Action::Snapshot,
+        impact: Impact::None,
+        discards: None,
+        reason: BlockedReason::Unsupported,
+        detail: lacks.join("; "),
+        unblock: None,
+        because: because.to_vec(),
+    });
+    true
+}
+
 fn depends_on(phase: &Phase) -> Because {
     Because {
         field: Some(phase.name.to_string()),
@@ -221,7 +353,7 @@ fn depends_on(phase: &Phase) -> Because {
 fn step(
     draft: &mut Draft<'_>,
     (name, stage): (&str, &Key),
-    (chain, index): (&Chain, usize),
+    (chain, index, renews): (&Chain, usize, bool),
     ground: &Ground,
     because: Vec<Because>,
 ) -> Option<u32> {
@@ -252,6 +384,7 @@ fn step(
         name: phase.name,
         stage: name.to_owned(),
         making: making(draft, &key),
+        renews,
         // One stage is at one phase at a time: whatever a killed apply left is found under its name.
         job_name: format!("aishell-job-{name}-{}-{manifest}", desired.owner.project8()),
         failed_name: format!("aishell-failed-{manifest}-{prefix}{}", phase.name),
@@ -274,6 +407,7 @@ fn step(
         settings: phase.settings.clone(),
         certificates: chain.certificates.clone(),
         proxies: chain.proxies.clone(),
+        store: Arc::clone(&chain.store),
     };
     let detail = match phase.about.as_str() {
         "" => phase.name.description().to_owned(),

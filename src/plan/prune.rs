@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::garbage::{Unfinished, unfinished as unfinished_images};
 use super::{Draft, Made, Maker, NewStep, resource};
 use crate::call::Call;
 use crate::key::Key;
-use crate::label::Kind;
+use crate::label::{Kind, MAKING, Mark};
 use crate::lock;
+use crate::observed::Image;
 use crate::spec::Binding;
-use crate::step::{Action, Because, Cause, Impact, ResourceKind, Work};
+use crate::step::{Action, Because, Cause, Impact, ResourceKind, Step, Work};
 
 /// Plans the removal of containers that no resource of the manifest is, and returns the steps that free host ports.
 pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
@@ -175,6 +177,40 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
             },
         });
     }
+}
+
+/// Plans the removal of images that were made for this owner and not named any more: an engine goes on with what somebody
+/// asked for who was killed, and may be done with it only after the next one has looked.
+pub(super) fn unfinished(draft: &mut Draft<'_>) {
+    let owner = &draft.desired.owner;
+    let own = format!("aishell-{}:{}{}-", owner.manifest, MAKING, owner.project8());
+    // Whoever was killed between the last name and the end of the first one leaves only that.
+    let named = |image: &&Image| image.tags.len() > 1 && Mark::read(&image.labels).is_some();
+    let left = draft.observed.images.values().filter(named);
+    let left = left.flat_map(|image| image.tags.iter().map(move |tag| (image, tag)));
+    let never = unfinished_images(&draft.observed.images).map(|Unfinished { image, tag, .. }| (image, tag));
+    for (image, tag) in never.chain(left) {
+        // A step that makes the same takes care of it.
+        let sweeps = |step: &Step| step.work.making().is_some_and(|making| making == tag);
+        if !tag.starts_with(&own) || draft.steps.iter().any(sweeps) {
+            continue;
+        }
+        draft.push(NewStep {
+            resource: resource(ResourceKind::Image, tag),
+            action: Action::Remove,
+            impact: Impact::None,
+            because: vec![Because::plain(Cause::Orphan)],
+            needs: Vec::new(),
+            detail: Some(format!("left by an interrupted apply: {}", short(&image.id))),
+            work: Work::Calls(vec![Call::RemoveImage { image: tag.clone() }]),
+        });
+    }
+}
+
+/// Returns the digits of an id that people are shown.
+fn short(id: &str) -> &str {
+    let digits = id.trim_start_matches("sha256:");
+    digits.get(..12).unwrap_or(digits)
 }
 
 /// What the name of a job begins with that is done for a phase; the stage follows.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::desired::resolve::BUILT;
 use crate::label::Mark;
 use crate::manifest::phase::PhaseName;
 use crate::manifest::stage::StageName;
@@ -108,9 +109,12 @@ impl Rebuilt {
         let meant = |image: &&Image| {
             let mark = Mark::read(&image.labels);
             mark.is_some_and(|mark| {
-                self.targets
-                    .iter()
-                    .any(|target| target.stage.as_str() == mark.name)
+                let begun = PhaseName::Dockerfile.to_string();
+                self.targets.iter().any(|target| match target.stage {
+                    stage if stage.as_str() == mark.name => true,
+                    StageName::Foundation => mark.name == begun,
+                    stage => mark.name == format!("{stage}-{begun}"),
+                })
             })
         };
         let images = observed.images.values().filter(meant);
@@ -125,6 +129,19 @@ impl Rebuilt {
         let named = self.of_stage(stage).next().is_some();
         let meant = |image: &Image| self.seen.as_ref().is_none_or(|seen| seen.contains(&image.id));
         named && image.is_none_or(meant)
+    }
+
+    /// Says whether something that a Dockerfile makes is to be built anew: a stage, or what its phases start from.
+    pub(super) fn includes_built(&self, name: &str, image: Option<&Image>) -> bool {
+        match name.strip_suffix(BUILT) {
+            None => self.includes(name, image),
+            Some(stage) => {
+                let first = self.of_stage(stage).map(|target| target.phase).min();
+                let begins =
+                    first.is_some_and(|first| first.is_none_or(|first| first == PhaseName::Dockerfile));
+                begins && self.includes(stage, image)
+            }
+        }
     }
 
     /// Returns the first phase of a stage that is done anew; `None`: all of it.

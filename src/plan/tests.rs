@@ -81,6 +81,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         installer: BTreeMap::new(),
         sources: BTreeMap::new(),
         outside: BTreeSet::new(),
+        store: std::sync::Arc::default(),
         ground: "/srv/demo".to_owned(),
         guarded: BTreeSet::new(),
     };
@@ -319,6 +320,7 @@ fn a_stranger_under_our_name_is_blocked_and_named() {
         name: owner().object("a"),
         who: "a container that aishell did not make".to_owned(),
         late: false,
+        vacant: false,
     });
     let plan = planned(&format!("a: {ONE}"), &observed);
     assert!(plan.steps.is_empty());

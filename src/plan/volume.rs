@@ -4,12 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::busy;
 use super::{Draft, Fresh, Made, Maker, Needs, NewStep, job_labels, resource};
 use crate::call::Call;
-use crate::desired::{HarnessSet, Pin};
-use crate::label::{self, Kind};
-use crate::observed::Elsewhere;
+use crate::desired::{HarnessSet, Member, MemberSource, Pin};
+use crate::label::{self, Kind, OwnedId};
+use crate::observed::{Content, Damage, Elsewhere, Observed, Volume};
 use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Impact, PopulateWork, ResourceKind, Work};
+
+/// How many older sets are copied from at most.
+const SOURCES: usize = 3;
+
+/// How much of what is broken is named.
+const NAMED: usize = 20;
 
 /// Plans the harness volume.
 pub(super) fn harness(draft: &mut Draft<'_>) {
@@ -26,12 +33,14 @@ pub(super) fn harness(draft: &mut Draft<'_>) {
 
 fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
     let name = set.volume();
-    let because = match state(draft, set) {
+    let state = state(draft, set);
+    let because = match &state {
         State::Ready => {
             draft.unchanged(ResourceKind::Volume, &name);
+            verified(draft, set);
             return Maker::Ready;
         }
-        State::Missing => match earlier(draft) {
+        State::Missing | State::Vacant => match earlier(draft) {
             Some(from) => changed_members(&from, set),
             None => vec![Because::plain(Cause::Missing).at(set.place.as_ref())],
         },
@@ -39,16 +48,30 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             let because = Because::field(Cause::Drift, "receipt", json!(found), json!("valid"));
             vec![because.at(set.place.as_ref())]
         }
+        State::Damaged(_, content) => damaged(content),
         State::Foreign(who) => {
             let because = vec![Because::plain(Cause::Missing).at(set.place.as_ref())];
             draft.foreign(
                 resource(ResourceKind::Volume, &name),
                 Action::Populate,
-                &who,
+                who,
                 because,
             );
             return Maker::Blocked;
         }
+    };
+    let vacant = matches!(state, State::Vacant);
+    let (refuted, broken) = match state {
+        State::Damaged(receipt, content) => (Some(receipt.clone()), content.clone()),
+        State::Ready | State::Missing | State::Vacant | State::Unproven(_) | State::Foreign(_) => {
+            (None, Content::default())
+        }
+    };
+    // Who has the volume mounted goes on with what is repaired.
+    let impact = if busy::mounts(draft.observed, &name) {
+        Impact::Live
+    } else {
+        Impact::None
     };
     let needs = match draft.needs([Made::Stage(&set.stage)]) {
         Needs::Steps(needs) => needs,
@@ -71,13 +94,17 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
     labels.insert(label::HARNESSES.to_owned(), set.display());
     let mut env = set.installer.clone();
     env.extend(set.proxies.clone());
+    // What npm installs can be installed anywhere; what runs on the Python of the foundation, there alone.
+    let is_bound = |member: &Member| matches!(member.source, MemberSource::Pypi { .. });
+    let fallback = draft.desired.fallback.as_ref();
+    let fallback = fallback.filter(|_| !set.members.iter().all(is_bound));
     let id = draft.push(NewStep {
         resource: resource(ResourceKind::Volume, &name),
         action: Action::Populate,
-        impact: Impact::None,
+        impact,
         because,
         needs,
-        detail: Some(match &draft.desired.fallback {
+        detail: Some(match fallback {
             Some(_) => format!(
                 "{}; on the built-in foundation if this one has no npm",
                 set.display()
@@ -94,28 +121,54 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             receipt_name: set.receipt(),
             receipt: label::shared(manifest, Kind::Receipt, "harness", &set.key),
             image,
-            fallback: draft.desired.fallback.clone(),
+            fallback: fallback.cloned(),
             members: set.members.clone(),
+            older: older(draft.observed, set),
+            vacant,
+            refuted,
+            anew: broken.anew,
+            reclaim: broken.reclaim,
             certificates: set.certificates.clone(),
             env,
+            store: std::sync::Arc::clone(&set.store),
         })),
     });
     Maker::Step(id)
 }
 
+/// Says that the content was read and is as it was installed, if it was read.
+fn verified(draft: &mut Draft<'_>, set: &HarnessSet) {
+    let receipt = draft.observed.receipts.get(&set.receipt());
+    let content = receipt.and_then(|receipt| draft.observed.contents.get(receipt.id.id()));
+    if let Some(Content { files, bytes, .. }) = content {
+        let size = bytes.div_ceil(1 << 20);
+        draft.notes.push(format!(
+            "volume {} has what was installed: {files} files, {size} MiB",
+            set.volume()
+        ));
+    }
+}
+
 /// What is there of a harness volume.
-enum State {
+enum State<'o> {
     Ready,
     Missing,
     /// The volume is there, but nothing proves its content.
     Unproven(&'static str),
+    /// It was read, and is not what was installed; with who vouches for it all the same.
+    Damaged(&'o OwnedId, &'o Content),
     Foreign(String),
+    /// Something has its name that is empty, and that nobody uses.
+    Vacant,
 }
 
-fn state(draft: &Draft<'_>, set: &HarnessSet) -> State {
+fn state<'o>(draft: &Draft<'o>, set: &HarnessSet) -> State<'o> {
     let name = set.volume();
     let observed = draft.observed;
     if let Some(stranger) = observed.stranger("volume", &name) {
+        if stranger.vacant && observed.stranger("container", &set.receipt()).is_none() {
+            return State::Vacant;
+        }
         return State::Foreign(stranger.who.clone());
     }
     if let Some(stranger) = observed.stranger("container", &set.receipt()) {
@@ -129,11 +182,76 @@ fn state(draft: &Draft<'_>, set: &HarnessSet) -> State {
     }
     match observed.receipts.get(&set.receipt()) {
         None => State::Unproven("missing"),
-        Some(receipt) if receipt.mark.key != set.key || receipt.volume_created != volume.created => {
-            State::Unproven("unverified")
+        Some(receipt) => {
+            let proven = receipt.mark.key == set.key && receipt.volume_created == volume.created;
+            match observed.contents.get(receipt.id.id()) {
+                Some(content) if !content.is_whole() => State::Damaged(&receipt.id, content),
+                Some(_) | None if proven => State::Ready,
+                Some(_) | None => State::Unproven("unverified"),
+            }
         }
-        Some(_) => State::Ready,
     }
+}
+
+/// Returns one reason for everything that is not as it was installed, as far as anybody reads on.
+fn damaged(content: &Content) -> Vec<Because> {
+    let reason = |damage: &Damage| {
+        let Damage {
+            member,
+            path,
+            from,
+            to,
+        } = damage;
+        let field = match member {
+            Some(member) => format!("harnesses.{member}: {path}"),
+            None => format!("harnesses: {path}"),
+        };
+        Because::field(Cause::Drift, &field, json!(from), json!(to))
+    };
+    let mut because: Vec<Because> = content.damage.iter().take(NAMED).map(reason).collect();
+    let more = content.damage.len().saturating_sub(NAMED);
+    if more > 0 {
+        let field = format!("harnesses: {more} more");
+        because.push(Because::field(Cause::Drift, &field, json!(null), json!(null)));
+    }
+    because
+}
+
+/// Returns the volumes of other sets that have members of this one, as their labels tell, and that somebody vouches
+/// for: those that have most, and no more than it takes. Sets that nobody uses are left to whoever prunes.
+fn older(observed: &Observed, set: &HarnessSet) -> Vec<String> {
+    let own = set.volume();
+    let display = set.display();
+    let mut wanted: BTreeSet<&str> = display.split(", ").collect();
+    let vouched = |volume: &Volume| {
+        let mut receipts = observed.receipts.values();
+        receipts
+            .any(|receipt| receipt.mark.key == volume.mark.key && receipt.volume_created == volume.created)
+    };
+    let mut others: Vec<(&String, BTreeSet<&str>)> = observed
+        .volumes
+        .iter()
+        .filter(|(name, _)| **name != own && observed.sets_in_use.contains(*name))
+        .filter(|(_, volume)| volume.mark.kind == Kind::Harness && vouched(volume))
+        .filter_map(|(name, volume)| Some((name, volume.harnesses.as_deref()?.split(", ").collect())))
+        .collect();
+    let mut chosen = Vec::new();
+    while chosen.len() < SOURCES {
+        for (_, has) in &mut others {
+            has.retain(|member| wanted.contains(member));
+        }
+        let Some((name, has)) = others.iter().max_by_key(|(_, has)| has.len()) else {
+            break;
+        };
+        if has.is_empty() {
+            break;
+        }
+        for member in has.clone() {
+            wanted.remove(member);
+        }
+        chosen.push((*name).clone());
+    }
+    chosen
 }
 
 /// Returns the set that a container of this manifest has now.

@@ -19,7 +19,7 @@ use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Call, Commit, Content, Create, File};
 use crate::engine::EngineError;
 use crate::facts::Account;
-use crate::label::{Mark, OwnedId, PROVEN, SCHEMA};
+use crate::label::{FILE, HOST, Mark, OwnedId, PROJECT, PROJECT_HASH, PROVEN, SCHEMA};
 use crate::observed::ImageConfig;
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Security};
@@ -179,8 +179,13 @@ impl Identity {
         let account = &self.work.account;
         let mut labels = self.work.labels.clone();
         labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
+        for label in [PROJECT, PROJECT_HASH, HOST, FILE] {
+            // As snapshots of phases: an image has users, and no owner.
+            labels.insert(label.to_owned(), String::new());
+        }
         Commit {
             container: container.id().to_owned(),
+            rebuilt: false,
             tag: self.work.making.clone(),
             labels,
             env: self.environment(),
@@ -219,7 +224,7 @@ impl Protocol for Identity {
             At::Shells(container) => read(container, "/etc/shells"),
             At::Upload(container) => call(Call::Upload {
                 container: container.id().to_owned(),
-                files: self.files(),
+                files: self.files().into(),
             }),
             At::Forget(_) => call(removal(&self.work.making)),
             At::Name(_, naming) => match naming.call() {

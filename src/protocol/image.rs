@@ -3,14 +3,17 @@
 //! 0. If somebody else made the same, give that the name instead.
 //! 1. Look at every image it is made on: its labels say which they were, by id, and their names may have been given
 //!    to something else since the plan was made.
-//! 2. Build.
-//! 3. Give it its names.
+//! 2. Pull the images it starts from, or look whether they are there, if the manifest says so.
+//! 3. Build.
+//! 4. Give it its names.
 
 use jiff::Timestamp;
 
 use super::naming::{Naming, removal};
 use super::{Next, Protocol, call, failure, unexpected};
 use crate::call::{Answer, Build, Call};
+use crate::desired::Bases;
+use crate::dockerfile::BaseImage;
 use crate::engine::EngineError;
 use crate::label::{Mark, PROVEN, SCHEMA};
 use crate::manifest::place::Place;
@@ -23,6 +26,7 @@ pub(super) struct MakeImage {
     alias: String,
     making: String,
     on: Vec<Ancestor>,
+    bases: Bases,
     at: At,
 }
 
@@ -33,6 +37,8 @@ enum At {
     Look(usize),
     /// Removes what was left of an earlier one.
     Sweep,
+    /// Sees to the image of this number that it starts from.
+    Base(usize),
     /// Builds; these images were pulled for it.
     Build(Vec<String>),
     /// Pulls one more that it starts from, at this line: a builder asks no credential helper.
@@ -50,8 +56,50 @@ impl MakeImage {
             alias,
             making,
             on,
+            bases: Bases::Builders,
             at,
         }
+    }
+
+    /// Sees to the images it starts from before it is built.
+    pub(super) fn after(mut self, bases: &Bases) -> Self {
+        self.bases = bases.clone();
+        self
+    }
+
+    /// Returns the images to see to before the build.
+    fn bases(&self) -> &[BaseImage] {
+        match &self.bases {
+            Bases::Builders => &[],
+            Bases::Pulled(images) | Bases::Present(images) => images,
+        }
+    }
+
+    /// Returns what comes once the images before this number were seen to.
+    fn base(&self, index: usize) -> At {
+        if index < self.bases().len() {
+            At::Base(index)
+        } else {
+            At::Build(Vec::new())
+        }
+    }
+
+    /// Returns why an image that it starts from cannot be had.
+    fn without(&self, index: usize, error: EngineError) -> At {
+        let Some(BaseImage { image, line }) = self.bases().get(index).cloned() else {
+            return At::Failed(unexpected("an image"));
+        };
+        let line = Some(line);
+        let failure = match (&self.bases, error) {
+            (Bases::Present(_), EngineError::NotFound { .. }) => {
+                let message = format!("{image} is not on the engine and the manifest says `pull: never`");
+                let failure = Failure::new(message).hint(format!("docker pull {image}"));
+                return At::Failed(failure.at(self.place(line)));
+            }
+            (_, EngineError::Work { message, .. }) => EngineError::Absent { image, line, message },
+            (_, error) => error,
+        };
+        At::Failed(self.failure(failure))
     }
 
     /// Names the image of an id instead, while it is there.
@@ -72,14 +120,15 @@ impl MakeImage {
             EngineError::Work { line, .. } | EngineError::Absent { line, .. } => *line,
             _ => None,
         };
-        let place = |line| {
-            Some(Place {
-                file: self.build.path.clone()?,
-                line,
-                column: 1,
-            })
-        };
-        failure(error).at(line.and_then(place))
+        failure(error).at(self.place(line))
+    }
+
+    fn place(&self, line: Option<u32>) -> Option<Place> {
+        Some(Place {
+            file: self.build.path.clone()?,
+            line: line?,
+            column: 1,
+        })
     }
 
     /// Returns what comes once the images before this number were looked at.
@@ -127,6 +176,15 @@ impl Protocol for MakeImage {
                 None => Next::Failed(unexpected("an image")),
             },
             At::Sweep => call(removal(&self.making)),
+            At::Base(index) => match (self.bases().get(*index), &self.bases) {
+                (Some(base), Bases::Present(_)) => call(Call::InspectImage {
+                    image: base.image.clone(),
+                }),
+                (Some(base), Bases::Pulled(_) | Bases::Builders) => call(Call::PullImage {
+                    reference: base.image.clone(),
+                }),
+                (None, _) => Next::Failed(unexpected("an image")),
+            },
             At::Fetch(_, reference, _) => call(Call::PullImage {
                 reference: reference.clone(),
             }),
@@ -143,7 +201,9 @@ impl Protocol for MakeImage {
         self.at = match (at, result) {
             // Whoever made it has removed it.
             (At::Share(_), Err(EngineError::NotFound { .. })) => self.look(0),
-            (At::Sweep, Err(EngineError::NotFound { .. })) => At::Build(Vec::new()),
+            (At::Sweep, Err(EngineError::NotFound { .. })) => self.base(0),
+            (At::Base(index), Ok(_)) => self.base(index + 1),
+            (At::Base(index), Err(error)) => self.without(index, error),
             (At::Build(fetched), Err(EngineError::Absent { image, line, .. }))
                 if !fetched.contains(&image) =>
             {
@@ -161,7 +221,7 @@ impl Protocol for MakeImage {
             (At::Share(naming), Ok(_)) => At::Share(naming.called()),
             (At::Name(naming), Ok(_)) => At::Name(naming.called()),
             (At::Look(index), Ok(answer)) => self.seen(index, answer),
-            (At::Sweep, Ok(_)) => At::Build(Vec::new()),
+            (At::Sweep, Ok(_)) => self.base(0),
             (At::Build(_), Ok(Answer::Id(image))) => At::Name(self.naming(&image).made_as(&self.making)),
             (At::Build(_), Ok(_)) => At::Failed(unexpected("an image")),
         };

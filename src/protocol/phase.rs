@@ -1,7 +1,7 @@
 //! A phase: what it does, in a fresh container on what the phase before left, and a snapshot of that.
 //!
 //! 1. Look at the images it is made on.
-//! 2. Create a container, without mounts; one that is there under its name was left by an apply that was killed, since
+//! 2. Fetch what comes from elsewhere, and create a container, without mounts; one that is there under its name was left by an apply that was killed, since
 //!    whoever builds for an owner holds its claim. It is started only if commands are run.
 //! 3. Do what is to be done, one act after the other.
 //! 4. Commit it, give the image its names, remove the container. Only the last name makes it count.
@@ -9,43 +9,58 @@
 //! Where a command fails the container is stopped, which ends whatever the command has left running, and kept under
 //! another name.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::naming::{Naming, removal};
 use super::{Next, Protocol, call, failure, unexpected};
-use crate::call::{Answer, Call, Content, Exec, File, FileStatus};
+use crate::call::{Answer, Call, Content, Exec, File};
 use crate::desired::phase::Act;
 use crate::engine::EngineError;
+use crate::fetch::{FetchError, Fetched};
 use crate::label::OwnedId;
 use crate::observed::ImageConfig;
 use crate::report::Failure;
 use crate::step::PhaseWork;
 
+mod anew;
+mod fetched;
+mod gate;
 mod origin;
 mod place;
+mod record;
 mod request;
+mod table;
 mod users;
 
+use gate::Left;
 use origin::mine;
-use place::Places;
+use place::{Places, text};
+use record::Record;
+use table::Table;
 use users::Users;
 
+/// What a home has from its beginning.
+const SKELETON: &str = "/etc/skel";
 /// Where the CA bundle lies while commands run.
 const CERTIFICATES: &str = "/.aishell-certificates.pem";
-/// How often a phase is begun anew when nobody knows what became of a command in it.
-const AGAIN: u32 = 2;
-
 /// Does one phase.
 pub(super) struct DoPhase {
     work: PhaseWork,
     at: At,
     config: ImageConfig,
+    /// The id of the image it is made on.
+    from: String,
     container: Option<OwnedId>,
     started: bool,
     /// The act at hand.
     act: usize,
     users: Option<Users>,
     places: Places,
+    /// What was fetched for it, which is there as long as this is.
+    fetched: Vec<Fetched>,
+    record: Record,
     /// How often it was begun anew.
     again: u32,
 }
@@ -54,6 +69,8 @@ enum At {
     /// An image of a stage before, by its place in the work.
     Look(usize),
     From,
+    /// Something is fetched, by its place among the acts.
+    Fetch(usize),
     Create,
     Leftover,
     Clear(OwnedId),
@@ -61,41 +78,32 @@ enum At {
     Certify,
     Table(Table, Users),
     Stat(String),
-    Upload(Vec<File>),
+    Skeleton,
+    Upload(Arc<[File]>),
     Prepare(Exec),
     Follow(String),
     Code(String, Vec<String>),
     TidyPrepare,
     TidyFollow(String),
     TidyCode(String),
+    /// Whatever was left running ends before what it has left is looked through.
+    Still,
+    Changes,
+    Search(Left),
     Forget,
     Commit,
+    Check(String),
+    /// An image that must not be is removed.
+    Discard(Failure),
     Name(Naming),
     Remove(Option<Failure>),
     Kill(Failure),
+    Record(Failure),
     Kept(Failure),
     ClearKept(OwnedId, Failure),
     Keep(Failure),
     Done,
     Failed(Failure),
-}
-
-/// A table of users or groups.
-#[derive(Clone, Copy)]
-enum Table {
-    Passwd,
-    Group,
-    Shadow,
-}
-
-impl Table {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Passwd => "/etc/passwd",
-            Self::Group => "/etc/group",
-            Self::Shadow => "/etc/shadow",
-        }
-    }
 }
 
 impl DoPhase {
@@ -104,11 +112,14 @@ impl DoPhase {
             work,
             at: At::From,
             config: ImageConfig::default(),
+            from: String::new(),
             container: None,
             started: false,
             act: 0,
             users: None,
             places: Places::default(),
+            fetched: Vec::new(),
+            record: Record::default(),
             again: 0,
         };
         phase.at = phase.look(0);
@@ -168,6 +179,9 @@ impl DoPhase {
             if let Some(path) = self.places.unknown(act, users)? {
                 return Ok(At::Stat(path));
             }
+            if self.places.lacks_skeleton(act) {
+                return Ok(At::Skeleton);
+            }
             if let Act::Verify(expected) = act {
                 self.places.verify(expected, users)?;
                 self.act += 1;
@@ -177,7 +191,7 @@ impl DoPhase {
             self.users = Some(users);
             self.act += 1;
             if !files.is_empty() {
-                return Ok(At::Upload(files));
+                return Ok(At::Upload(files.into()));
             }
         }
     }
@@ -185,23 +199,25 @@ impl DoPhase {
     fn finish(&self) -> At {
         if self.work.names.is_empty() {
             At::Remove(None)
+        } else if self.has_secrets() {
+            At::Still
         } else {
             At::Forget
         }
     }
 
-    /// Begins anew in a fresh container: what a command did that was not heard to its end cannot be told.
-    fn afresh(&mut self) -> Option<At> {
-        if self.again >= AGAIN {
-            return None;
+    /// Returns what comes after an image was made.
+    fn committed(&self, image: String) -> At {
+        if self.has_secrets() {
+            At::Check(image)
+        } else {
+            self.named(&image)
         }
-        let container = self.container.take()?;
-        self.again += 1;
-        self.started = false;
-        self.act = 0;
-        self.users = None;
-        self.places = Places::default();
-        Some(At::Clear(container))
+    }
+
+    fn named(&self, image: &str) -> At {
+        let names: Vec<&str> = self.work.names.iter().map(String::as_str).collect();
+        At::Name(Naming::of(image, &names).made_as(&self.work.making))
     }
 
     /// Returns what comes after something went wrong.
@@ -239,19 +255,21 @@ impl Protocol for DoPhase {
             At::From => call(Call::InspectImage {
                 image: self.work.from.clone(),
             }),
+            At::Fetch(index) => self.order(*index),
             At::Create => call(Call::CreateContainer(Box::new(self.create()))),
             At::Leftover => inspect(&self.work.job_name),
             At::Clear(container) | At::ClearKept(container, _) => remove(container.clone()),
             At::Start => call(Call::StartContainer { container: self.id() }),
             At::Certify => call(Call::Upload {
                 container: self.id(),
-                files: vec![File {
+                files: [File {
                     path: CERTIFICATES.trim_start_matches('/').to_owned(),
                     uid: 0,
                     gid: 0,
                     mode: 0o644,
                     content: Content::Bytes(self.work.certificates.clone().unwrap_or_default()),
-                }],
+                }]
+                .into(),
             }),
             At::Table(table, _) => call(Call::ReadFile {
                 container: self.id(),
@@ -261,9 +279,13 @@ impl Protocol for DoPhase {
                 container: self.id(),
                 path: path.clone(),
             }),
+            At::Skeleton => call(Call::ReadTree {
+                container: self.id(),
+                path: SKELETON.to_owned(),
+            }),
             At::Upload(files) => call(Call::Upload {
                 container: self.id(),
-                files: files.clone(),
+                files: Arc::clone(files),
             }),
             At::Prepare(exec) => call(Call::CreateExec(Box::new(exec.clone()))),
             At::Follow(exec) => call(Call::FollowExec {
@@ -272,6 +294,7 @@ impl Protocol for DoPhase {
                     Some(Act::Run(command)) => command.seconds,
                     _ => None,
                 },
+                secrets: self.secrets(),
             }),
             At::Code(exec, _) | At::TidyCode(exec) => call(Call::InspectExec { exec: exec.clone() }),
             At::TidyPrepare => call(Call::CreateExec(Box::new(Exec {
@@ -284,8 +307,18 @@ impl Protocol for DoPhase {
             At::TidyFollow(exec) => call(Call::FollowExec {
                 exec: exec.clone(),
                 seconds: None,
+                secrets: Arc::default(),
             }),
-            At::Forget => call(removal(&self.work.making)),
+            At::Still => self.owned(|container| call(Call::KillContainer { container })),
+            At::Changes => call(Call::ListChanges { container: self.id() }),
+            At::Search(left) => call(Call::SearchFiles {
+                container: self.id(),
+                path: left.paths.last().cloned().unwrap_or_default(),
+                only: Arc::clone(&left.only),
+                secrets: self.secrets(),
+            }),
+            At::Forget | At::Discard(_) => call(removal(&self.work.making)),
+            At::Check(image) => call(Call::InspectImage { image: image.clone() }),
             At::Commit => call(Call::CommitContainer(Box::new(self.commit()))),
             At::Name(naming) => match naming.call() {
                 Some(next) => call(next.clone()),
@@ -293,6 +326,10 @@ impl Protocol for DoPhase {
             },
             At::Remove(_) => self.owned(remove),
             At::Kill(_) => self.owned(|container| call(Call::KillContainer { container })),
+            At::Record(_) => call(Call::Upload {
+                container: self.id(),
+                files: [self.log()].into(),
+            }),
             At::Kept(_) => inspect(&self.work.failed_name),
             At::Keep(_) => self.owned(|container| {
                 call(Call::RenameContainer {
@@ -303,6 +340,10 @@ impl Protocol for DoPhase {
             At::Done => Next::Done,
             At::Failed(failure) => Next::Failed(failure.clone()),
         }
+    }
+
+    fn fetched(&mut self, result: Result<Fetched, FetchError>) {
+        self.take_in(result);
     }
 
     fn given_up(&self) -> Option<Call> {
@@ -337,6 +378,11 @@ impl Protocol for DoPhase {
             self.at = at;
             return;
         }
+        if commanding && matches!(result, Err(EngineError::Conflict { .. })) {
+            let message = "its container does not stay up: an image that commands run in needs `sleep`";
+            self.at = self.fail(Failure::new(message));
+            return;
+        }
         self.at = match (at, result) {
             (At::Look(index), Ok(answer)) => self.seen(index, answer),
             (At::From, Ok(answer)) => self.began(answer),
@@ -365,13 +411,16 @@ impl Protocol for DoPhase {
             (At::Table(table, users), Err(EngineError::NotFound { .. })) => self.table(table, users, None),
             (At::Stat(path), Ok(Answer::File(status))) => self.stat(path, Some(status)),
             (At::Stat(path), Err(EngineError::NotFound { .. })) => self.stat(path, None),
+            (At::Skeleton, Ok(Answer::Files(files))) => self.skeleton(files),
+            (At::Skeleton, Err(EngineError::NotFound { .. })) => self.skeleton(Vec::new()),
             (At::Upload(files), Ok(_)) => {
                 self.places.made(&files);
                 self.go_on()
             }
             (At::Prepare(_), Ok(Answer::Id(exec))) => At::Follow(exec),
-            (At::Follow(exec), Ok(Answer::Ran(log, true))) => At::Code(exec, log),
+            (At::Follow(exec), Ok(Answer::Ran(log, true))) => At::Code(exec, self.recorded(log)),
             (At::Follow(_), Ok(Answer::Ran(log, false))) => {
+                let log = self.recorded(log);
                 let failure = self.failed(log, "did not end in its time");
                 self.fail(failure)
             }
@@ -398,10 +447,15 @@ impl Protocol for DoPhase {
             }
             (At::Forget, Ok(_)) => At::Commit,
             (At::Forget, _) if gone => At::Commit,
-            (At::Commit, Ok(Answer::Id(image))) => {
-                let names: Vec<&str> = self.work.names.iter().map(String::as_str).collect();
-                At::Name(Naming::of(&image, &names).made_as(&self.work.making))
-            }
+            // One that has ended by itself cannot be killed.
+            (At::Still, Ok(_) | Err(EngineError::Conflict { .. })) => At::Changes,
+            (At::Changes, Ok(Answer::Changes(changes))) => self.changed(&changes),
+            (At::Search(left), Ok(Answer::Found(found))) => self.searched(left, found),
+            (At::Search(left), _) if gone => self.searched(left, None),
+            (At::Commit, Ok(Answer::Id(image))) => self.committed(image),
+            (At::Check(image), Ok(answer)) => self.checked(&image, answer),
+            (At::Check(_), Err(error)) => At::Discard(failure(error)),
+            (At::Discard(failure), _) => At::Remove(Some(failure)),
             (At::Name(naming), Ok(_)) => {
                 let naming = naming.called();
                 match naming.call() {
@@ -414,7 +468,9 @@ impl Protocol for DoPhase {
             }
             (At::Remove(Some(failure)), _) => At::Failed(failure),
             // One that has ended by itself cannot be killed.
-            (At::Kill(failure), _) => At::Kept(failure),
+            (At::Kill(failure), _) => At::Record(failure),
+            // That nothing can be written any more may be why it failed.
+            (At::Record(failure), _) => At::Kept(failure),
             (At::Kept(failure), Ok(Answer::Container(reply))) => match mine(&reply, &self.work.job) {
                 Some(owned) => At::ClearKept(owned, failure),
                 None => At::Remove(Some(failure)),
@@ -429,30 +485,5 @@ impl Protocol for DoPhase {
             (_, Err(error)) => self.fail(failure(error)),
             (_, Ok(_)) => self.fail(unexpected("this")),
         };
-    }
-}
-
-impl DoPhase {
-    fn table(&mut self, table: Table, mut users: Users, text: Option<String>) -> At {
-        match table {
-            Table::Passwd => {
-                users.passwd = text.unwrap_or_default();
-                At::Table(Table::Group, users)
-            }
-            Table::Group => {
-                users.group = text.unwrap_or_default();
-                At::Table(Table::Shadow, users)
-            }
-            Table::Shadow => {
-                users.shadow = text;
-                self.users = Some(users);
-                self.go_on()
-            }
-        }
-    }
-
-    fn stat(&mut self, path: String, status: Option<FileStatus>) -> At {
-        self.places.saw(path, status);
-        self.go_on()
     }
 }

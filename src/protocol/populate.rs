@@ -4,83 +4,76 @@
 //! 2. Look whether a receipt container vouches for it by now.
 //! 3. Create the job; its name is the mutex. Where somebody else's job runs, follow it and look again. With the name
 //!    in hand, look for the receipt once more: whoever had the name before may have made it.
-//! 4. The job removes an old receipt first, installs member by member in place, probes every program, swaps the farm
-//!    of links, and writes the receipt file last.
+//! 4. The job removes an old receipt first, keeps members that are there and whole, copies those that an older set has,
+//!    installs the others in place, a few at a time, probes every program, records what each member is made of, swaps the
+//!    farm of links, and writes the receipt file last.
 //! 5. Create the receipt container with the digest of the receipt file and the volume's creation time, which is read
 //!    after the last write. Remove the job.
 //!
 //! Where the image brings no npm the job ends at once, and another one runs on the built-in foundation.
 //!
+//! Of a set that was found broken, the container that vouches for it goes first.
+//!
 //! Cut anywhere, there is no receipt container, so no sandbox mounts the volume, and the next run begins again with
 //! what is intact.
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use super::job::{self, Acquire, Acquired};
+use super::probe::{Probe, Probing};
 use super::workplace::{self, Workplace};
 use super::workshop::{self, Fallback};
 use super::{Next, Protocol, call, failure, hinted, unexpected};
-use crate::call::{Answer, Build, Call, Create, File};
+use crate::call::{Answer, Build, Call, Create};
 use crate::engine::EngineError;
+use crate::fetch::{FetchError, Fetched};
 use crate::key::digest;
 use crate::label::{self, Kind, Mark, OwnedId};
 use crate::observed::RunState;
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Mount};
 use crate::step::PopulateWork;
+use jiff::Timestamp;
 
+mod download;
+mod receipt;
 mod script;
+mod text;
+mod vacate;
+
+pub use receipt::Receipt;
+pub(super) use script::directory;
 
 /// Where the receipt lies in a harness volume that is mounted at `/tools`.
 pub const RECEIPT_PATH: &str = "/tools/.aishell/receipt.json";
+/// The directories that every harness volume has, its root among them.
+pub(super) const PLACES: [&str; 5] = ["", ".aishell", ".aishell/members", "bin", "m"];
+/// Where older sets are in the job, by number.
+const OLDER: &str = "/older";
 /// The name of the script in the home of the job.
 const SCRIPT: &str = "populate.sh";
-
-/// What a job writes last: which members are in the volume, and what they are made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Receipt {
-    /// The schema of this file.
-    pub schema: u32,
-    /// The key of the set.
-    pub key: String,
-    /// The members.
-    pub members: Vec<ReceiptMember>,
-    /// The number of files, this one's directory aside.
-    pub files: u64,
-    /// The digest over the digests and paths of all files, this one's directory aside.
-    pub digest: String,
-}
-
-/// One member in a receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReceiptMember {
-    /// Its name.
-    pub name: String,
-    /// Its exact version.
-    pub version: String,
-    /// Its npm package.
-    pub npm: String,
-    /// What the package manager says of its integrity, if anything.
-    pub integrity: Option<String>,
-}
 
 /// Fills a harness volume.
 pub(super) struct Populate {
     work: PopulateWork,
     at: At,
+    /// Containers in which nobody may work by now, the next one last.
+    probes: Vec<Probe>,
     /// The image that the job runs on, and the one to fall back on until it is needed.
     image: String,
     fallback: Option<Box<Build>>,
     volume_created: String,
     receipt_digest: String,
+    /// What was fetched, in the order of [`Populate::downloads`], as long as it is needed.
+    fetched: Vec<Fetched>,
 }
 
 enum At {
+    Fetch,
+    Probe,
+    Busy(String),
     Volume,
+    Vacate(Box<vacate::Vacate>),
     Check,
+    Refute(OwnedId),
     Leftover,
     Acquire(Box<Acquire>),
     FollowTheirs(String),
@@ -113,8 +106,39 @@ impl Populate {
             fallback: work.fallback.clone(),
             work,
             at: At::Volume,
+            probes: Vec::new(),
             volume_created: String::new(),
             receipt_digest: String::new(),
+            fetched: Vec::new(),
+        }
+    }
+
+    /// Asks before anything else whether somebody works where it would be noticed.
+    pub(super) fn after(mut self, probes: impl Iterator<Item = Probe>) -> Self {
+        self.probes = probes.collect();
+        if !self.probes.is_empty() {
+            self.at = At::Probe;
+        }
+        self
+    }
+
+    fn probed(&mut self, result: Result<Answer, EngineError>) -> At {
+        let Some(probe) = self.probes.last_mut() else {
+            return At::Volume;
+        };
+        probe.heard(result);
+        match probe.state() {
+            Probing::Ask(_) => At::Probe,
+            Probing::Busy(detail) => At::Busy(detail.to_owned()),
+            Probing::Failed(error) => At::Failed(failure(error.clone())),
+            Probing::Idle => {
+                self.probes.pop();
+                if self.probes.is_empty() {
+                    At::Volume
+                } else {
+                    At::Probe
+                }
+            }
         }
     }
 
@@ -129,10 +153,22 @@ impl Populate {
             name: self.work.job_name.clone(),
             labels: self.work.job.clone(),
             spec: ContainerSpec {
-                mounts: [("/tools".to_owned(), self.mount(false))].into(),
+                mounts: self.mounts(),
                 ..workplace.spec()
             },
         }
+    }
+
+    /// Returns what the job is given: the volume, and older sets to copy from.
+    fn mounts(&self) -> std::collections::BTreeMap<String, Mount> {
+        let older = self.work.older.iter().enumerate().map(|(index, volume)| {
+            let mount = Mount::Volume {
+                name: volume.clone(),
+                read_only: true,
+            };
+            (format!("{OLDER}/{index}"), mount)
+        });
+        older.chain([("/tools".to_owned(), self.mount(false))]).collect()
     }
 
     fn mount(&self, read_only: bool) -> Mount {
@@ -140,14 +176,6 @@ impl Populate {
             name: self.work.volume.clone(),
             read_only,
         }
-    }
-
-    fn files(&self) -> Vec<File> {
-        // The entry for the mount point gives the root of the volume its owner.
-        let mut files = vec![workplace::directory("tools")];
-        let script = script::populate(&self.work);
-        files.extend(workplace::home(SCRIPT, script, self.work.certificates.as_deref()));
-        files
     }
 
     fn receipt(&self) -> Create {
@@ -215,6 +243,9 @@ impl Populate {
     }
 
     fn begin(&self) -> At {
+        if self.fetched.len() < self.downloads().count() {
+            return At::Fetch;
+        }
         At::Acquire(Box::new(Acquire::new(self.job())))
     }
 
@@ -223,6 +254,10 @@ impl Populate {
         if mark.is_some_and(|mark| mark.kind == Kind::Harness && mark.key == self.work.key) {
             self.volume_created.clone_from(&reply.created);
             At::Check
+        } else if self.work.vacant {
+            // Once is enough.
+            self.work.vacant = false;
+            At::Vacate(Box::new(vacate::Vacate::new(&self.work.volume, self.job())))
         } else {
             At::Failed(Failure::new(format!(
                 "a volume that aishell did not make is called {}; it was left alone",
@@ -246,6 +281,17 @@ impl Protocol for Populate {
             })
         };
         match &self.at {
+            At::Probe => match self.probes.last().map(Probe::state) {
+                Some(Probing::Ask(ask)) => call(ask),
+                Some(Probing::Idle | Probing::Busy(_) | Probing::Failed(_)) | None => Next::Done,
+            },
+            At::Busy(detail) => Next::Busy(detail.clone()),
+            At::Vacate(vacate) => vacate.next(),
+            At::Refute(receipt) => remove(receipt),
+            At::Fetch => match self.downloads().nth(self.fetched.len()) {
+                Some((_, order)) => Next::Fetch(Box::new(order)),
+                None => Next::Failed(unexpected("something to fetch")),
+            },
             At::Volume => call(Call::CreateVolume {
                 name: self.work.volume.clone(),
                 labels: self.work.labels.clone(),
@@ -261,7 +307,7 @@ impl Protocol for Populate {
             }),
             At::Upload(job) => call(Call::Upload {
                 container: job.id().to_owned(),
-                files: self.files(),
+                files: self.files().into(),
             }),
             At::Start(job) => call(Call::StartContainer {
                 container: job.id().to_owned(),
@@ -297,7 +343,21 @@ impl Protocol for Populate {
         let gone = matches!(result, Err(EngineError::NotFound { .. }));
         self.at = match (at, result) {
             (At::Volume, Ok(Answer::Volume(reply))) => self.judge_volume(&reply),
-            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => At::Leftover,
+            (At::Probe, result) => self.probed(result),
+            (At::Vacate(mut vacate), result) => {
+                vacate.heard(result, now);
+                if vacate.is_done() {
+                    At::Volume
+                } else {
+                    At::Vacate(vacate)
+                }
+            }
+            (At::Check, Ok(Answer::Container(reply))) if self.vouches(&reply) => match &self.work.refuted {
+                Some(refuted) if refuted.id() == reply.id => At::Refute(refuted.clone()),
+                Some(_) | None => At::Leftover,
+            },
+            (At::Refute(_), Ok(_)) => self.begin(),
+            (At::Refute(_), Err(_)) if gone => self.begin(),
             (At::Leftover, Ok(Answer::Container(reply))) => {
                 job::leftover(&reply, &self.work.job).map_or(At::Done, At::Sweep)
             }
@@ -395,15 +455,29 @@ impl Protocol for Populate {
                 At::Exhibit(job, failure(error))
             }
             (At::Done, _) => At::Done,
+            (At::Busy(detail), _) => At::Busy(detail),
             (At::Failed(failure), _) => At::Failed(failure),
             (_, Err(error)) => At::Failed(failure(error)),
             (_, Ok(_)) => At::Failed(unexpected("populating asked for")),
         };
     }
 
+    fn fetched(&mut self, result: Result<Fetched, FetchError>) {
+        self.at = match result {
+            Ok(fetched) => {
+                self.fetched.push(fetched);
+                self.begin()
+            }
+            Err(error) => At::Failed(error.failure()),
+        };
+    }
+
     fn waited(&mut self) {
         if let At::Acquire(acquire) = &mut self.at {
             acquire.waited();
+        }
+        if let At::Vacate(vacate) = &mut self.at {
+            vacate.waited();
         }
     }
 }

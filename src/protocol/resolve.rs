@@ -20,6 +20,7 @@ use crate::observed::RunState;
 use crate::report::Failure;
 
 mod answer;
+mod pip;
 mod script;
 
 pub use answer::{Found, Refusal};
@@ -36,7 +37,7 @@ pub struct Inquiry {
     pub asks: Vec<Ask>,
     /// The image that is tried first.
     pub image: String,
-    /// The build of the image that is used if that one has no package manager.
+    /// The build of the image that is used if that one has no package manager; only where any image will do.
     pub fallback: Option<Box<Build>>,
     /// Whose inquiry it is.
     pub owner: Owner,
@@ -121,7 +122,12 @@ impl Resolve {
 
     fn files(&self) -> Vec<File> {
         let script = script::resolve(&self.inquiry.asks, ANSWERS);
-        workplace::home(script::NAME, script, self.inquiry.certificates.as_deref())
+        workplace::home(
+            script::NAME,
+            &script,
+            &self.inquiry.env,
+            self.inquiry.certificates.as_deref(),
+        )
     }
 
     fn acquired(&self, acquire: Box<Acquire>) -> At {
@@ -176,7 +182,7 @@ impl Protocol for Resolve {
             }),
             At::Upload(job) => call(Call::Upload {
                 container: job.id().to_owned(),
-                files: self.files(),
+                files: self.files().into(),
             }),
             At::Start(job) => call(Call::StartContainer {
                 container: job.id().to_owned(),
@@ -224,7 +230,7 @@ impl Protocol for Resolve {
                     At::Discard(job)
                 }
                 RunState::Exited { code } => {
-                    let message = script::explain(code);
+                    let message = script::explain(code, &log);
                     At::Sweep(job, Some(Failure::new(message).log(log)))
                 }
                 // The log ended early; it is still at work.

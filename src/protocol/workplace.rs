@@ -3,12 +3,21 @@
 use std::collections::BTreeMap;
 
 use crate::call::{Content, File};
+use crate::facts::NPMRC;
+use crate::shell::quote;
 use crate::spec::{ContainerSpec, Endpoint, Security};
 
 /// The user of jobs, no sandbox's.
 pub(super) const USER: u32 = 64_044;
 /// The home of a job, in its container layer.
 const HOME: &str = ".aishell-job";
+
+/// What every script begins with: npm reads the names of some settings from a file alone.
+const CONFIGURING: &str = r#"[ -z "${AISHELL_NPMRC-}" ] || {
+    (umask 077 && printf '%s\n' "$AISHELL_NPMRC" >"$HOME/.npmrc")
+    unset AISHELL_NPMRC
+}
+"#;
 
 /// What is known about a workplace before it is made.
 pub(super) struct Workplace<'a> {
@@ -30,7 +39,12 @@ impl Workplace<'_> {
 
     /// Returns the container that runs the script.
     pub(super) fn spec(&self) -> ContainerSpec {
-        let mut env = self.env.clone();
+        let mut env: BTreeMap<String, String> = self
+            .env
+            .iter()
+            .filter(|(name, value)| !is_secret(name, value))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         env.insert("HOME".to_owned(), format!("/{HOME}"));
         if self.certified {
             for name in super::identity::CERTIFICATE_VARIABLES {
@@ -74,13 +88,29 @@ pub(super) fn directory(path: &str) -> File {
     }
 }
 
-/// Returns the home of a job: its script, and the CA bundle if there is one.
-pub(super) fn home(name: &str, script: String, certificates: Option<&[u8]>) -> Vec<File> {
+/// Says whether a variable may say who asks: whoever sees the container must not see that.
+fn is_secret(name: &str, value: &str) -> bool {
+    let authority = |rest: &str| rest.split(['/', '?']).next().unwrap_or_default().contains('@');
+    name == NPMRC || value.split("://").skip(1).any(authority)
+}
+
+/// Returns the home of a job: its script, and the CA bundle if there is one. What its container must not show of the
+/// environment is in the script.
+pub(super) fn home(
+    name: &str,
+    script: &str,
+    env: &BTreeMap<String, String>,
+    certificates: Option<&[u8]>,
+) -> Vec<File> {
+    let secret = env.iter().filter(|(name, value)| is_secret(name, value));
+    let exports = secret.map(|(name, value)| format!("export {name}={}\n", quote(value)));
+    let exports: Vec<String> = exports.collect();
+    let script = format!("{}{CONFIGURING}{script}", exports.concat());
     let file = |name: &str, bytes: Vec<u8>| File {
         path: format!("{HOME}/{name}"),
         uid: USER,
         gid: USER,
-        mode: 0o644,
+        mode: 0o600,
         content: Content::Bytes(bytes),
     };
     let mut files = vec![directory(HOME), file(name, script.into_bytes())];

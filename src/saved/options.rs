@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Consent, Fresh, Rebuilt, Requested, Target};
+use crate::plan::{Consent, Depth, Fresh, Rebuilt, Requested, Target};
 use crate::step::Resource;
 
 /// What was allowed and asked for when a plan was saved.
@@ -21,6 +21,9 @@ pub struct Options {
     pub rebuild: BTreeSet<Target>,
     /// Whether what the manifest does not want any more is removed.
     pub prune: bool,
+    /// Whether the content of harness volumes was read.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub deep: bool,
     /// What is allowed that is blocked otherwise.
     pub allow: BTreeSet<Allowed>,
 }
@@ -35,6 +38,11 @@ pub enum Allowed {
     DataLoss,
     /// Make data volumes although the project seems to have been moved and its data is elsewhere.
     EmptyVolumes,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+fn is_not(deep: &bool) -> bool {
+    !deep
 }
 
 impl Allowed {
@@ -60,6 +68,7 @@ impl Options {
             replace,
             rebuild,
             only,
+            depth,
             // Nobody asks for it with a plan.
             release: _,
         } = consent;
@@ -76,6 +85,7 @@ impl Options {
             },
             rebuild: rebuild.targets.clone(),
             prune: *prune,
+            deep: *depth != Depth::Listing,
             allow: allowed
                 .into_iter()
                 .filter_map(|(is, what)| is.then_some(what))
@@ -89,6 +99,7 @@ impl Options {
             replace,
             rebuild,
             prune,
+            deep,
             allow,
         } = self;
         Consent {
@@ -99,6 +110,7 @@ impl Options {
             replace: Requested::Named(replace.clone()),
             rebuild: Rebuilt::of(rebuild.clone()),
             only: only.clone(),
+            depth: Depth::of(*deep),
             ..Consent::default()
         }
     }

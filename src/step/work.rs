@@ -1,15 +1,18 @@
 //! How steps are carried out: the payload of each protocol, settled when it is planned.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ResourceKind;
 use crate::call::{Build, Call, Create};
-use crate::desired::Member;
-use crate::desired::phase::{Act, Settings};
+use crate::desired::phase::{Act, Command, Settings};
+use crate::desired::{Bases, Member};
 use crate::facts::Account;
 use crate::key::Key;
 use crate::label::{Labels, OwnedId};
 use crate::manifest::phase::PhaseName;
+use crate::manifest::stage::StageName;
+use crate::remote::Store;
 use crate::spec::Endpoint;
 
 /// How a step is carried out.
@@ -38,6 +41,8 @@ pub enum Work {
         on: Vec<Ancestor>,
         /// The id of an image that was made of the same: it only gets the names, if it is still there.
         made: Option<String>,
+        /// What has to become of the images it starts from before that.
+        bases: Bases,
     },
     /// A network of a name that nobody else of ours has.
     Network {
@@ -74,6 +79,25 @@ pub enum Work {
         /// The new one itself, where it has the name already: a replacement was cut, and goes on.
         begun: Option<OwnedId>,
     },
+}
+
+impl Work {
+    /// Returns the name under which an image is made, if whatever has it is removed before.
+    pub fn making(&self) -> Option<&String> {
+        match self {
+            Self::Build { making, .. } => Some(making),
+            Self::Phase(work) => Some(&work.making),
+            Self::Identity(work) => Some(&work.making),
+            Self::Calls(_)
+            | Self::Guarded { .. }
+            | Self::Network { .. }
+            | Self::Clear(_)
+            | Self::Populate(_)
+            | Self::Create(_)
+            | Self::Start { .. }
+            | Self::Replace { .. } => None,
+        }
+    }
 }
 
 /// An image that another one is made on.
@@ -119,6 +143,9 @@ pub enum ClearWork {
     Claim(OwnedId),
 }
 
+/// Where a container that failed at a phase has everything that its commands printed.
+pub const PHASE_LOG: &str = "/.aishell-log";
+
 /// What one phase does, and what it leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseWork {
@@ -128,6 +155,8 @@ pub struct PhaseWork {
     pub stage: String,
     /// What its snapshot is called while it is made; nobody else calls anything that.
     pub making: String,
+    /// Whether it is the first one that is done anew because that was asked for: what is made on it says so as well.
+    pub renews: bool,
     /// The name of the container it is done in.
     pub job_name: String,
     /// The name that container gets if it fails.
@@ -154,6 +183,36 @@ pub struct PhaseWork {
     pub certificates: Option<Vec<u8>>,
     /// Proxy variables for commands.
     pub proxies: BTreeMap<String, String>,
+    /// Where what is fetched is kept.
+    pub store: Arc<Store>,
+}
+
+impl PhaseWork {
+    /// Returns the courtesy tag of its snapshot; nothing, if it leaves none.
+    pub fn alias(&self) -> Option<&str> {
+        let own = self.name.to_string();
+        let mut names = self.names.iter().map(String::as_str);
+        names.find(|name| name.ends_with(&own))
+    }
+
+    /// Returns the phase as its tag has it: `8-repos`, `base-8-repos`.
+    pub fn word(&self) -> String {
+        let name = self.name;
+        if self.stage == StageName::Foundation.as_str() {
+            name.to_string()
+        } else {
+            format!("{}-{name}", self.stage)
+        }
+    }
+
+    /// Returns the command that opens a shell in what is left when it fails: as whoever ran a command, else as root.
+    pub fn shell_in(&self, command: Option<&Command>) -> String {
+        let name = &self.failed_name;
+        let user = command.map_or("root", |command| &command.user);
+        let user = if user == "root" { "0" } else { user };
+        let shell = command.map_or("/bin/sh", |command| &command.shell);
+        format!("docker start {name} && docker exec -it -u {user} {name} {shell}")
+    }
 }
 
 /// What the identity protocol makes.
@@ -198,16 +257,28 @@ pub struct PopulateWork {
     pub receipt_name: String,
     /// Labels of the receipt container, without digest and time.
     pub receipt: Labels,
-    /// The image that installs the set, if it has npm.
+    /// The image that installs the set, if it has the package managers.
     pub image: String,
     /// The build of the image that does it if not.
     pub fallback: Option<Box<Build>>,
     /// Its members.
     pub members: Vec<Member>,
+    /// Volumes of other sets that have some of them, ready to be copied from.
+    pub older: Vec<String>,
+    /// Whether something has the name of the volume that seems to be empty and used by nobody, and may go.
+    pub vacant: bool,
+    /// The container that vouches for what was found broken: it does so no longer.
+    pub refuted: Option<OwnedId>,
+    /// The members that are made anew whatever is recorded of them, by the directories they are in.
+    pub anew: BTreeSet<String>,
+    /// Directories in the volume that the installer could not write to.
+    pub reclaim: BTreeSet<String>,
     /// The CA bundle the installer trusts.
     pub certificates: Option<Vec<u8>>,
     /// Environment of the installer: proxies and package manager settings of this host.
     pub env: BTreeMap<String, String>,
+    /// Where what is fetched is kept.
+    pub store: Arc<Store>,
 }
 
 /// A container to create and start.

@@ -543,8 +543,31 @@ fn what_is_in_the_way_of_a_claim_is_said_with_the_command_that_removes_it() {
     let (wish, engine) = scene(0);
     let name = wish.prepared().facts.owner.claim();
     let (_place, mine) = host();
-    // Made by hand, or left without labels.
-    engine.by_hand(|world| *world = std::mem::take(world).with_volume(&name, Labels::new()));
+    let somebodys: Labels = [("com.acme.team".to_owned(), "payments".to_owned())].into();
+    engine.by_hand(|world| *world = std::mem::take(world).with_volume(&name, somebodys));
     let error = taken(&engine, &wish, &mine).expect_err("a stranger");
     assert_eq!(error.unblock(), Some(format!("docker volume rm {name}")));
+}
+
+#[test]
+fn a_volume_that_an_engine_left_without_labels_keeps_nobody_out_and_stays() {
+    let (_place, mine) = host();
+    let (_other_place, other) = host();
+    for (which, is_noticed) in [(0, false), (1, true), (2, false)] {
+        let (wish, engine) = scene(which);
+        let name = wish.prepared().facts.owner.claim();
+        engine.by_hand(|world| *world = std::mem::take(world).with_volume(&name, Labels::new()));
+        let claim = taken(&engine, &wish, &mine).expect("a claim");
+        // Where a container can be made, others are kept out as ever.
+        assert_eq!(taken(&engine, &wish, &other).is_err(), is_noticed, "{which}");
+        taken(&engine, &wish, &mine).expect_err("on the same host there is the lock of the file");
+        released(&engine, claim);
+        assert!(engine.world().volume(&name).is_some(), "{which}");
+        assert!(
+            run(applied(&engine, &wish, turn(&mine, 0)))
+                .expect("a pass")
+                .converged
+        );
+        assert!(engine.world().volume(&name).is_some(), "{which}");
+    }
 }

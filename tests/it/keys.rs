@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
+use aishell::desired::Desired;
 use aishell::host::Host;
 use aishell::manifest::load::parse;
 use aishell::observed::Observed;
@@ -29,8 +30,7 @@ fn write(root: &Path) {
     symlink("code", root.join("image/app/link")).expect("a link");
 }
 
-/// Returns the keys of the foundation, and of the extension that is made on it.
-fn keys(root: &Path, args: &str) -> [String; 2] {
+fn desired(root: &Path, args: &str) -> Desired {
     let host = Host::detect().expect("a host");
     let text = format!(
         "apiVersion: aishell/v1\nname: demo\nfoundation: {{ dockerfile: image/Dockerfile, args: {args} }}\n\
@@ -38,11 +38,28 @@ fn keys(root: &Path, args: &str) -> [String; 2] {
     );
     let loaded = parse(&text, &root.join("aishell.yaml"), &host).expect("a manifest");
     let prepared = Prepared::of(loaded, &host).expect("a manifest without problems");
-    let desired = prepared.resolve(&Observed::default());
+    prepared.resolve(&Observed::default())
+}
+
+/// Returns the keys of the foundation, and of the extension that is made on it.
+fn keys(root: &Path, args: &str) -> [String; 2] {
+    let desired = desired(root, args);
     ["foundation", "extension"].map(|stage| {
         let key = desired.stages[stage].key.known().expect("a key");
         key.as_str().to_owned()
     })
+}
+
+#[test]
+fn an_argument_that_no_instruction_knows_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    write(root);
+    let args = "{ USED: one, UNUSED: one, http_proxy: x, BUILDKIT_INLINE_CACHE: \"1\" }";
+    let notes = desired(root, args).notes;
+    let said = "foundation (image/Dockerfile): argument UNUSED: no ARG of the file declares it";
+    let about = notes.iter().filter(|note| note.contains("argument"));
+    assert_eq!(about.collect::<Vec<_>>(), [said]);
 }
 
 #[test]

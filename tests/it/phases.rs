@@ -2,9 +2,11 @@
 
 use aishell::call::Call;
 use aishell::engine::memory::{Cut, Fate, MemoryEngine};
+use aishell::manifest::phase::PhaseName;
 use aishell::plan::{Consent, Rebuilt};
 use aishell::report::Outcome;
-use aishell::step::{Action, ResourceKind};
+use aishell::status::phase::{self, PhaseState};
+use aishell::step::{Action, Cause, ResourceKind};
 use serde_json::{Value, json};
 
 use crate::world::{
@@ -313,4 +315,304 @@ fn a_tag_moved_by_hand_and_copied_labels_are_not_used() {
     assert_eq!(planned(&engine, &other), ALL[3..]);
     let report = passed(&engine, &other).expect("the engine answers");
     assert!(report.converged, "{}", told(&report));
+}
+
+/// Returns the states of all phases of the foundation, those that do nothing left out.
+fn standing(engine: &MemoryEngine, wish: &Wish) -> Vec<(String, PhaseState)> {
+    let look = looked(engine, wish);
+    let stages = phase::phases(&look.desired, &look.observed, &look.plan);
+    let stage = stages.first().expect("a stage in phases");
+    assert_eq!(stage.phases.len(), PhaseName::ALL.len());
+    let phases = stage.phases.iter().filter(|one| one.state != PhaseState::Empty);
+    phases
+        .map(|one| {
+            let there = one.created.is_some();
+            let leaves = one.name.leaves_snapshot() && one.name != PhaseName::Base;
+            assert_eq!(
+                there && leaves,
+                leaves && one.state == PhaseState::Cached,
+                "{one:?}"
+            );
+            assert!(one.snapshot.is_none() || leaves, "{one:?}");
+            (one.name.to_string(), one.state.clone())
+        })
+        .collect()
+}
+
+fn words(engine: &MemoryEngine, wish: &Wish) -> Vec<String> {
+    let standing = standing(engine, wish).into_iter();
+    standing
+        .map(|(name, state)| format!("{name} {}", state.as_str()))
+        .collect()
+}
+
+#[test]
+fn every_phase_says_how_it_stands() {
+    let engine = MemoryEngine::new(world());
+    let all = |state: &str, base: &str| -> Vec<String> {
+        let rest = ALL.iter().map(|name| format!("{name} {state}"));
+        std::iter::once(format!("1-base {base}")).chain(rest).collect()
+    };
+    // What the base means is known when it is there.
+    assert_eq!(words(&engine, &demo()), all("unknown", "missing"));
+    converged(&engine, &wish().container("a", json!({})));
+    assert_eq!(words(&engine, &demo()), all("missing", "cached"));
+    engine.by_hand(|world| {
+        let fates = &mut world.nature().fates;
+        fates.insert("make that".to_owned(), Fate::Ends(3));
+    });
+    let _ = passed(&engine, &demo());
+    let standing = standing(&engine, &demo());
+    let (done, left) = standing.split_at(4);
+    assert!(
+        done.iter().all(|(_, state)| *state == PhaseState::Cached),
+        "{done:?}"
+    );
+    let PhaseState::Failed { container, shell } = &left[0].1 else {
+        panic!("{left:?}");
+    };
+    assert_eq!(container, "aishell-failed-demo-7-setup");
+    assert!(shell.contains(container), "{shell}");
+    assert!(
+        left[1..].iter().all(|(_, state)| state.as_str() != "cached"),
+        "{left:?}"
+    );
+    engine.by_hand(|world| world.nature().fates.clear());
+    // Tried as it was, it failed; as it is now, it was not tried.
+    let other = with("/setup/user/0/run", json!("make more"));
+    assert_eq!(words(&engine, &other)[4], "7-setup missing");
+    converged(&engine, &demo());
+    assert_eq!(words(&engine, &demo()), all("cached", "cached"));
+    let standing = self::standing(&engine, &other);
+    let PhaseState::Stale(because) = &standing[4].1 else {
+        panic!("{standing:?}");
+    };
+    assert_eq!(because[0].field.as_deref(), Some("setup.user.0"));
+    assert!(
+        standing[5..].iter().all(|(_, state)| state.as_str() == "stale"),
+        "{standing:?}"
+    );
+}
+
+/// A manifest whose setup is given what a file holds, and nobody may see.
+fn secretive(value: &str, phases: impl FnOnce(&mut Value)) -> (Wish, tempfile::TempDir) {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, value).expect("a file");
+    let mut all = self::phases();
+    let env = json!({ "TOKEN": { "fromFile": file }, "PLAIN": "seen" });
+    all["setup"]["root"] = json!([{ "run": "make this", "env": env }]);
+    phases(&mut all);
+    let wish = wish().phased(all).container("a", json!({ "home": "tmpfs" }));
+    (wish, directory)
+}
+
+#[test]
+fn a_secret_is_given_to_its_command_and_to_nothing_else() {
+    let value = "hunter2-hunter2";
+    let engine = MemoryEngine::new(world());
+    let (wish, _directory) = secretive(value, |_| {});
+    converged(&engine, &wish);
+    let mut given = 0;
+    for call in engine.calls() {
+        if let Call::CreateExec(exec) = &call {
+            let secret = exec.secrets.get("TOKEN").map(|secret| secret.expose().to_owned());
+            let is_it = exec.words.last().is_some_and(|word| word == "make this");
+            assert_eq!(secret.is_some(), is_it, "{exec:?}");
+            assert_eq!(exec.env.get("PLAIN").is_some_and(|seen| seen == "seen"), is_it);
+            given += usize::from(secret.as_deref() == Some(value));
+        }
+        assert!(!format!("{call:?}").contains(value), "{call:?}");
+    }
+    assert_eq!(given, 1);
+    let searched = engine
+        .calls()
+        .into_iter()
+        .position(|call| matches!(call, Call::ListChanges { .. }));
+    assert!(searched.is_some());
+    assert!(!engine.world().summary().join("\n").contains(value));
+    // Another value is no other manifest.
+    let (other, _other) = secretive("correct horse battery", |_| {});
+    let named = |wish: &Wish| looked(&engine, wish).plan.steps.len();
+    assert_eq!((named(&wish), named(&other)), (0, 0));
+}
+
+#[test]
+fn what_leaves_a_secret_is_not_kept() {
+    let value = "hunter2-hunter2";
+    let engine = MemoryEngine::new(world());
+    // What the environment of the image says is in its configuration.
+    let (wish, _directory) = secretive(value, |phases| phases["env"]["COPY"] = json!(value));
+    let report = passed(&engine, &wish).expect("the engine answers");
+    let mut failed = report.steps.iter().filter(|done| done.outcome == Outcome::Failed);
+    let failed = failed.next().expect("a failure");
+    let error = failed.error.as_ref().expect("an error");
+    assert_eq!(
+        error.message,
+        "phase 7-setup: it leaves the secret TOKEN of setup.root.0 in the configuration of the image (as it is)"
+    );
+    let world = engine.world();
+    assert!(world.image("aishell-demo:7-setup").is_none());
+    assert!(world.image("aishell-demo:4-workdir").is_some());
+    assert!(
+        !world.summary().join("\n").contains("making"),
+        "{:#?}",
+        world.summary()
+    );
+    assert!(world.container("aishell-failed-demo-7-setup").is_none());
+}
+
+#[test]
+fn a_secret_that_is_missing_or_short_blocks_its_phase_and_what_needs_it() {
+    for (value, why) in [("", "it is empty"), ("short", "it is shorter than 8 characters")] {
+        let engine = MemoryEngine::new(world());
+        converged(&engine, &wish().container("b", json!({})));
+        let (wish, _directory) = secretive(value, |_| {});
+        let look = looked(&engine, &wish);
+        let blocked = &look.plan.blocked[0];
+        assert!(
+            blocked.detail.starts_with("its secret TOKEN cannot be had"),
+            "{blocked:?}"
+        );
+        assert!(blocked.detail.contains(why), "{blocked:?}");
+        assert!(
+            look.plan
+                .steps
+                .iter()
+                .all(|step| !step.resource.name.contains("setup")),
+            "{:#?}",
+            look.plan
+        );
+        let standing = words(&engine, &wish);
+        assert_eq!(standing[3], "4-workdir missing", "{standing:?}");
+        assert!(standing[4].starts_with("7-setup unknown"), "{standing:?}");
+    }
+}
+
+#[test]
+fn a_killed_rebuild_of_phases_is_completed_by_the_next_pass() {
+    let begun = MemoryEngine::new(world());
+    converged(&begun, &demo());
+    let consent = || Consent {
+        rebuild: Rebuilt::of(["foundation/users".parse().expect("a target")].into()),
+        ..Consent::default()
+    };
+    let trial = fork(&begun);
+    let before = trial.calls().len();
+    let report = passed_with(&trial, &demo(), consent()).expect("the engine answers");
+    assert!(report.converged, "{}", told(&report));
+    let id = |engine: &MemoryEngine, tag: &str| {
+        let world = engine.world();
+        let image = world.image(&format!("aishell-demo:{tag}")).expect("an image");
+        image.reply.image.id.clone()
+    };
+    // Courtesy tags come last, and nobody reads them.
+    let look = looked(&begun, &demo());
+    let stages = phase::phases(&look.desired, &look.observed, &look.plan);
+    let snapshots = stages[0].phases.iter();
+    let snapshots = snapshots.filter(|one| one.name != PhaseName::Final);
+    let mut tags: Vec<String> = snapshots.filter_map(|one| one.snapshot.clone()).collect();
+    tags.push(look.desired.stages["foundation"].reference().to_owned());
+    let tags: Vec<&str> = tags
+        .iter()
+        .filter_map(|tag| tag.strip_prefix("aishell-demo:"))
+        .collect();
+    let keyed = tags[0];
+    for at in before..trial.calls().len() {
+        let engine = fork(&begun);
+        engine.cut(at, if at % 2 == 0 { Cut::Before } else { Cut::After });
+        let _ = passed_with(&engine, &demo(), consent());
+        engine.mend();
+        // Its last name is the one that counts.
+        let proof = format!("aishell-demo:{keyed}-");
+        let is_named = |engine: &MemoryEngine| {
+            let world = engine.world();
+            let image = world.image(&format!("aishell-demo:{keyed}")).expect("an image");
+            image.reply.image.tags.iter().any(|tag| tag.starts_with(&proof))
+        };
+        let renewed = id(&engine, keyed) != id(&begun, keyed) && is_named(&engine);
+        let report = passed(&engine, &demo()).expect("the engine answers");
+        assert!(report.converged, "{at}: {}", told(&report));
+        assert_eq!(left_to_do(&engine, &demo()), None, "{at}");
+        // Whoever has begun means all of it.
+        for tag in &tags[1..] {
+            assert_eq!(id(&engine, tag) != id(&begun, tag), renewed, "{at}: {tag}");
+        }
+    }
+}
+
+#[test]
+fn a_phase_that_is_asked_for_begins_further_up_if_what_it_is_made_on_changed() {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &demo());
+    let sidecar = json!({ "image": "postgres:17", "home": "tmpfs" });
+    converged(&engine, &demo().container("db", sidecar));
+    let other = with("/base/image", json!("postgres:17"));
+    let consent = Consent {
+        rebuild: Rebuilt::of(["foundation/setup".parse().expect("a target")].into()),
+        ..Consent::default()
+    };
+    let plan = looked_with(&engine, &other, consent).plan;
+    let steps: Vec<_> = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Snapshot)
+        .collect();
+    assert_eq!(steps.len(), ALL.len(), "{plan:#?}");
+    let because = &steps[0].because;
+    assert!(
+        because.iter().any(|because| because.cause == Cause::Dependency),
+        "{because:#?}"
+    );
+}
+
+#[test]
+fn what_phases_leave_says_nothing_of_an_owner() {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &demo());
+    let world = engine.world();
+    for tag in ["2-users", "7-setup", "foundation"] {
+        let image = world.image(&format!("aishell-demo:{tag}")).expect("an image");
+        for label in ["project", "project.hash", "host", "file"] {
+            let said = image.reply.image.labels.get(&format!("aishell.{label}"));
+            assert_eq!(said.map_or("", String::as_str), "", "{tag}: {label}");
+        }
+    }
+}
+
+#[test]
+fn what_another_manifest_made_of_the_same_has_all_the_names_of_this_one() {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &wish().container("a", json!({})));
+    converged(&engine, &demo());
+    let other = |phases: Value| wish().named("other").of("/srv/other").phased(phases);
+    let id = |name: &str| {
+        let world = engine.world();
+        let image = world.image(name)?;
+        Some(image.reply.image.id.clone())
+    };
+    let same = |phases: &[&str]| {
+        for phase in phases {
+            let (own, others) = (format!("aishell-demo:{phase}"), format!("aishell-other:{phase}"));
+            assert!(id(&own).is_some(), "{own}");
+            assert_eq!(id(&own), id(&others), "{phase}");
+        }
+    };
+    // Up to where they differ.
+    let mut changed = phases();
+    changed["setup"]["root"] = json!(["make something else"]);
+    converged(&engine, &other(changed));
+    same(&["2-users", "3-env", "4-workdir", "5-habitat", "6-files"]);
+    assert_ne!(id("aishell-demo:7-setup"), id("aishell-other:7-setup"));
+    // All of it.
+    converged(&engine, &other(phases()));
+    same(&[
+        "2-users",
+        "4-workdir",
+        "7-setup",
+        "9-tools",
+        "12-final",
+        "foundation",
+    ]);
+    assert_eq!(planned(&engine, &other(phases())), [""; 0]);
 }

@@ -206,3 +206,28 @@ fn a_file_outside_goes_into_no_image_unnoticed() {
             .any(|step| step.contains("build") || step.contains("container"))
     );
 }
+
+#[test]
+fn nothing_is_fetched_from_elsewhere_unnoticed() {
+    let after = wish()
+        .phased(json!({
+            "base": { "image": "debian:bookworm-slim" },
+            "repos": [{ "url": "https://git.test/a.git", "path": "/a", "commit": "12".repeat(20) }],
+            "tools": [{ "name": "t", "url": "https://files.test/b/t", "sha256": "ab".repeat(32) }],
+        }))
+        .container("b", json!({}));
+    let prepared = after.prepared();
+    let desired = aishell::reconcile::Intent::resolve(&*prepared, &aishell::observed::Observed::default());
+    let words: Vec<String> = desired
+        .grants
+        .iter()
+        .map(aishell::grant::Grant::display)
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "what is fetched from https://files.test",
+            "what is fetched from https://git.test/a.git"
+        ]
+    );
+}

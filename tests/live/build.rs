@@ -306,3 +306,126 @@ fn what_a_context_may_hold_and_what_a_build_cannot_have() {
     assert_eq!(project.id("a"), before);
     nothing_half_made(&project);
 }
+
+#[test]
+fn a_here_document_is_built_or_told_for_what_it_is() {
+    let project = project();
+    let (tiny, word) = (&project.image, &project.name);
+    one(
+        &project,
+        &format!("FROM {tiny}\n\nRUN <<EOF\necho {word} >/said\nEOF\n"),
+        "",
+    );
+    let run = project.apply();
+    // Builders older than 2021 do not know them.
+    if run.code == Some(0) {
+        assert_eq!(raw::said(&project.object("a"), &["cat", "/said"]), *word);
+        return;
+    }
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let error = &step(&run.json, "image", ":foundation-")["error"];
+    assert!(
+        text(&error["message"]).contains("knows no here-documents") && error["at"]["line"] == 3,
+        "{error:#}"
+    );
+    assert!(
+        text(&error["hint"]).contains("# syntax=docker/dockerfile:1"),
+        "{error:#}"
+    );
+    nothing_half_made(&project);
+}
+
+/// Returns the names of what is there under names of images that are being made.
+fn half_made(project: &Project) -> Vec<String> {
+    let images = raw::images(&project.label());
+    let tags = images
+        .iter()
+        .flat_map(|image| image["RepoTags"].as_array().into_iter().flatten());
+    let names = tags.map(|tag| text(tag).to_owned());
+    names.filter(|tag| tag.contains(":making-")).collect()
+}
+
+#[test]
+fn what_an_engine_makes_for_one_who_was_killed_is_gone_after_the_next_that_sees_it() {
+    let mut project = project();
+    let tiny = project.image.clone();
+    // Enough that a commit takes its time.
+    let mut much = vec![0; 96 << 20];
+    getrandom::fill(&mut much).expect("random bytes");
+    std::fs::write(project.path().join("much"), much).expect("a file");
+    let files = "[{ source: much, target: /much }]";
+    project.manifest_on(
+        &format!("{{ phases: {{ base: {{ image: \"{tiny}\" }}, files: {files} }} }}"),
+        "containers:\n  a: { home: tmpfs, stop: { timeout: 1s } }\n",
+    );
+    let victim = Victim::default();
+    let proxy = Proxy::ruled({
+        let victim = victim.clone();
+        move |request| {
+            if request.path == "/commit" {
+                victim.kill();
+                Verdict::CutAfter
+            } else {
+                Verdict::Pass
+            }
+        }
+    });
+    project.through(&proxy);
+    let run = project.killable(&victim, &["apply"]);
+    project.at(None);
+    assert_eq!(run.code, None, "{run:#?}");
+    project.unclaimed();
+    // The next one may look before the engine is done with what the killed one asked for.
+    let run = project.apply();
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    raw::until("what was left is gone", || {
+        if half_made(&project).is_empty() {
+            return (project.diff().code == Some(0)).then_some(());
+        }
+        let diff = project.diff();
+        assert_eq!(diff.code, Some(1), "{diff:#?}");
+        let run = project.apply();
+        assert_eq!(run.code, Some(0), "{run:#?}");
+        None
+    });
+    nothing_half_made(&project);
+}
+
+#[test]
+fn an_image_that_was_made_and_not_named_is_told_and_removed() {
+    let project = project();
+    let (tiny, word) = (&project.image, &project.name);
+    one(&project, &format!("FROM {tiny}\nRUN echo {word}\n"), "");
+    project.converge();
+    let image = raw::get(&format!("/images/aishell-{word}:foundation/json"));
+    let key = &text(&image["Config"]["Labels"]["aishell.key"])[..12];
+    let hash = project
+        .object("x")
+        .trim_start_matches("aishell-")
+        .trim_end_matches("-x")
+        .to_owned();
+    let left = format!("aishell-{word}:making-{hash}-{key}");
+    // It has the labels of what it was made like, and no other name.
+    raw::build(
+        &left,
+        &format!("aishell-{word}:foundation"),
+        "RUN echo half >/made\n",
+    );
+    let strange = format!("aishell-{word}:making-00000000-{key}");
+    raw::build(
+        &strange,
+        &format!("aishell-{word}:foundation"),
+        "RUN echo other >/made\n",
+    );
+    let diff = project.diff();
+    assert_eq!(diff.code, Some(1), "{diff:#?}");
+    let told = step(&diff.json, "image", ":making-");
+    assert_eq!(
+        (text(&told["name"]), text(&told["action"])),
+        (left.as_str(), "remove")
+    );
+    project.converge();
+    let there = |tag: &str| raw::ask("GET", &format!("/images/{tag}/json"), &Value::Null).0 == 200;
+    assert!(!there(&left) && there(&strange));
+    raw::delete(&format!("/images/{strange}"));
+}

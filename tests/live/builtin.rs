@@ -198,7 +198,7 @@ fn a_program_that_never_says_its_version_fails_the_set_in_the_end() {
     assert!(
         error["log"]
             .to_string()
-            .contains("stubborn --version: no answer within 30 s"),
+            .contains("stubborn --version: no answer within 60 s"),
         "{error:#}"
     );
     project.manifest(&manifest("scribbler"));

@@ -285,3 +285,56 @@ fn a_dockerfile_that_names_a_stage_that_does_not_come_before_is_refused_with_its
         assert!(run.stderr.contains("FROM aishell:${S} AS x"), "{run:#?}");
     }
 }
+
+#[test]
+fn what_an_image_has_the_next_build_do_counts_there() {
+    let project = project();
+    let write = |word: &str| {
+        project.manifest_on(
+            &format!(
+                "{{ dockerfile: f/Dockerfile }}\nbase: {{ dockerfile: b/Dockerfile, args: {{ WORD: {word}, OTHER: {word} }} }}"
+            ),
+            "containers: {}\n",
+        );
+    };
+    for directory in ["f", "b"] {
+        std::fs::create_dir_all(project.path().join(directory)).expect("a directory");
+    }
+    let foundation = format!(
+        "FROM {}\nLABEL own={}\nONBUILD ARG WORD\nONBUILD COPY taken /taken\nONBUILD RUN echo $WORD >/word\n",
+        project.image, project.name
+    );
+    project.write("f/Dockerfile", &foundation);
+    project.write(
+        "b/Dockerfile",
+        "FROM aishell:foundation\nRUN cat /word /taken >/both\n",
+    );
+    project.write("b/taken", "one");
+    project.write("b/other", "one");
+    write("first");
+    project.converge();
+    let both = || {
+        let image = format!("aishell-{}:base", project.name);
+        crate::phases::within_image(&project, &image, &["cat", "/both"])
+    };
+    assert_eq!(both(), "first\none");
+    let built = |run: &crate::project::Run| -> Vec<String> {
+        let steps = run.json["steps"].as_array().into_iter().flatten();
+        steps
+            .map(|step| text(&step["because"][0]["field"]).to_owned())
+            .collect()
+    };
+    // What nothing takes changes nothing.
+    project.write("b/other", "two");
+    assert_eq!(built(&project.diff()), [""; 0]);
+    project.write("b/taken", "two");
+    let diff = project.diff();
+    assert_eq!(built(&diff), ["context/taken"], "{diff:#?}");
+    project.converge();
+    assert_eq!(both(), "first\ntwo");
+    write("second");
+    let diff = project.diff();
+    assert_eq!(built(&diff), ["args.WORD"], "{diff:#?}");
+    project.converge();
+    assert_eq!(both(), "second\ntwo");
+}

@@ -33,7 +33,9 @@ fn killed_while_populating(project: &Project) -> String {
                 return None;
             }
             let half = raw::exec(&id, &["sh", "-c", "cat /tools/m/*/half"]);
-            (half.text == "half").then(|| text(&job["Mounts"][0]["Name"]).to_owned())
+            let mut mounts = job["Mounts"].as_array().into_iter().flatten();
+            let tools = mounts.find(|mount| mount["Destination"] == "/tools")?;
+            (half.text == "half").then(|| text(&tools["Name"]).to_owned())
         });
         victim.kill();
         assert_eq!(run.join().expect("a run").code, None);

@@ -260,7 +260,7 @@ impl Drop for Session {
              done\n\
              # What phases left would be used again the next time, and a page says what is made.\n\
              for round in 1 2; do\n\
-             docker images -aq --filter label=aishell.phase --filter 'label=aishell.project={0}' |\n\
+             docker images -aq --filter label=aishell.phase --filter 'reference=aishell-shop' |\n\
              sort -u | xargs -r docker rmi -f >/dev/null 2>&1 || true\n\
              done",
             self.path.display()

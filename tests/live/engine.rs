@@ -659,7 +659,7 @@ async fn what_is_uploaded_can_be_read_and_committed() {
     world
         .call(Call::Upload {
             container: container.clone(),
-            files,
+            files: files.into(),
         })
         .await;
     let read = async |path: &str| {
@@ -697,6 +697,7 @@ async fn what_is_uploaded_can_be_read_and_committed() {
 
     let tag = world.tag("committed");
     let commit = Commit {
+        rebuilt: false,
         container: container.clone(),
         tag: tag.clone(),
         labels: world.labels(Kind::Identity),
@@ -775,7 +776,7 @@ async fn a_read_only_root_takes_no_upload() {
     let refused = world
         .try_call(Call::Upload {
             container,
-            files: vec![file],
+            files: [file].into(),
         })
         .await;
     assert!(
@@ -875,9 +876,11 @@ impl Context {
             tag: tag.to_owned(),
             labels: world.labels(Kind::Foundation),
             dockerfile: dockerfile.to_owned(),
+            triggers: String::new(),
             path: None,
             context: self.directory.path().to_owned(),
-            files: self.files.clone(),
+            files: self.files.clone().into(),
+            digest: None,
             args: BTreeMap::new(),
             target: None,
             certificates: None,

@@ -21,17 +21,24 @@ mod change;
 mod claims;
 mod cut;
 mod decoys;
+mod deep;
 mod delete;
+mod discourse;
 mod docs;
 mod drift;
 mod engine;
 mod failure;
+mod fetched;
 mod fields;
 mod formerly;
+mod full;
+mod gate;
 mod harness;
 mod held;
 mod identity;
 mod input;
+mod inputs;
+mod kinds;
 mod lock;
 mod login;
 mod logs;
@@ -42,18 +49,22 @@ mod outage;
 mod phantom;
 mod phases;
 mod prune;
+mod pull;
 mod reading;
 mod ready;
 mod replace;
+mod repos;
 mod requested;
 mod run;
 mod saved;
 mod secrets;
 mod session;
+mod sets;
 mod shapes;
 mod stage;
 mod strangers;
 mod sweep;
+mod tools;
 mod watch;
 mod widening;
 
@@ -61,6 +72,10 @@ mod widening;
 mod daemon;
 #[path = "../support/dice.rs"]
 mod dice;
+#[path = "../support/git.rs"]
+mod git;
+#[path = "../support/packages.rs"]
+mod packages;
 #[path = "../support/project.rs"]
 mod project;
 #[path = "../support/proxy.rs"]

@@ -218,9 +218,11 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             tag: dice.pick(&names.tags),
             labels: names.labels(Kind::Foundation),
             dockerfile: draw_dockerfile(dice),
+            triggers: String::new(),
             path: None,
             context: names.context.path().to_owned(),
-            files: Vec::new(),
+            files: [].into(),
+            digest: None,
             args: BTreeMap::new(),
             target: None,
             certificates: None,
@@ -273,6 +275,7 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             container,
         },
         21 => Call::CommitContainer(Box::new(Commit {
+            rebuilt: false,
             container,
             tag: dice.pick(&names.tags),
             labels: names.labels(Kind::Identity),
@@ -306,13 +309,14 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             let content = Content::Bytes(b"content".to_vec());
             Call::Upload {
                 container,
-                files: vec![File {
+                files: [File {
                     path,
                     uid: 0,
                     gid: 0,
                     mode: 0o644,
                     content,
-                }],
+                }]
+                .into(),
             }
         }
     }

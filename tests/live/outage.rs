@@ -284,3 +284,43 @@ fn an_engine_that_is_started_anew_at_any_write_is_waited_for_or_the_next_apply_c
     }
     eprintln!("{restarts} restarts");
 }
+
+/// A stage in phases, a harness set and a container on both.
+fn made_of(version: &str) -> String {
+    format!(
+        "extension:\n  phases:\n    setup: {{ root: ['echo {version} >/round'] }}\n    test: ['cat /round']\n\
+         harnesses: {{ tool: {{ npm: tool, version: {version}, bin: [tool], runtime: image }} }}\n\
+         containers:\n  a: {{ harness: tool, {QUICK} }}\n"
+    )
+}
+
+#[test]
+#[ignore = "takes an engine of its own, and root: cargo test --test live outage:: -- --ignored"]
+fn an_engine_that_is_started_anew_while_images_and_sets_are_made_and_pruned_is_no_end_of_them() {
+    let mut daemon = Daemon::new(&[], &raw::tiny());
+    let mut restarts = 0;
+    let mut reached = true;
+    for at in 1.. {
+        if !std::mem::take(&mut reached) {
+            break;
+        }
+        let mut project = project();
+        let prune: &[&str] = &["prune", "--yes", "--keep", "0"];
+        for version in ["1.0.0", "1.0.1"] {
+            project.manifest(&made_of(&format!("{version}-{at}")));
+            let came = restarted(&mut project, &mut daemon, at, &["apply"]);
+            reached |= came;
+            restarts += usize::from(came);
+            project.settled();
+        }
+        let came = restarted(&mut project, &mut daemon, at, prune);
+        reached |= came;
+        restarts += usize::from(came);
+        project.settled();
+        let left = project.run(&["prune", "--keep", "0"]);
+        assert_eq!(left.json["items"], json!([]), "{at}: {left:#?}");
+        let ended = project.plain(&["delete", "--yes", "--allow", "data-loss"]);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+    }
+    eprintln!("{restarts} restarts");
+}

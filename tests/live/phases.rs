@@ -9,7 +9,7 @@ use crate::project::{Project, project, text};
 use crate::raw;
 
 /// Writes a manifest of phases, and what they put into the image.
-fn write(project: &Project, phases: &Value, rest: &str) {
+pub fn write(project: &Project, phases: &Value, rest: &str) {
     project.manifest_on(&format!("{{ phases: {phases} }}"), rest);
 }
 
@@ -55,7 +55,7 @@ fn phases(project: &Project) -> Value {
 }
 
 /// Returns the phases of the steps of a document that were done or would be.
-fn done(document: &Value) -> Vec<String> {
+pub fn done(document: &Value) -> Vec<String> {
     let steps = document["steps"].as_array().into_iter().flatten();
     let snapshots = steps.filter(|step| step["action"] == "snapshot");
     snapshots
@@ -79,8 +79,11 @@ const ALL: [&str; 9] = [
 ];
 
 /// Runs a command in a fresh container of the image.
-fn within(project: &Project, words: &[&str]) -> String {
-    let image = format!("aishell-{}:foundation", project.name);
+pub fn within(project: &Project, words: &[&str]) -> String {
+    within_image(project, &format!("aishell-{}:foundation", project.name), words)
+}
+
+pub fn within_image(project: &Project, image: &str, words: &[&str]) -> String {
     let label = json!({ "aishelltest": project.name });
     let options = json!({ "Image": image, "Entrypoint": ["sleep"], "Cmd": ["1000"], "Labels": label });
     let made = raw::post("/containers/create", &options);
@@ -438,4 +441,527 @@ fn commands_have_certificates_that_are_in_no_image() {
         &["sh", "-c", "ls -a / | cat; echo ${SSL_CERT_FILE:-none}"],
     );
     assert!(!left.contains("certificates") && left.ends_with("none"), "{left}");
+}
+
+/// Returns the states of all phases, as `phases` tells them.
+fn standing(project: &Project) -> Vec<(String, Value)> {
+    let run = project.run(&["phases"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let phases = run.json["stages"][0]["phases"].as_array().expect("phases");
+    assert_eq!(phases.len(), 13);
+    let done = phases.iter().filter(|phase| phase["state"] != "empty");
+    done.map(|phase| {
+        let name = format!("{}-{}", phase["id"], text(&phase["name"]));
+        (name, phase.clone())
+    })
+    .collect()
+}
+
+#[test]
+fn every_phase_says_how_it_stands() {
+    let project = project();
+    files(&project);
+    write(&project, &phases(&project), "containers: {}\n");
+    for (name, phase) in standing(&project) {
+        let state = if name == "1-base" { "cached" } else { "missing" };
+        assert_eq!(phase["state"], state, "{phase:#}");
+    }
+    project.converge();
+    let mut size = 0;
+    for (name, phase) in standing(&project) {
+        assert_eq!(phase["state"], "cached", "{phase:#}");
+        let snapshot = match &name[..] {
+            "1-base" => continue,
+            "10-verify" | "11-test" => None,
+            _ => Some(text(&phase["snapshot"])),
+        };
+        let Some(snapshot) = snapshot else {
+            assert_eq!(
+                (&phase["snapshot"], &phase["createdAt"], &phase["bytes"]),
+                (&Value::Null, &Value::Null, &Value::Null)
+            );
+            continue;
+        };
+        assert!(
+            snapshot.starts_with(&format!("aishell-{}:{name}-", project.name)),
+            "{snapshot}"
+        );
+        let image = raw::get(&format!("/images/{snapshot}/json"));
+        assert_eq!(phase["bytes"], image["Size"], "{phase:#}");
+        assert!(phase["bytes"].as_u64() >= Some(size), "{phase:#}");
+        size = phase["bytes"].as_u64().expect("a size");
+        let created: jiff::Timestamp = text(&phase["createdAt"]).parse().expect("a time");
+        assert!(
+            text(&image["Created"])
+                .parse::<jiff::Timestamp>()
+                .expect("a time")
+                >= created
+        );
+    }
+    // What fails says how to go on, and what was not tried says what differs.
+    let mut broken = phases(&project);
+    broken["setup"]["root"] = json!(["exit 3"]);
+    write(&project, &broken, "containers: {}\n");
+    let stale = standing(&project);
+    assert_eq!(stale[6].1["state"], "stale", "{stale:#?}");
+    assert_eq!(stale[6].1["because"][0]["field"], "setup.root.0", "{stale:#?}");
+    assert_eq!(
+        stale[6].1["because"][0]["at"]["file"], "aishell.yaml",
+        "{stale:#?}"
+    );
+    assert_eq!(project.apply().code, Some(5));
+    let failed = standing(&project);
+    assert_eq!(failed[5].1["state"], "cached", "{failed:#?}");
+    let left = &failed[6].1["failed"];
+    let container = format!("aishell-failed-{}-7-setup", project.name);
+    assert_eq!(left["container"], container, "{failed:#?}");
+    assert_eq!(left["resume"], "aishell apply", "{failed:#?}");
+    assert_eq!(failed[7].1["state"], "stale", "{failed:#?}");
+    let told = project.plain(&["phases"]).stdout;
+    let line = |word: &str| told.lines().find(|line| line.contains(word)).map(str::to_owned);
+    let users = line(" users ").expect("a line");
+    assert!(users.contains("cached") && users.contains(" dev"), "{told}");
+    assert!(line(" dockerfile ").expect("a line").contains("empty"), "{told}");
+    let how = format!("docker start {container} && docker exec -it -u 0 {container} /bin/sh");
+    assert!(line("7-setup failed").expect("a line").contains(&how), "{told}");
+}
+
+#[test]
+fn how_phases_come_along_is_told() {
+    let project = project();
+    files(&project);
+    write(&project, &phases(&project), "containers: {}\n");
+    let name = &project.name;
+    // What differs is how long it takes.
+    let untimed = |line: &str| match line.split_once(" … ") {
+        Some((start, rest)) => {
+            let (took, end) = rest
+                .split_once(" → ")
+                .map_or((rest, None), |(took, end)| (took, Some(end)));
+            assert!(took.ends_with(" s"), "{line}");
+            let end = end.map(|end| format!(" → {end}"));
+            format!("{start} …{}", end.unwrap_or_default())
+        }
+        None => line.to_owned(),
+    };
+    let told = |run: &crate::project::Run| -> Vec<String> {
+        let lines = run.stderr.lines();
+        let is_one = |line: &&str| line.contains(" → ") || line.contains(" … ") || line.contains("ready in");
+        lines.filter(is_one).map(untimed).collect()
+    };
+    let done = |phase: &str| {
+        let id = phase.split('-').next().expect("a number");
+        let left = format!(" → aishell-{name}:{phase}");
+        let left = if ["10-verify", "11-test"].contains(&phase) {
+            ""
+        } else {
+            &left
+        };
+        format!("[{id}/12] {phase} …{left}")
+    };
+    let run = project.plain(&["apply", "--progress", "plain"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let mut first = told(&run);
+    let ready = first.pop().expect("a last line");
+    assert!(ready.starts_with("ready in ") && !ready.contains('('), "{ready}");
+    assert_eq!(first, ALL.map(done), "{run:#?}");
+    assert!(run.stderr.contains("\n[7/12] 7-setup\n"), "{run:#?}");
+    // What is there is told with what it left.
+    let mut changed = phases(&project);
+    changed["setup"]["root"] = json!(["echo ruth >/root-was-here"]);
+    write(&project, &changed, "containers: {}\n");
+    let run = project.plain(&["apply", "--progress", "plain"]);
+    let mut second = told(&run);
+    let ready = second.pop().expect("a last line");
+    assert!(
+        ready.starts_with("ready in ") && ready.ends_with(" s (phases 2-6 from cache)"),
+        "{ready}"
+    );
+    let cached = ALL[..5].iter().map(|phase| {
+        let id = phase.split('-').next().expect("a number");
+        format!("[{id}/12] {phase} cached → aishell-{name}:{phase}")
+    });
+    let expected: Vec<String> = cached.chain(ALL[5..].iter().map(|phase| done(phase))).collect();
+    assert_eq!(second, expected, "{run:#?}");
+    // Programs are told the same.
+    changed["test"] = json!(["true"]);
+    write(&project, &changed, "containers: {}\n");
+    let run = project.plain(&["apply", "--progress", "json"]);
+    let events: Vec<Value> = run
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .filter(|event: &Value| event.get("phase").is_some())
+        .map(|event| {
+            let phase = &event["phase"];
+            json!([event["event"], phase["id"], phase["snapshot"], event["cached"]])
+        })
+        .collect();
+    let tag = |phase: &str| format!("aishell-{name}:{phase}");
+    let expected = [
+        json!(["cached", 2, tag("2-users"), null]),
+        json!(["cached", 3, tag("3-env"), null]),
+        json!(["cached", 4, tag("4-workdir"), null]),
+        json!(["cached", 5, tag("5-habitat"), null]),
+        json!(["cached", 6, tag("6-files"), null]),
+        json!(["cached", 7, tag("7-setup"), null]),
+        json!(["started", 11, null, null]),
+        json!(["finished", 11, null, null]),
+        json!(["started", 12, tag("12-final"), null]),
+        json!(["finished", 12, tag("12-final"), null]),
+        json!(["ready", null, null, [2, 3, 4, 5, 6, 7]]),
+    ];
+    let steps = events.iter().filter(|event| event[0] != "line");
+    assert_eq!(steps.cloned().collect::<Vec<_>>(), expected, "{run:#?}");
+    let again = project.plain(&["apply", "--progress", "plain"]);
+    assert_eq!(told(&again), [""; 0], "{again:#?}");
+}
+
+/// Phases that start from a Dockerfile.
+fn built(project: &Project) -> Value {
+    fs::create_dir_all(project.path().join("docker")).expect("a directory");
+    project.write(
+        "docker/Dockerfile",
+        &format!(
+            "FROM {}\nARG WORD\nCOPY inner /inner\nRUN echo $WORD {} >/word\n",
+            project.image, project.name
+        ),
+    );
+    project.write("docker/inner", "inner");
+    json!({
+        "dockerfile": { "path": "docker/Dockerfile", "args": { "WORD": "hello" } },
+        "env": { "WHO": "dev" },
+        "setup": { "root": ["cat /word /inner >/both"] },
+    })
+}
+
+/// Returns what the steps of a document make or would: a build, and phases.
+fn made(document: &Value) -> Vec<String> {
+    let steps = document["steps"].as_array().into_iter().flatten();
+    let builds = steps
+        .filter(|step| step["action"] == "build")
+        .map(|_| "build".to_owned());
+    builds.chain(done(document)).collect()
+}
+
+/// Every input of a Dockerfile that phases start from, and what it changes first.
+const BUILT: &[(&str, Option<&str>, Edit)] = &[
+    ("nothing", None, |_, _| {}),
+    ("an instruction", Some("0-dockerfile"), |_, project| {
+        let text = format!(
+            "FROM {}\nARG WORD\nCOPY inner /inner\nRUN echo $WORD other {} >/word\n",
+            project.image, project.name
+        );
+        project.write("docker/Dockerfile", &text);
+    }),
+    ("a file of the context", Some("0-dockerfile"), |_, project| {
+        project.write("docker/inner", "other");
+    }),
+    (
+        "the mode of a file of the context",
+        Some("0-dockerfile"),
+        |_, project| {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(project.path().join("docker/inner"), mode).expect("a mode");
+        },
+    ),
+    ("a file of the context that nothing takes", None, |_, project| {
+        project.write("docker/unused", "more");
+    }),
+    ("another context", Some("0-dockerfile"), |phases, project| {
+        fs::create_dir_all(project.path().join("docker/more")).expect("a directory");
+        project.write("docker/more/inner", "elsewhere");
+        phases["dockerfile"]["context"] = json!("docker/more");
+    }),
+    ("an argument", Some("0-dockerfile"), |phases, _| {
+        phases["dockerfile"]["args"]["WORD"] = json!("bye");
+    }),
+    ("an argument that nothing declares", None, |phases, _| {
+        phases["dockerfile"]["args"]["UNUSED"] = json!("x");
+    }),
+    ("a variable", Some("3-env"), |phases, _| {
+        phases["env"]["WHO"] = json!("somebody");
+    }),
+    ("a command", Some("7-setup"), |phases, _| {
+        phases["setup"]["root"] = json!(["cat /inner /word >/both"]);
+    }),
+];
+
+#[test]
+fn phases_start_from_a_dockerfile_whose_every_input_counts() {
+    let project = project();
+    let phases = built(&project);
+    write(&project, &phases, "containers: {}\n");
+    let run = project.converge();
+    assert_eq!(done(&run.json), ["3-env", "7-setup", "12-final"], "{run:#?}");
+    assert_eq!(
+        within(&project, &["cat", "/both"]),
+        format!("hello {}\ninner", project.name)
+    );
+    let standing = standing(&project);
+    assert_eq!(standing[0].0, "0-dockerfile", "{standing:#?}");
+    assert_eq!(standing[0].1["state"], "cached", "{standing:#?}");
+    let tag = text(&standing[0].1["snapshot"]);
+    assert!(
+        tag.starts_with(&format!("aishell-{}:0-dockerfile-", project.name)),
+        "{tag}"
+    );
+    for (what, first, edit) in BUILT {
+        let mut changed = built(&project);
+        edit(&mut changed, &project);
+        write(&project, &changed, "containers: {}\n");
+        let expected = match first {
+            None => &[][..],
+            Some("0-dockerfile") => &["build", "3-env", "7-setup", "12-final"],
+            Some("3-env") => &["3-env", "7-setup", "12-final"],
+            Some(_) => &["7-setup", "12-final"],
+        };
+        let diff = project.diff();
+        assert_eq!(made(&diff.json), expected, "{what}: {diff:#?}");
+        let run = project.apply();
+        let (code, made) = (run.code, made(&run.json));
+        assert_eq!(
+            (code, &made[..]),
+            (
+                Some(0),
+                &expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..]
+            ),
+            "{what}: {run:#?}"
+        );
+        if first.is_some() {
+            let because = &diff.json["steps"][0]["because"][0];
+            assert!(because["at"]["line"].is_u64(), "{what}: {because:#}");
+            assert_ne!(because["cause"], "dependency", "{what}: {because:#}");
+        }
+        let _ = fs::remove_dir_all(project.path().join("docker"));
+        write(&project, &built(&project), "containers: {}\n");
+        let back = project.diff();
+        assert_eq!(back.json["steps"], json!([]), "back from {what}: {back:#?}");
+    }
+    let phases = built(&project);
+    write(&project, &phases, "containers: {}\n");
+    assert_eq!(project.diff().json["steps"], json!([]));
+    // What it makes can be asked for anew, and what is made on it follows.
+    for (target, anew) in [("0", true), ("foundation", true), ("setup", false)] {
+        let run = project.run(&["apply", &format!("--rebuild={target}")]);
+        assert_eq!(run.code, Some(0), "{target}: {run:#?}");
+        let builds = run.json["steps"].as_array().expect("steps").iter();
+        let builds = builds.filter(|step| step["action"] == "build").count();
+        assert_eq!(builds, usize::from(anew), "{target}: {run:#?}");
+        assert_eq!(
+            done(&run.json).len(),
+            if anew { 3 } else { 2 },
+            "{target}: {run:#?}"
+        );
+        project.settled();
+    }
+}
+
+#[test]
+fn a_home_begins_with_what_the_image_has_for_homes() {
+    let project = project();
+    fs::create_dir_all(project.path().join("docker/skel/.config")).expect("a directory");
+    let dockerfile = format!(
+        "FROM {}\nCOPY skel /etc/skel\nRUN mkdir -p /home/there\n",
+        project.image
+    );
+    project.write("docker/Dockerfile", &dockerfile);
+    project.write("docker/skel/.config/one", &project.name);
+    symlink(".config/one", project.path().join("docker/skel/.link")).expect("a link");
+    let mode = fs::Permissions::from_mode(0o640);
+    fs::set_permissions(project.path().join("docker/skel/.config/one"), mode).expect("a mode");
+    let phases = json!({
+        "dockerfile": { "path": "docker/Dockerfile" },
+        "users": [
+            { "name": "dev", "uid": 1234, "gid": 1235 },
+            { "name": "two", "uid": 1300, "home": "/srv/homes/two" },
+            { "name": "there", "uid": 1400 },
+        ],
+    });
+    write(&project, &phases, "containers: {}\n");
+    project.converge();
+    let look = "cat /home/dev/.link; find /home/dev /srv /home/there /etc/skel | sort | \
+                while read f; do find $f -maxdepth 0 -printf '%p %U:%G %m\\n'; done";
+    let expected = [
+        "/etc/skel 0:0 755",
+        "/etc/skel/.config 0:0 755",
+        "/etc/skel/.config/one 0:0 640",
+        "/etc/skel/.link 0:0 777",
+        "/home/dev 1234:1235 755",
+        "/home/dev/.config 1234:1235 755",
+        "/home/dev/.config/one 1234:1235 640",
+        "/home/dev/.link 1234:1235 777",
+        "/home/there 0:0 755",
+        "/srv 0:0 755",
+        "/srv/homes 0:0 755",
+        "/srv/homes/two 1300:1300 755",
+        "/srv/homes/two/.config 1300:1300 755",
+        "/srv/homes/two/.config/one 1300:1300 640",
+        "/srv/homes/two/.link 1300:1300 777",
+    ];
+    let said = within(&project, &["sh", "-c", look]);
+    assert_eq!(said, format!("{}{}", project.name, expected.join("\n")));
+}
+
+#[test]
+fn an_extension_in_phases_can_start_from_a_dockerfile_on_the_stage_before() {
+    let project = project();
+    fs::create_dir_all(project.path().join("ext")).expect("a directory");
+    project.write(
+        "ext/Dockerfile",
+        "FROM aishell:foundation\nRUN cat /first >/second\n",
+    );
+    let foundation = json!({ "base": { "image": project.image }, "setup": { "root": [format!("echo {} >/first", project.name)] } });
+    let extension =
+        json!({ "dockerfile": { "path": "ext/Dockerfile" }, "setup": { "root": ["cat /second >/third"] } });
+    project.manifest_on(
+        &format!("{{ phases: {foundation} }}\nextension: {{ phases: {extension} }}"),
+        "containers: {}\n",
+    );
+    project.converge();
+    let image = format!("aishell-{}:extension", project.name);
+    assert_eq!(
+        raw::get(&format!("/images/{image}/json"))["Config"]["Labels"]["aishell.phase"],
+        "12-final"
+    );
+    let changed = json!({ "base": { "image": project.image }, "setup": { "root": [format!("echo other {} >/first", project.name)] } });
+    project.manifest_on(
+        &format!("{{ phases: {changed} }}\nextension: {{ phases: {extension} }}"),
+        "containers: {}\n",
+    );
+    let run = project.converge();
+    assert_eq!(done(&run.json).len(), 4, "{run:#?}");
+}
+
+#[test]
+fn a_poisoned_cache_is_never_used() {
+    let project = project();
+    files(&project);
+    write(&project, &phases(&project), "containers: {}\n");
+    project.converge();
+    let standing = standing(&project);
+    let setup = standing
+        .iter()
+        .find(|(name, _)| name == "7-setup")
+        .expect("a phase");
+    let tag = text(&setup.1["snapshot"]).to_owned();
+    // What is made from it has its labels, and is given its tag by hand.
+    raw::build(&tag, &tag, "RUN echo evil >/evil");
+    assert_eq!(within_image(&project, &tag, &["cat", "/evil"]), "evil");
+    let mut changed = phases(&project);
+    changed["final"]["env"]["LAST"] = json!("x");
+    write(&project, &changed, "containers: {}\n");
+    project.converge();
+    assert_eq!(
+        within(&project, &["sh", "-c", "test -e /evil || echo clean"]),
+        "clean"
+    );
+}
+
+#[test]
+fn images_that_phases_start_from_may_lack_nearly_everything() {
+    let project = project();
+    let base = |name: &str, instructions: &str| {
+        let tag = format!("{}:{name}", project.name);
+        raw::build(
+            &tag,
+            &project.image,
+            &format!("{instructions}\nLABEL aishelltest={}", project.name),
+        );
+        tag
+    };
+    let from = |image: &str, setup: Value| json!({ "base": { "image": image }, "setup": { "root": setup } });
+    // Whoever runs by default, and what, makes no difference while phases are done.
+    let other = base("other", "USER 1234\nENTRYPOINT [\"sh\", \"-c\", \"exit 3\"]");
+    write(
+        &project,
+        &from(&other, json!(["id -u >/who"])),
+        "containers: {}\n",
+    );
+    project.converge();
+    assert_eq!(within(&project, &["cat", "/who"]), "0");
+    let image = raw::get(&format!("/images/aishell-{}:foundation/json", project.name));
+    assert_eq!(image["Config"]["Entrypoint"], json!(["sh", "-c", "exit 3"]));
+    // Files need no program at all.
+    project.write("single", &project.name);
+    let bare = base("bare", "RUN rm /usr/bin/sleep /usr/bin/cat");
+    let files = json!({ "base": { "image": bare }, "files": [{ "source": "single", "target": "/single" }] });
+    write(&project, &files, "containers: {}\n");
+    project.converge();
+    let failing = [
+        (
+            from(&bare, json!(["true"])),
+            // How soon the engine notices that nothing runs there decides which of its errors is told.
+            "phase 7-setup: ",
+        ),
+        (
+            from(&base("shellless", "RUN rm /usr/bin/sh"), json!(["true"])),
+            "/bin/sh",
+        ),
+        (
+            from(&project.image, json!([{ "run": "true", "shell": "/bin/bash" }])),
+            "/bin/bash",
+        ),
+    ];
+    for (phases, told) in failing {
+        write(&project, &phases, "containers: {}\n");
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{told}: {run:#?}");
+        let steps = run.json["steps"].as_array().expect("steps");
+        let failed = steps
+            .iter()
+            .find(|step| step["outcome"] == "failed")
+            .expect("a failure");
+        assert!(
+            text(&failed["error"]["message"]).starts_with("phase 7-setup: "),
+            "{failed:#}"
+        );
+        assert!(failed["error"].to_string().contains(told), "{told}: {failed:#}");
+    }
+    // What only says something, and fails, is told with what it said.
+    let tested = json!({ "base": { "image": project.image }, "test": ["echo only this; exit 4"] });
+    write(&project, &tested, "containers: {}\n");
+    let run = project.apply();
+    let steps = run.json["steps"].as_array().expect("steps");
+    let failed = steps
+        .iter()
+        .find(|step| step["outcome"] == "failed")
+        .expect("a failure");
+    assert_eq!(failed["error"]["log"], json!(["only this"]), "{failed:#}");
+    assert!(
+        text(&failed["error"]["message"]).ends_with("(test.0) ended with 4"),
+        "{failed:#}"
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_when_a_phase_is_kept_is_told_and_what_was_before_stays() {
+    let mut project = project();
+    files(&project);
+    write(&project, &phases(&project), "containers: {}\n");
+    // The engine cannot make an image of the setup: the sixth commit.
+    let commits = std::sync::atomic::AtomicUsize::new(0);
+    let proxy = crate::proxy::Proxy::ruled(move |request| {
+        if request.path == "/commit" && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= 5 {
+            crate::proxy::Verdict::Refuse
+        } else {
+            crate::proxy::Verdict::Pass
+        }
+    });
+    project.through(&proxy);
+    let run = project.apply();
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let steps = run.json["steps"].as_array().expect("steps");
+    let failed = steps
+        .iter()
+        .find(|step| step["outcome"] == "failed")
+        .expect("a failure");
+    assert!(
+        text(&failed["error"]["message"]).starts_with("phase 7-setup: "),
+        "{failed:#}"
+    );
+    project.at(None);
+    assert_eq!(done(&project.diff().json), ALL[5..]);
+    project.converge();
+    assert!(raw::container(&format!("aishell-failed-{}-7-setup", project.name)).is_none());
 }

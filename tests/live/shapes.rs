@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use aishell::call::{Build, Call};
-use aishell::context::Context;
+use aishell::context::{Context, Digests};
 use aishell::key::digest;
 use aishell::label::Kind;
 use serde_json::{Value, json};
@@ -138,15 +138,23 @@ fn same(shape: &str) {
         .expect("a runtime");
     runtime.block_on(async {
         let world = world().await;
-        let read = Context::read(root, &root.join("Dockerfile"), &BTreeSet::new()).expect("a context");
+        let read = Context::read(
+            root,
+            &root.join("Dockerfile"),
+            &BTreeSet::new(),
+            &Digests::default(),
+        )
+        .expect("a context");
         let ours = world.tag("ours");
         let build = Build {
             tag: ours.clone(),
             labels: world.labels(Kind::Foundation),
             dockerfile: text.clone(),
+            triggers: String::new(),
             path: None,
             context: root.to_path_buf(),
             files: read.files,
+            digest: Some(read.digest),
             args: [("GIVEN".to_owned(), "7".to_owned())].into(),
             target: None,
             certificates: None,

@@ -714,3 +714,15 @@ fn phases_of_an_image() {
     };
     sweep("phases of an image", &protocol);
 }
+
+#[test]
+fn phases_that_are_done_anew() {
+    let protocol = Protocol {
+        before: Some(|world, _| in_phases(world, 0)),
+        wanted: |world, _| in_phases(world, 0),
+        command: &["apply", "--rebuild=extension/setup"],
+        same: true,
+        ..CHANGE
+    };
+    sweep("phases that are done anew", &protocol);
+}

@@ -38,7 +38,26 @@ fn must(command: &mut Command) -> String {
 impl Daemon {
     /// Starts an engine with options, and gives it an image of the engine of all tests.
     pub fn new(options: &[&str], image: &str) -> Self {
+        Self::within(None, options, image)
+    }
+
+    /// Starts an engine whose disk has this many MiB.
+    pub fn small(room: u32, image: &str) -> Self {
+        Self::within(Some(room), &[], image)
+    }
+
+    fn within(room: Option<u32>, options: &[&str], image: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        if let Some(room) = room {
+            let data = directory.path().join("data");
+            std::fs::create_dir(&data).expect("a directory");
+            let size = format!("size={room}m");
+            must(
+                Command::new("mount")
+                    .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                    .arg(data),
+            );
+        }
         let mut holder = Command::new("unshare")
             .args([
                 "--net",

@@ -42,11 +42,17 @@ impl std::fmt::Debug for Run {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             code,
-            json: _,
+            json,
             stdout,
             stderr,
         } = self;
-        write!(formatter, "exit code {code:?}\n{stdout}\n{stderr}")
+        // What went wrong comes first: whoever reads this may have the beginning only.
+        for step in json["steps"].as_array().into_iter().flatten() {
+            if step["outcome"] == "failed" {
+                writeln!(formatter, "{step:#}")?;
+            }
+        }
+        write!(formatter, "exit code {code:?}\n{stderr}\n{stdout}")
     }
 }
 

@@ -467,6 +467,13 @@ pub fn export(image: &str) -> Vec<u8> {
     archive
 }
 
+/// Returns everything there is of an image: its layers, its configuration, its history.
+pub fn save(image: &str) -> Vec<u8> {
+    let (status, archive) = exchange("GET", &format!("/images/{image}/get"), "application/json", &[]);
+    assert_eq!(status, 200);
+    archive
+}
+
 /// Makes an image of another one and more instructions.
 pub fn build(tag: &str, from: &str, instructions: &str) {
     let dockerfile = format!("FROM {from}\n{instructions}");

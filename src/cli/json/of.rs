@@ -2,15 +2,13 @@
 //! cannot be forgotten here.
 
 use super::{
-    API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Event,
-    Failure, Happening, Health, Place, Plan, Problem, Report, ResourceStatus, Retries, Starter, State,
+    API_VERSION, Because, Blocked, Container, ContainerList, ContainerStatus, Done, Engine, Error, Failure,
+    Health, Place, Plan, Problem, Report, ResourceStatus, Retries, SetMember, SetStatus, Starter, State,
     Status, Step, Validation,
 };
-use crate::cli::output::clean;
 use crate::cli::viewpoint::Viewpoint;
 use crate::manifest::place::{Place as ManifestPlace, Problem as ManifestProblem};
 use crate::observed::{EngineInfo, Health as EngineHealth, RunState};
-use crate::progress;
 use crate::report;
 use crate::step::{self, ManifestInfo, Work};
 
@@ -172,7 +170,7 @@ impl<'a> Done<'a> {
 }
 
 impl Retries {
-    fn of(retries: &report::Retries) -> Self {
+    pub(super) fn of(retries: &report::Retries) -> Self {
         let report::Retries { times, waited } = retries;
         Self {
             times: *times,
@@ -182,7 +180,7 @@ impl Retries {
 }
 
 impl<'a> Because<'a> {
-    fn all(because: &'a [step::Because], viewpoint: Viewpoint<'_>) -> Vec<Self> {
+    pub(super) fn all(because: &'a [step::Because], viewpoint: Viewpoint<'_>) -> Vec<Self> {
         let one = |because: &'a step::Because| {
             let step::Because {
                 cause,
@@ -261,8 +259,10 @@ impl<'a> Status<'a> {
                 name,
                 conditions,
                 container,
+                harness_set,
             } = resource;
             ResourceStatus {
+                harness_set: harness_set.as_ref().map(SetStatus::of),
                 kind: *kind,
                 name,
                 conditions,
@@ -277,6 +277,21 @@ impl<'a> Status<'a> {
             resources: resources.iter().map(resource).collect(),
             conditions,
             notes,
+        }
+    }
+}
+
+impl<'a> SetStatus<'a> {
+    fn of(status: &'a report::SetStatus) -> Self {
+        let report::SetStatus { members, users, size } = status;
+        let members = members.iter();
+        Self {
+            members: members
+                .map(|(name, version)| SetMember { name, version })
+                .collect(),
+            users,
+            files: size.map(|(files, _)| files),
+            bytes: size.map(|(_, bytes)| bytes),
         }
     }
 }
@@ -352,71 +367,6 @@ impl<'a> Error<'a> {
             kind: Self::KIND,
             code,
             problems: Problem::all(problems, viewpoint),
-        }
-    }
-}
-
-impl<'a> Event<'a> {
-    /// Makes the document of something that happened; the rest is filled in.
-    pub fn new(event: Happening, time: String) -> Self {
-        Self {
-            api_version: API_VERSION,
-            kind: Self::KIND,
-            time,
-            event,
-            step: None,
-            resource: None,
-            action: None,
-            text: None,
-            done: None,
-            total: None,
-            outcome: None,
-            seconds: None,
-            retries: None,
-            error: None,
-            attempts: None,
-            manifest: None,
-            engine: None,
-            condition: None,
-            problems: None,
-            blocked: None,
-        }
-    }
-
-    /// Makes the document of an event at the begin of a step; the rest is filled in.
-    pub fn of(step: &'a step::Step, time: String) -> Self {
-        Self {
-            step: Some(step.id),
-            resource: Some(&step.resource),
-            action: Some(step.action),
-            ..Self::new(Happening::Started, time)
-        }
-    }
-
-    /// Fills in the outcome of a step.
-    pub fn finished(&mut self, done: &report::Done, viewpoint: Viewpoint<'_>) {
-        self.event = Happening::Finished;
-        self.outcome = Some(done.outcome);
-        self.seconds = Some(done.seconds);
-        self.retries = done.retries.as_ref().map(Retries::of);
-        self.error = done.error.as_ref().map(|error| Failure::of(error, viewpoint));
-    }
-}
-
-impl Event<'_> {
-    /// Fills in what a step had to tell.
-    pub fn happened(&mut self, event: progress::Event) {
-        match event {
-            progress::Event::Line(text) => {
-                self.event = Happening::Line;
-                self.text = Some(clean(&text));
-            }
-            progress::Event::Amount { of, done, total } => {
-                self.event = Happening::Progress;
-                self.text = Some(clean(&of));
-                self.done = Some(done);
-                self.total = total;
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::table::{Cell, table};
 use super::{Style, notes, value};
 use crate::cli::output::{Tone, clean};
 use crate::observed::{Health, RunState};
-use crate::report::{Condition, ConditionKind, ContainerStatus, Status, Truth};
+use crate::report::{Condition, ConditionKind, ContainerStatus, SetStatus, Status, Truth};
 
 impl Style<'_> {
     /// Returns how every resource of a manifest stands.
@@ -21,7 +21,10 @@ impl Style<'_> {
                     Cell::new(&resource.name, Tone::Name),
                     truth(&resource.conditions, ConditionKind::Converged),
                     truth(&resource.conditions, ConditionKind::Ready),
-                    Cell::plain(detail(&resource.conditions, resource.container.as_ref(), now)),
+                    Cell::plain(match &resource.harness_set {
+                        Some(set) => of_set(set, &resource.conditions, now),
+                        None => detail(&resource.conditions, resource.container.as_ref(), now),
+                    }),
                 ]
             })
             .collect();
@@ -83,6 +86,25 @@ fn detail(conditions: &[Condition], container: Option<&ContainerStatus>, now: Ti
             parts.push(part);
         }
     }
+    parts.join("; ")
+}
+
+/// Returns what is in a harness set, who has it, and how it stands.
+fn of_set(set: &SetStatus, conditions: &[Condition], now: Timestamp) -> String {
+    let members = set.members.iter();
+    let members: Vec<String> = members
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let mut parts = vec![members.join(", ")];
+    parts.extend(
+        set.size
+            .map(|(_, bytes)| format!("{} MiB", bytes.div_ceil(1 << 20))),
+    );
+    if !set.users.is_empty() {
+        parts.push(format!("used by {}", set.users.join(", ")));
+    }
+    let standing = detail(conditions, None, now);
+    parts.extend((!standing.is_empty()).then_some(standing));
     parts.join("; ")
 }
 

@@ -78,6 +78,17 @@ pub fn reason(because: &Because, arrow: &str, note: Option<String>) -> Reason {
             },
         };
     }
+    if let Some((what, path)) = field
+        .strip_prefix("harnesses")
+        .and_then(|rest| rest.split_once(": "))
+    {
+        let what = what.strip_prefix('.').unwrap_or("harnesses");
+        return Reason {
+            field: Some(clean(&format!("{what}: {path}"))),
+            text: content((from, to), arrow),
+            note,
+        };
+    }
     if from.is_null() && to.is_null() {
         return Reason {
             field: Some(clean(field)),
@@ -89,6 +100,19 @@ pub fn reason(because: &Because, arrow: &str, note: Option<String>) -> Reason {
         field: Some(clean(field)),
         text: format!("{} {arrow} {}", value(field, from), value(field, to)),
         note,
+    }
+}
+
+/// Says what became of a file of a harness.
+fn content((from, to): (&Value, &Value), arrow: &str) -> String {
+    match (from.as_str(), to.as_str()) {
+        (None, None) => "changed".to_owned(),
+        (None, Some(_)) => "deleted".to_owned(),
+        (Some(_), None) => "added".to_owned(),
+        (Some(from), Some(to)) if from.starts_with("sha256:") && to.starts_with("sha256:") => {
+            "changed".to_owned()
+        }
+        (Some(from), Some(to)) => format!("{} {arrow} {}", clean(from), clean(to)),
     }
 }
 

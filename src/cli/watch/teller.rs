@@ -121,6 +121,8 @@ impl Listener for Teller {
         let columns = self.watcher.style().columns(plan);
         let mut state = self.state();
         state.columns = state.columns.fit(columns);
+        drop(state);
+        self.watcher.begun(plan);
     }
 
     fn started(&self, step: &Step) {

@@ -10,13 +10,13 @@ use crate::builtin;
 use crate::call::Build;
 use crate::context::Context;
 use crate::desired::inputs::{CONTEXT, Inputs, PARENT};
-use crate::desired::{Pin, Stage, StageSource};
-use crate::dockerfile::{line_of_argument, line_of_file};
+use crate::desired::{Bases, Pin, Stage, StageSource};
+use crate::dockerfile::{base_images, declares, line_of_argument, line_of_file};
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest::builtin::PackageName;
 use crate::manifest::place::Place;
-use crate::manifest::stage::{DockerfileStage, Stage as WrittenStage, StageName};
+use crate::manifest::stage::{DockerfileStage, Pull, Stage as WrittenStage, StageName};
 
 /// The name of the built-in foundation where it is not the manifest's, and jobs run on it.
 const BUILTIN: &str = "builtin";
@@ -62,17 +62,31 @@ impl Resolver<'_> {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile,
+            triggers: context.triggers.clone(),
             path: Some(context.path.clone()),
             context: context.directory.clone(),
             files: context.files.clone(),
+            digest: Some(context.digest.clone()),
             args: written.args.clone(),
             target: written.target.clone(),
             certificates: None,
             cache: true,
         };
-        let about = format!("{} files in the context", context.files.len());
+        let about = match context.files.len() {
+            1 => "1 file in the context".to_owned(),
+            number => format!("{number} files in the context"),
+        };
         let inputs = self.inputs(name, written, context, parent);
-        Some(self.built_stage(name, (key, inputs), build, about, on))
+        let mut stage = self.built_stage(name, (key, inputs), build, about, on);
+        if let StageSource::Dockerfile { bases, .. } = &mut stage.source {
+            let images = || base_images(&context.dockerfile, &written.args, written.target.as_deref());
+            *bases = match written.pull {
+                Pull::Missing => Bases::Builders,
+                Pull::Always => Bases::Pulled(images()),
+                Pull::Never => Bases::Present(images()),
+            };
+        }
+        Some(stage)
     }
 
     /// Returns what a stage is made of, each with the line that says or uses it.
@@ -88,7 +102,12 @@ impl Resolver<'_> {
             line,
             column: 1,
         };
-        let in_manifest = |field: &str| self.loaded.source.place(&format!("{name}.{field}"));
+        let inner = match self.manifest.stage(name) {
+            Some(WrittenStage::Phases(_)) => ".phases.dockerfile",
+            Some(WrittenStage::Image { .. } | WrittenStage::Dockerfile(_) | WrittenStage::Builtin(_))
+            | None => "",
+        };
+        let in_manifest = |field: &str| self.loaded.source.place(&format!("{name}{inner}.{field}"));
         let text = &context.dockerfile;
         let mut inputs = Inputs::default();
         inputs.dockerfile(text, in_dockerfile(1));
@@ -185,6 +204,7 @@ impl Resolver<'_> {
                 kind: kind(name),
                 inputs: Box::new(inputs),
                 on,
+                bases: Bases::Builders,
             },
             key,
             place: self.loaded.source.place(&format!("{name}.{how}")),
@@ -228,10 +248,23 @@ pub(super) fn kind(stage: StageName) -> Kind {
     }
 }
 
+/// Arguments that every Dockerfile knows, in either case.
+const PREDEFINED: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Returns the arguments that the Dockerfile does not know.
+pub(super) fn unknown<'a>(written: &'a DockerfileStage, context: &Context) -> Vec<&'a str> {
+    let known = counting(written, context);
+    let names = written.args.keys().map(String::as_str);
+    names
+        .filter(|name| !known.contains_key(name))
+        .filter(|name| !PREDEFINED.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        .collect()
+}
+
 /// Returns the arguments that can change an image: those that the Dockerfile declares, and those for the builder itself.
 fn counting<'a>(written: &'a DockerfileStage, context: &Context) -> BTreeMap<&'a str, &'a str> {
     let counts =
-        |name: &str| name.starts_with("BUILDKIT_") || line_of_argument(&context.dockerfile, name).is_some();
+        |name: &str| name.starts_with("BUILDKIT_") || declares(&context.dockerfile, &context.triggers, name);
     let args = written
         .args
         .iter()

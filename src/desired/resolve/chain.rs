@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::built::unknown;
 use crate::context::Context;
 use crate::desired::Stage;
 use crate::dockerfile::{Mention, Origin, origin};
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::manifest::place::{Place, Problem};
-use crate::manifest::stage::{DockerfileStage, Stage as WrittenStage, StageName};
+use crate::manifest::stage::{DockerfileStage, Pull, Stage as WrittenStage, StageName};
 
 /// Returns the stage that containers run on unless they say otherwise.
 pub(super) fn last(stages: &BTreeMap<String, Stage>) -> &'static str {
@@ -27,15 +28,10 @@ fn origins<'a>(
     manifest: &'a Manifest,
     facts: &'a Facts,
 ) -> impl Iterator<Item = (StageName, &'a Context, Origin)> {
-    facts
-        .contexts
-        .iter()
-        .filter_map(|(name, context)| match manifest.stage(*name) {
-            Some(WrittenStage::Dockerfile(written)) => Some((*name, context, origin_of(written, context))),
-            Some(WrittenStage::Image { .. } | WrittenStage::Phases(_) | WrittenStage::Builtin(_)) | None => {
-                None
-            }
-        })
+    facts.contexts.iter().filter_map(|(name, context)| {
+        let (written, _) = manifest.stage(*name)?.built()?;
+        Some((*name, context, origin_of(&written, context)))
+    })
 }
 
 /// Returns what is wrong with where Dockerfiles say that their images come from.
@@ -74,11 +70,26 @@ pub(super) fn problems(manifest: &Manifest, facts: &Facts) -> Vec<Problem> {
 /// Returns what a person should know of where Dockerfiles say that their images come from.
 pub(super) fn notes(manifest: &Manifest, facts: &Facts) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(WrittenStage::Image {
+        image,
+        pull: Pull::Always,
+    }) = &manifest.foundation
+        && image.digest().is_none()
+    {
+        let message = "each apply asks its registry what it means (pull: always)";
+        notes.push(format!("image {image}: {message}"));
+    }
     for (name, context, origin) in origins(manifest, facts) {
         let file = facts.display(&context.path);
         if name != StageName::Foundation && !origin.is_based {
             let message = "the image it makes is not made on the stage before it, of which nothing stays";
             notes.push(format!("{name} ({file}): {message}"));
+        }
+        if let Some(WrittenStage::Dockerfile(written)) = manifest.stage(name) {
+            for argument in unknown(written, context) {
+                let message = "no ARG of the file declares it";
+                notes.push(format!("{name} ({file}): argument {argument}: {message}"));
+            }
         }
         for mention in &origin.mentions {
             if mention.tag == "base" && manifest.base.is_none() {

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::Resolver;
+use super::{Resolver, pins};
 use crate::facts::Facts;
 use crate::grant::Grant;
+use crate::manifest::Manifest;
+use crate::manifest::member::Package;
 use crate::manifest::security::{self, Device, Profile};
+use crate::manifest::stage::{Stage, StageName};
 use crate::spec::Security;
 
 /// What a development container gets besides: enough for `sudo`, package managers and debuggers.
@@ -76,8 +79,40 @@ fn capabilities(profile: impl Iterator<Item = String>, written: &[String]) -> Ve
 }
 
 /// Returns what whoever makes the images is given.
-pub(super) fn outside(facts: &Facts) -> BTreeSet<Grant> {
-    facts.outside.iter().map(|path| Grant::file(path)).collect()
+pub(super) fn outside(facts: &Facts, manifest: &Manifest) -> BTreeSet<Grant> {
+    let files = facts.outside.iter().map(|path| Grant::file(path));
+    let repos = pins::phases(manifest).flat_map(|phases| &phases.repos);
+    let repos = repos.map(|repo| repo.url.to_string());
+    let tools = pins::phases(manifest).flat_map(|phases| &phases.tools);
+    let tools = tools.filter_map(|tool| Some(tool.download().ok()?.origin().to_owned()));
+    let harnesses = facts.members.values().filter_map(|member| match &member.package {
+        Package::Url { url, .. } => Some(url.origin().to_owned()),
+        Package::Npm { .. } | Package::Pypi { .. } => None,
+    });
+    let fetched = repos.chain(tools).chain(harnesses);
+    let fetched = fetched.map(|from| Grant::Fetched { from });
+    files.chain(fetched).collect()
+}
+
+/// Returns the secrets that commands of phases are given: whoever can change the commands can have them.
+pub(super) fn built_with(manifest: &Manifest, facts: &Facts) -> BTreeSet<Grant> {
+    let stages = StageName::ALL.into_iter();
+    let phases = stages.filter_map(|name| match manifest.stage(name) {
+        Some(Stage::Phases(phases)) => Some((name, phases)),
+        Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Builtin(_)) | None => None,
+    });
+    let commands =
+        phases.flat_map(|(name, phases)| phases.commands().map(move |(_, command)| (name, command)));
+    let secrets = commands.flat_map(|(name, command)| {
+        let values = command.env.0.iter();
+        values.filter_map(move |(variable, value)| {
+            Some(Grant::Secret {
+                variable: format!("{} of {name}.phases", variable.as_str()),
+                source: facts.source(value)?.display(),
+            })
+        })
+    });
+    secrets.collect()
 }
 
 /// Returns in what a container is weaker than the strictest, in a person's words.

@@ -1,6 +1,7 @@
 //! Stages that are built in phases: what each phase does, and its key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -12,12 +13,16 @@ use crate::desired::{Pin, Stage, StageSource};
 use crate::facts::Facts;
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind, Labels};
+use crate::lock::Lock;
 use crate::manifest::load::Loaded;
 use crate::manifest::phase::PhaseName;
 use crate::manifest::phases::Phases;
 use crate::manifest::place::Problem;
-use crate::manifest::stage::{Pull, Stage as WrittenStage, StageName};
+use crate::manifest::stage::{DockerfileStage, Pull, Stage as WrittenStage, StageName};
 
+mod checks;
+mod environment;
+mod fetched;
 mod reading;
 mod whole;
 mod words;
@@ -26,8 +31,12 @@ use reading::Reading;
 
 /// The version of what phases make of what is written; part of every key.
 const VERSION: u32 = 1;
+/// What the name of a stage ends with that only is what the phases of another one start from.
+pub const BUILT: &str = ".dockerfile";
+
 /// Returns everything that is wrong with phases as a whole.
 pub(super) fn problems(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
+    let none = Lock::default();
     let stages = StageName::ALL.into_iter();
     let written = stages.filter_map(|stage| match loaded.manifest.stage(stage) {
         Some(WrittenStage::Phases(written)) => Some((stage, &**written)),
@@ -37,7 +46,7 @@ pub(super) fn problems(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
     });
     written
         .flat_map(|(stage, written)| {
-            let mut reading = Reading::of(stage, written, loaded, facts);
+            let mut reading = Reading::of(stage, written, loaded, facts, &none);
             reading.whole();
             for name in PhaseName::ALL {
                 reading.phase(name);
@@ -48,6 +57,40 @@ pub(super) fn problems(loaded: &Loaded, facts: &Facts) -> Vec<Problem> {
 }
 
 impl Resolver<'_> {
+    /// Returns what the Dockerfile makes that phases start from.
+    fn dockerfile_phase(
+        &self,
+        name: StageName,
+        prefix: &str,
+        written: &DockerfileStage,
+        stages: &BTreeMap<String, Stage>,
+    ) -> Option<Stage> {
+        let mut stage = self.dockerfile_stage(name, written, stages)?;
+        let manifest = &self.facts.owner.manifest;
+        let word = format!("{prefix}{}", PhaseName::Dockerfile);
+        let own = format!("aishell-{manifest}:{word}");
+        if let StageSource::Dockerfile {
+            build, alias, kind, ..
+        } = &mut stage.source
+        {
+            build.tag.clone_from(&own);
+            if let Pin::Known(key) = &stage.key {
+                build.tag = format!("{own}-{}", key.short());
+                let inputs = build.labels.remove(label::INPUTS).unwrap_or_default();
+                build.labels = label::shared(manifest, Kind::Snapshot, &word, key);
+                let hash = label::phase_hash(PhaseName::Dockerfile.as_str());
+                build.labels.insert(hash, key.as_str().to_owned());
+                let phase = PhaseName::Dockerfile.to_string();
+                build.labels.insert(label::PHASE.to_owned(), phase);
+                build.labels.insert(label::INPUTS.to_owned(), inputs);
+            }
+            *alias = own;
+            *kind = Kind::Snapshot;
+        }
+        stage.place = self.loaded.source.place(&format!("{name}.phases.dockerfile"));
+        Some(stage)
+    }
+
     /// Returns the stage that phases make, and where the first one starts.
     pub(super) fn phases_stage(
         &self,
@@ -59,7 +102,17 @@ impl Resolver<'_> {
         let on: Vec<StageName> = before
             .filter(|stage| stages.contains_key(stage.as_str()))
             .collect();
-        let from = if name == StageName::Foundation {
+        let prefix = match name {
+            StageName::Foundation => String::new(),
+            StageName::Base | StageName::Extension => format!("{name}-"),
+        };
+        let dockerfile = written.dockerfile();
+        let from = if let Some(dockerfile) = &dockerfile {
+            let stage = self.dockerfile_phase(name, &prefix, dockerfile, stages)?;
+            let from = format!("{name}{BUILT}");
+            stages.insert(from.clone(), stage);
+            from
+        } else if name == StageName::Foundation {
             let image = &written.base.as_ref()?.image;
             let stage = self.image_stage(image, Pull::Missing, "foundation.phases.base.image");
             stages.entry(image.to_string()).or_insert(stage);
@@ -70,14 +123,14 @@ impl Resolver<'_> {
         let manifest = &self.facts.owner.manifest;
         let alias = format!("aishell-{manifest}:{name}");
         let mut key = stages.get(&from)?.key.clone();
-        let mut reading = Reading::of(name, written, self.loaded, self.facts);
+        let mut reading = Reading::of(name, written, self.loaded, self.facts, &self.pins.lock);
         let mut phases: Vec<Phase> = Vec::new();
         let mut hashes = Labels::new();
+        if let (Some(_), Pin::Known(key)) = (&dockerfile, &key) {
+            let hash = label::phase_hash(PhaseName::Dockerfile.as_str());
+            hashes.insert(hash, key.as_str().to_owned());
+        }
         for phase in PhaseName::ALL {
-            let prefix = match name {
-                StageName::Foundation => String::new(),
-                StageName::Base | StageName::Extension => format!("{name}-"),
-            };
             let own = format!("aishell-{manifest}:{prefix}{phase}");
             let Some(done) = reading.phase(phase) else {
                 // What does nothing leaves what was there before.
@@ -94,6 +147,9 @@ impl Resolver<'_> {
             {
                 let place = stages.get(&from).and_then(|stage| stage.place.clone());
                 inputs.add(PARENT, json!(parent.short()), place);
+            }
+            if let (Pin::Known(_), Some(reason)) = (&key, done.unknown) {
+                key = Pin::Unknown(reason);
             }
             key = key.map(|parent| {
                 let inputs = json!({
@@ -125,6 +181,7 @@ impl Resolver<'_> {
                 settings: done.settings,
                 inputs,
                 about: done.about,
+                lacks: done.lacks,
                 place: self
                     .loaded
                     .source
@@ -155,6 +212,7 @@ impl Resolver<'_> {
                 on,
                 certificates: self.facts.certificates.clone(),
                 proxies: self.facts.proxies.clone(),
+                store: Arc::clone(&self.facts.store),
             })),
             key,
             place: self.loaded.source.place(&format!("{name}.phases")),

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::desired::MemberSource;
 use crate::facts::Facts;
 use crate::label::{Kind, Owner};
-use crate::lock::{Ask, ImageDigest, Lock, Wishes};
+use crate::lock::{Ask, ImageDigest, Lock, PackageName, Wishes};
 use crate::manifest::Manifest;
 use crate::manifest::container::ContainerImage;
 use crate::manifest::harness::Requirement;
 use crate::manifest::member::{Member, Package};
-use crate::manifest::stage::{ImageReference, Stage};
+use crate::manifest::phases::{PhaseRepo, Phases};
+use crate::manifest::stage::{ImageReference, Stage, StageName};
 use crate::name::HarnessName;
 use crate::observed::{ImageReply, Observed};
+use crate::remote::{DownloadUrl, Sha256};
 
 /// What is known about things whose meaning is decided elsewhere: the lock, images by the name they are asked for with,
 /// and the engine's platform.
@@ -34,15 +37,21 @@ pub(super) struct Pinned {
 
 /// What a harness is asked to be.
 pub(super) enum Meaning {
-    /// This version of an npm package, with its integrity where a lock knows it.
+    /// This version of a package, with its integrity where a lock knows it.
     Known {
-        npm: String,
+        name: PackageName,
         version: String,
         integrity: Option<String>,
     },
     /// Whatever a package manager says.
     Unpinned(Ask),
-    /// Something that loading refuses for now.
+    /// A download, by its digest.
+    Download {
+        url: DownloadUrl,
+        sha256: Sha256,
+        version: Option<String>,
+    },
+    /// Something that loading refuses.
     Unsupported,
 }
 
@@ -78,40 +87,48 @@ impl Pins {
 
     /// Returns what a harness is.
     pub(super) fn meaning(&self, name: &HarnessName, member: &Member) -> Meaning {
-        match (&member.package, ask(member)) {
+        if let Package::Url { url, version, sha256 } = &member.package {
+            return Meaning::Download {
+                url: url.clone(),
+                sha256: sha256.clone(),
+                version: version.as_ref().map(ToString::to_string),
+            };
+        }
+        match (asked(member), ask(member)) {
             (_, Some(ask)) => match self.lock.harness(name, &ask) {
                 Some(package) => Meaning::Known {
-                    npm: package.npm.to_string(),
+                    name: package.name.clone(),
                     version: package.version.to_string(),
                     integrity: package.integrity.as_ref().map(ToString::to_string),
                 },
                 None => Meaning::Unpinned(ask),
             },
-            (
-                Package::Npm {
-                    name,
-                    version: Requirement::Exact(version),
-                },
-                None,
-            ) => Meaning::Known {
-                npm: name.clone(),
+            (Some((name, Requirement::Exact(version))), None) => Meaning::Known {
+                name,
                 version: version.clone(),
                 integrity: None,
             },
-            (Package::Npm { .. } | Package::Pypi { .. } | Package::Url { .. }, None) => Meaning::Unsupported,
+            (_, None) => Meaning::Unsupported,
         }
     }
 }
 
+/// Returns the package that a harness is, and what is asked of it; nothing for a download.
+fn asked(member: &Member) -> Option<(PackageName, &Requirement)> {
+    Some(match &member.package {
+        Package::Npm { name, version } => (PackageName::Npm(name.parse().ok()?), version),
+        Package::Pypi { name, version } => (PackageName::Pypi(name.parse().ok()?), version),
+        Package::Url { .. } => return None,
+    })
+}
+
 /// Returns what has to be asked about a harness; an exact version needs nobody to say what it means.
 fn ask(member: &Member) -> Option<Ask> {
-    let Package::Npm { name, version } = &member.package else {
-        return None;
-    };
+    let (name, version) = asked(member)?;
     match version {
         Requirement::Exact(_) => None,
         Requirement::Range(_) | Requirement::Latest => Some(Ask {
-            npm: name.parse().ok()?,
+            name,
             requirement: version.to_string(),
         }),
     }
@@ -126,8 +143,11 @@ pub fn wishes(manifest: &Manifest, facts: &Facts) -> Wishes {
         .filter_map(|(name, member)| Some((name.clone(), ask(member)?)));
     // Without a lock it is the version this aishell has, so there is one to write down; only an update asks.
     let runtime = super::runtime::of(&facts.members, None).and_then(|runtime| {
+        let MemberSource::Npm { npm } = runtime.source else {
+            return None;
+        };
         Some(Ask {
-            npm: runtime.npm.parse().ok()?,
+            name: PackageName::Npm(npm.parse().ok()?),
             requirement: "latest".to_owned(),
         })
     });
@@ -143,7 +163,25 @@ pub fn wishes(manifest: &Manifest, facts: &Facts) -> Wishes {
             .filter(|image| image.digest().is_none())
             .cloned()
             .collect(),
+        repos: phases(manifest)
+            .flat_map(|phases| &phases.repos)
+            .filter_map(PhaseRepo::reference)
+            .collect(),
+        tools: phases(manifest)
+            .flat_map(|phases| &phases.tools)
+            .filter(|tool| tool.sha256.is_none())
+            .filter_map(|tool| tool.download().ok())
+            .collect(),
     }
+}
+
+/// Returns the phases of every stage that has some.
+pub(super) fn phases(manifest: &Manifest) -> impl Iterator<Item = &Phases> {
+    let stages = StageName::ALL.into_iter();
+    stages.filter_map(|stage| match manifest.stage(stage) {
+        Some(Stage::Phases(phases)) => Some(&**phases),
+        Some(Stage::Image { .. } | Stage::Dockerfile(_) | Stage::Builtin(_)) | None => None,
+    })
 }
 
 /// Returns the images that the manifest names and aishell does not make, by the names the engine is asked with.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::catalogue::{RUNTIME, RUNTIME_VERSION};
-use crate::desired;
+use crate::desired::{self, MemberSource};
 use crate::lock::Package;
-use crate::manifest::harness::Runtime;
+use crate::manifest::harness::{Runtime, TIMEOUT};
 use crate::manifest::member::{self, Member};
 use crate::name::HarnessName;
 
@@ -18,16 +18,19 @@ pub(super) fn of(
     let brought = members
         .values()
         .any(|member| member.bin.iter().any(|bin| bin == RUNTIME));
-    let locked = locked.filter(|package| package.npm.to_string() == RUNTIME);
+    let locked = locked.filter(|package| package.name.as_str() == RUNTIME);
     (!brought && members.values().any(needs)).then(|| desired::Member {
         name: RUNTIME.to_owned(),
-        npm: RUNTIME.to_owned(),
+        source: MemberSource::Npm {
+            npm: RUNTIME.to_owned(),
+        },
         version: locked.map_or_else(
             || RUNTIME_VERSION.to_owned(),
             |package| package.version.to_string(),
         ),
         integrity: locked.and_then(|package| package.integrity.as_ref().map(ToString::to_string)),
         bin: vec![RUNTIME.to_owned()],
+        timeout: TIMEOUT.as_std(),
     })
 }
 

@@ -30,6 +30,7 @@ pub(super) fn prepared(first: &[PhaseCommand], then: Vec<String>) -> Vec<String>
         workdir,
         timeout,
         shell,
+        env: _,
     } in first
     {
         let shell = shell.as_deref().unwrap_or("/bin/sh");
@@ -107,6 +108,7 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::environment::Environment;
 
     fn command(run: &str) -> PhaseCommand {
         PhaseCommand {
@@ -115,6 +117,7 @@ mod tests {
             workdir: None,
             timeout: None,
             shell: None,
+            env: Environment::default(),
         }
     }
 

@@ -2,23 +2,20 @@
 
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use futures_util::stream::{Stream, unfold};
+use hyper::body::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::call::{Content, File, FileStatus};
+use crate::context::Sum;
 use crate::key::Hasher;
 
 /// The time of every entry: archives of the same files are the same bytes. It is the first day that the formats
 /// with the narrowest idea of time can express in every time zone: 2 January 1980.
 const TIME: u64 = 315_619_200;
-/// Bytes sent at a time.
-const CHUNK: usize = 64 * 1024;
 /// Bytes in which the whole head of an entry is.
 const LONGEST_HEAD: usize = 16 * 1024;
-/// Chunks that wait to be sent.
-const WAITING: usize = 8;
 
 fn header(kind: tar::EntryType, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_gnu();
@@ -31,9 +28,9 @@ fn header(kind: tar::EntryType, mode: u32) -> tar::Header {
     header
 }
 
-/// Returns an archive of files, in their order.
-pub(super) fn pack(files: &[File]) -> io::Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
+/// Writes an archive of files, in their order, and returns what it was written to.
+pub(super) fn pack<W: Write>(files: &[File], archive: W) -> io::Result<W> {
+    let mut builder = tar::Builder::new(archive);
     for File {
         path,
         uid,
@@ -115,6 +112,36 @@ fn about(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// What comes in pieces, read as one.
+pub(super) struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    left: Bytes,
+}
+
+impl Pieces {
+    /// Reads what is sent.
+    pub(super) fn of(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            receiver,
+            left: Bytes::new(),
+        }
+    }
+}
+
+impl io::Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            let Some(piece) = self.receiver.blocking_recv() else {
+                return Ok(0);
+            };
+            self.left = piece;
+        }
+        let length = buffer.len().min(self.left.len());
+        buffer[..length].copy_from_slice(&self.left.split_to(length));
+        Ok(length)
+    }
+}
+
 /// Reads the head of the first entry of an archive, once enough of it is there.
 pub(super) fn status(start: &[u8]) -> io::Result<Option<FileStatus>> {
     let mut archive = tar::Archive::new(start);
@@ -141,6 +168,49 @@ pub(super) fn status(start: &[u8]) -> io::Result<Option<FileStatus>> {
         mode: header.mode()? & 0o7777,
         target: link.map(|link| link.to_string_lossy().into_owned()),
     }))
+}
+
+/// Reads the archive of a directory: what is in it, by path in it. What is neither file, directory nor link is left out.
+pub(super) fn tree(archive: &[u8]) -> io::Result<Vec<File>> {
+    let mut archive = tar::Archive::new(archive);
+    let mut files: Vec<File> = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        // The first of its names is that of the directory itself.
+        let within = |path: &Path| path.components().skip(1).collect::<PathBuf>();
+        let path = within(&entry.path()?).to_string_lossy().into_owned();
+        if path.is_empty() {
+            continue;
+        }
+        let link = entry.link_name()?.map(std::borrow::Cow::into_owned);
+        let content = match entry.header().entry_type() {
+            tar::EntryType::Directory => Content::Directory,
+            tar::EntryType::Symlink => Content::Link(link.unwrap_or_default().to_string_lossy().into_owned()),
+            tar::EntryType::Link => {
+                let same = within(&link.unwrap_or_default()).to_string_lossy().into_owned();
+                match files.iter().find(|file| file.path == same) {
+                    Some(file) => file.content.clone(),
+                    None => continue,
+                }
+            }
+            kind if kind.is_file() => {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                Content::Bytes(bytes)
+            }
+            _ => continue,
+        };
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let header = entry.header();
+        files.push(File {
+            path,
+            uid: number(header.uid()?),
+            gid: number(header.gid()?),
+            mode: header.mode()? & 0o7777,
+            content,
+        });
+    }
+    Ok(files)
 }
 
 /// What the archive of one path holds.
@@ -185,78 +255,22 @@ pub(super) struct Context {
     /// The directory that the paths are in.
     pub directory: PathBuf,
     /// Paths relative to it.
-    pub files: Vec<PathBuf>,
+    pub files: Arc<[PathBuf]>,
     /// Where in the archive they are put; empty is its root.
     pub below: &'static str,
     /// Files that are not on disk, by path in the archive.
     pub extra: Vec<(String, Vec<u8>)>,
-}
-
-/// The sending end; a blocking writer with bounded memory.
-struct Pipe {
-    chunks: mpsc::Sender<Vec<u8>>,
-    buffer: Vec<u8>,
-}
-
-impl Pipe {
-    fn send(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        self.chunks
-            .blocking_send(chunk)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.send()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.send()
-    }
+    /// The digest that it must have, and the Dockerfile and the triggers that say what counts.
+    pub expected: Option<(String, [String; 2])>,
 }
 
 impl Context {
-    /// Starts reading the context and returns it as a stream, with the outcome of the reading.
+    /// Writes its archive.
     ///
-    /// When reading fails the stream ends early; the request then fails too, and the cause is in the outcome.
-    pub(super) fn send(
-        self,
-    ) -> (
-        impl Stream<Item = Result<Vec<u8>, io::Error>>,
-        JoinHandle<io::Result<()>>,
-    ) {
-        let (chunks, received) = mpsc::channel(WAITING);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut pipe = Pipe {
-                chunks,
-                buffer: Vec::with_capacity(CHUNK),
-            };
-            let outcome = self.write(&mut pipe);
-            if outcome.is_err() {
-                // An archive that just ended would be taken for a whole one.
-                pipe.buffer = vec![0xff; 512];
-            }
-            outcome.and(pipe.send())
-        });
-        (
-            unfold(received, |mut received| async {
-                received.recv().await.map(|chunk| (Ok(chunk), received))
-            }),
-            reading,
-        )
-    }
-
-    fn write(&self, pipe: &mut Pipe) -> io::Result<()> {
-        let mut builder = tar::Builder::new(pipe);
+    /// # Errors
+    /// The first file that cannot be read, by its path in the context.
+    pub(super) fn write(&self, archive: impl Write) -> io::Result<()> {
+        let mut builder = tar::Builder::new(archive);
         for (path, bytes) in &self.extra {
             let mut header = header(tar::EntryType::Regular, 0o644);
             header.set_size(bytes.len() as u64);
@@ -266,47 +280,71 @@ impl Context {
             let path = format!("{}/", self.below);
             builder.append_data(&mut header(tar::EntryType::Directory, 0o755), path, io::empty())?;
         }
-        for file in &self.files {
-            append(
-                &mut builder,
-                &self.directory.join(file),
-                &Path::new(self.below).join(file),
-            )
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+        let mut sum = self
+            .expected
+            .as_ref()
+            .map(|(_, [dockerfile, triggers])| Sum::of(dockerfile, triggers));
+        for file in &*self.files {
+            self.append(&mut builder, file, sum.as_mut())
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+        }
+        if let (Some(sum), Some((expected, _))) = (sum, &self.expected)
+            && sum.finish() != *expected
+        {
+            return Err(io::Error::other(
+                "it was changed meanwhile; nothing was made of it",
+            ));
         }
         builder.finish()
     }
-}
 
-/// Appends what is at a path. Owner and time are left out, since images should not depend on who builds them.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the context of a build is read here, while it is sent"
-)]
-fn append(builder: &mut tar::Builder<&mut Pipe>, path: &Path, name: &Path) -> io::Result<()> {
-    let metadata = std::fs::symlink_metadata(path)?;
-    let mode = mode(&metadata);
-    if metadata.is_symlink() {
-        let target = std::fs::read_link(path)?;
-        return builder.append_link(&mut header(tar::EntryType::Symlink, 0o777), name, target);
+    /// Appends what is at a path. Owner and time are left out, since images should not depend on who builds them.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the context of a build is read here, while it is sent"
+    )]
+    fn append(
+        &self,
+        builder: &mut tar::Builder<impl Write>,
+        file: &Path,
+        sum: Option<&mut Sum>,
+    ) -> io::Result<()> {
+        let (path, name) = (self.directory.join(file), Path::new(self.below).join(file));
+        let metadata = std::fs::symlink_metadata(&path)?;
+        let mode = mode(&metadata);
+        if metadata.is_symlink() {
+            let target = std::fs::read_link(&path)?;
+            if let Some(sum) = sum {
+                sum.link(file, &target);
+            }
+            return builder.append_link(&mut header(tar::EntryType::Symlink, 0o777), name, target);
+        }
+        if metadata.is_dir() {
+            if let Some(sum) = sum {
+                sum.directory(file, mode);
+            }
+            let mut name = name.into_os_string();
+            name.push("/");
+            return builder.append_data(&mut header(tar::EntryType::Directory, mode), name, io::empty());
+        }
+        if !metadata.is_file() {
+            // A socket or a pipe is nothing that an image could have.
+            return Ok(());
+        }
+        let size = metadata.len();
+        let mut header = header(tar::EntryType::Regular, mode);
+        header.set_size(size);
+        let mut content = Exactly {
+            file: std::fs::File::open(path)?,
+            left: size,
+            hasher: sum.as_ref().map(|_| Hasher::new()),
+        };
+        builder.append_data(&mut header, name, &mut content)?;
+        if let (Some(sum), Some(hasher)) = (sum, content.hasher) {
+            sum.file(file, mode, &hasher.finish());
+        }
+        Ok(())
     }
-    if metadata.is_dir() {
-        let mut name = name.as_os_str().to_owned();
-        name.push("/");
-        return builder.append_data(&mut header(tar::EntryType::Directory, mode), name, io::empty());
-    }
-    if !metadata.is_file() {
-        // A socket or a pipe is nothing that an image could have.
-        return Ok(());
-    }
-    let size = metadata.len();
-    let mut header = header(tar::EntryType::Regular, mode);
-    header.set_size(size);
-    let mut content = Exactly {
-        file: std::fs::File::open(path)?,
-        left: size,
-    };
-    builder.append_data(&mut header, name, &mut content)
 }
 
 #[cfg(unix)]
@@ -324,6 +362,7 @@ fn mode(metadata: &std::fs::Metadata) -> u32 {
 struct Exactly {
     file: std::fs::File,
     left: u64,
+    hasher: Option<Hasher>,
 }
 
 impl io::Read for Exactly {
@@ -337,12 +376,16 @@ impl io::Read for Exactly {
             ));
         }
         self.left -= count as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
         Ok(count)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::outgoing;
     use super::*;
 
     fn file(path: &str, content: Content) -> File {
@@ -356,13 +399,55 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_read_back_with_paths_in_it() {
+        let files = [
+            file("skel", Content::Directory),
+            file("skel/.config", Content::Directory),
+            file("skel/.config/one", Content::Bytes(b"x".to_vec())),
+            file("skel/link", Content::Link(".config/one".to_owned())),
+        ];
+        let mut archive = tar::Builder::new(pack(&files, Vec::new()).expect("an archive"));
+        // A second name of a file, as engines write it, and something that is no file.
+        archive.get_mut().truncate(5 * 512);
+        let mut second = header(tar::EntryType::Link, 0o600);
+        archive
+            .append_link(&mut second, "skel/again", "skel/.config/one")
+            .expect("an entry");
+        let mut pipe = header(tar::EntryType::Fifo, 0o600);
+        archive
+            .append_data(&mut pipe, "skel/pipe", io::empty())
+            .expect("an entry");
+        let archive = archive.into_inner().expect("an archive");
+        let within = |name: &str, content| File {
+            path: name.to_owned(),
+            ..file("", content)
+        };
+        let again = File {
+            path: "again".to_owned(),
+            uid: 0,
+            gid: 0,
+            mode: 0o600,
+            content: Content::Bytes(b"x".to_vec()),
+        };
+        let expected = [
+            within(".config", Content::Directory),
+            within(".config/one", Content::Bytes(b"x".to_vec())),
+            within("link", Content::Link(".config/one".to_owned())),
+            again,
+        ];
+        assert_eq!(tree(&archive).expect("an archive"), expected);
+        let single = pack(&[file("skel", Content::Bytes(b"x".to_vec()))], Vec::new()).expect("an archive");
+        assert_eq!(tree(&single).expect("an archive"), []);
+    }
+
+    #[test]
     fn the_same_files_are_the_same_bytes() {
         let files = [
             file("/d", Content::Directory),
             file("d/f", Content::Bytes(b"x".to_vec())),
         ];
-        let packed = pack(&files).expect("an archive");
-        assert_eq!(packed, pack(&files).expect("an archive"));
+        let packed = pack(&files, Vec::new()).expect("an archive");
+        assert_eq!(packed, pack(&files, Vec::new()).expect("an archive"));
         assert!(is_directory(&packed));
         let mut archive = tar::Archive::new(packed.as_slice());
         let entries: Vec<_> = archive
@@ -391,7 +476,9 @@ mod tests {
 
     #[test]
     fn one_entry_is_unpacked_for_what_it_is() {
-        let found = |content| unpack(&pack(&[file("x", content)]).expect("an archive")).expect("an entry");
+        let found = |content| {
+            unpack(&pack(&[file("x", content)], Vec::new()).expect("an archive")).expect("an entry")
+        };
         assert_eq!(
             found(Content::Bytes(b"hello".to_vec())),
             Found::Bytes(b"hello".to_vec())
@@ -418,22 +505,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_context_that_was_changed_since_it_was_looked_at_is_not_sent_to_its_end() {
+        use crate::context::{Context as Read, Digests};
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let write = |name: &str, text: &str| {
+            let mut file = std::fs::File::create(root.join(name)).expect("a file");
+            file.write_all(text.as_bytes()).expect("a file");
+        };
+        std::fs::create_dir(root.join("app")).expect("a directory");
+        let dockerfile = "FROM scratch\nCOPY app /app\n";
+        write("Dockerfile", dockerfile);
+        write("app/file", "one");
+        write("beside", "one");
+        std::os::unix::fs::symlink("file", root.join("app/link")).expect("a link");
+        let own = std::collections::BTreeSet::new();
+        let read = Read::read(root, &root.join("Dockerfile"), &own, &Digests::default()).expect("a context");
+        let context = Context {
+            directory: root.to_owned(),
+            files: read.files,
+            below: "context",
+            extra: Vec::new(),
+            expected: Some((read.digest, [dockerfile.to_owned(), String::new()])),
+        };
+        assert!(context.write(io::sink()).is_ok());
+        write("beside", "two");
+        assert!(context.write(io::sink()).is_ok(), "nobody copies it");
+        write("app/file", "two");
+        let error = context.write(io::sink()).expect_err("a change");
+        assert!(error.to_string().contains("changed meanwhile"), "{error}");
+    }
+
     #[tokio::test]
     async fn a_context_that_cannot_be_read_is_no_whole_archive() {
         let directory = tempfile::tempdir().expect("a directory");
         let context = Context {
             directory: directory.path().to_owned(),
-            files: vec!["gone".into()],
+            files: ["gone".into()].into(),
             below: "",
             extra: Vec::new(),
+            expected: None,
         };
-        let (stream, reading) = context.send();
+        let (stream, writing) = outgoing::stream(move |pipe| context.write(pipe));
         let sent: Vec<_> = futures_util::StreamExt::collect(stream).await;
         let sent: Vec<u8> = sent
             .into_iter()
             .flat_map(|chunk| chunk.expect("a chunk"))
             .collect();
-        let error = reading.await.expect("it ends").expect_err("the file is gone");
+        let error = writing.trouble(true).await.expect("the file is gone");
         assert!(error.to_string().starts_with("gone: "), "{error}");
         let mut archive = tar::Archive::new(sent.as_slice());
         assert!(archive.entries().expect("a start").any(|entry| entry.is_err()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::call::Call;
+use crate::call::{Call, Content, File};
 use crate::engine::EngineError;
 
 /// How long a question may take. An engine that is half dead accepts connections and answers nothing.
@@ -30,6 +30,7 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::ListChanges { .. }
         | Call::InspectExec { .. } => Some(READ_LIMIT),
         Call::ReadFile { .. }
+        | Call::ReadTree { .. }
         | Call::StatFile { .. }
         | Call::TagImage { .. }
         | Call::RemoveImage { .. }
@@ -48,12 +49,18 @@ pub(super) fn limit(call: &Call) -> Option<Duration> {
         | Call::RenameContainer { .. }
         | Call::UpdateContainer { .. }
         | Call::RemoveContainer { .. }
-        | Call::CreateExec(_)
-        | Call::Upload { .. } => Some(WRITE_LIMIT),
+        | Call::CreateExec(_) => Some(WRITE_LIMIT),
+        // What is read from this host may be any amount.
+        Call::Upload { files, .. } => {
+            let is_of_the_host = |file: &File| matches!(file.content, Content::Host { .. });
+            (!files.iter().any(is_of_the_host)).then_some(WRITE_LIMIT)
+        }
         // It looks at every file of every volume.
         Call::MeasureUsage => Some(WRITE_LIMIT),
         // It has a time of its own, as a container has one to stop.
         Call::StartExec { .. } | Call::FollowExec { .. } => None,
+        // It reads whatever there is.
+        Call::SearchFiles { .. } | Call::TakeStock { .. } => None,
         Call::FollowLog { .. }
         | Call::PullImage { .. }
         | Call::BuildImage(_)
@@ -83,6 +90,7 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::CreateKept(_) => return Ok(()),
         Call::InspectContainer { container }
         | Call::ReadFile { container, .. }
+        | Call::ReadTree { container, .. }
         | Call::StatFile { container, .. }
         | Call::FollowLog { container }
         | Call::StartContainer { container }
@@ -90,6 +98,8 @@ pub(super) fn check_names(call: &Call) -> Result<(), EngineError> {
         | Call::UpdateContainer { container, .. }
         | Call::ListProcesses { container }
         | Call::ListChanges { container }
+        | Call::SearchFiles { container, .. }
+        | Call::TakeStock { container, .. }
         | Call::Upload { container, .. } => container,
         Call::CreateExec(exec) => &exec.container,
         Call::InspectExec { exec } | Call::StartExec { exec, .. } | Call::FollowExec { exec, .. } => exec,

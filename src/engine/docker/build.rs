@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bollard::BollardRequest;
 use bollard::models::BuildInfoAux;
 use bollard_stubs::moby::buildkit::v1::{StatusResponse, Vertex};
-use futures_util::StreamExt as _;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +13,7 @@ use super::error::Failure;
 use super::log::{Lines, Tail};
 use super::news::News;
 use super::request::order;
-use super::{DockerEngine, encode};
+use super::{DockerEngine, encode, outgoing};
 use crate::call::{Answer, Build, Call};
 use crate::dockerfile::{self, Prepared};
 use crate::engine::EngineError;
@@ -40,25 +38,21 @@ impl DockerEngine {
             .any(|file| file.starts_with(dockerfile::RESERVED));
         let Prepared { text, below } =
             dockerfile::prepare(&build.dockerfile, build.certificates.is_some(), taken);
-        let (archive, reading) = Context {
+        let context = Context {
             directory: build.context.clone(),
             files: build.files.clone(),
             below,
             extra: dockerfile::files(text.clone(), build.certificates.as_deref()),
-        }
-        .send();
-        let body = bollard::body_try_stream(archive.map(|chunk| chunk.map(Into::into)));
-        let mut request = order("/build", &query(build, uid), BollardRequest::new(body))?;
-        let kind = HeaderValue::from_static("application/x-tar");
-        request.headers_mut().insert(CONTENT_TYPE, kind);
+            expected: build
+                .digest
+                .clone()
+                .map(|digest| (digest, [build.dockerfile.clone(), build.triggers.clone()])),
+        };
+        let (archive, writing) = outgoing::stream(move |pipe| context.write(pipe));
+        let request = order("/build", &query(build, uid), outgoing::request(archive))?;
         let mut trace = Trace::new(progress);
         let outcome = self.follow(request, &mut trace).await;
-        // What kept us from sending the context is the cause of whatever the engine made of it. But an engine that
-        // failed by itself may leave the rest of the context unread for ever.
-        if (outcome.is_ok() || reading.is_finished())
-            && let Ok(Err(error)) = reading.await
-            && error.kind() != std::io::ErrorKind::BrokenPipe
-        {
+        if let Some(error) = writing.trouble(outcome.is_ok()).await {
             let message = format!(
                 "cannot read the context of the build in {}: {error}",
                 build.context.display()
@@ -143,6 +137,15 @@ fn failed(message: String, trace: Trace<'_>, (written, sent): (&str, &str)) -> E
         Some(line) => (message, Some(line)),
         None => dockerfile::line_of_complaint(sent, message),
     };
+    // A builder that does not know them takes their lines for instructions.
+    let document = line.and_then(|line| dockerfile::line_of_document(written, line));
+    if let Some(line) = document.filter(|_| message.contains("unknown instruction")) {
+        return EngineError::Work {
+            message: "the builder of this engine knows no here-documents".to_owned(),
+            line: Some(line),
+            log: vec![message],
+        };
+    }
     EngineError::Work {
         message,
         line,

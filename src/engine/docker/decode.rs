@@ -362,6 +362,7 @@ pub(super) fn listed_image(image: ImageSummary) -> Image {
         digests: named(image.repo_digests),
         labels: image.labels.into_iter().collect(),
         created: second(image.created),
+        bytes: u64::try_from(image.size).ok(),
     }
 }
 
@@ -379,6 +380,7 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
             digests: named(image.repo_digests.unwrap_or_default()),
             labels: labels(config.labels),
             created: image.created.and_then(|created| whole(&created)),
+            bytes: image.size.and_then(|size| u64::try_from(size).ok()),
         },
         config: ImageConfig {
             env: variables(config.env),

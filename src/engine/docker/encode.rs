@@ -10,7 +10,7 @@ use bollard::models::{
 };
 
 use crate::call::{Commit, Create, Exec};
-use crate::label::{HARNESS_VOLUME, Labels, UID};
+use crate::label::{HARNESS_VOLUME, Labels, REBUILT, UID};
 use crate::observed::NetworkShape;
 use crate::spec::{
     ContainerSpec, Endpoint, HealthCheck, Mount, Probe, Resources, Restart, Security, Stop, Ulimit,
@@ -309,12 +309,16 @@ pub(super) fn exec(exec: &Exec) -> ExecConfig {
         user,
         workdir,
         env,
+        secrets,
     } = exec;
+    let mut env = env.clone();
+    let exposed = secrets.iter();
+    env.extend(exposed.map(|(name, secret)| (name.clone(), secret.expose().to_owned())));
     ExecConfig {
         cmd: Some(words.clone()),
         user: user.clone(),
         working_dir: workdir.clone(),
-        env: (!env.is_empty()).then(|| variables(env)),
+        env: (!env.is_empty()).then(|| variables(&env)),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         ..ExecConfig::default()
@@ -354,6 +358,7 @@ pub(super) fn update(resources: Option<&Resources>, restart: Option<Restart>) ->
 pub(super) fn commit(commit: &Commit, uid: &str) -> ContainerConfig {
     let Commit {
         container: _,
+        rebuilt,
         tag: _,
         labels: own,
         env,
@@ -362,8 +367,12 @@ pub(super) fn commit(commit: &Commit, uid: &str) -> ContainerConfig {
         user,
         workdir,
     } = commit;
+    let mut own = own.clone();
+    if *rebuilt {
+        own.insert(REBUILT.to_owned(), uid.to_owned());
+    }
     ContainerConfig {
-        labels: Some(labels(own, uid)),
+        labels: Some(labels(&own, uid)),
         env: Some(variables(env)),
         cmd: command.clone(),
         entrypoint: entrypoint.clone(),

@@ -40,6 +40,9 @@ impl Lines {
 pub(super) struct Tail {
     lines: VecDeque<String>,
     most: usize,
+    /// How many bytes there are, and may be.
+    bytes: usize,
+    room: usize,
 }
 
 impl Tail {
@@ -47,14 +50,27 @@ impl Tail {
         Self {
             lines: VecDeque::new(),
             most,
+            bytes: 0,
+            room: usize::MAX,
+        }
+    }
+
+    pub(super) fn of_bytes(room: usize) -> Self {
+        Self {
+            room,
+            ..Self::of(usize::MAX)
         }
     }
 
     pub(super) fn push(&mut self, line: String) {
-        if self.lines.len() == self.most {
-            self.lines.pop_front();
-        }
+        self.bytes += line.len() + 1;
         self.lines.push_back(line);
+        while self.lines.len() > self.most || self.bytes > self.room {
+            let Some(first) = self.lines.pop_front() else {
+                break;
+            };
+            self.bytes -= first.len() + 1;
+        }
     }
 
     pub(super) fn into_vec(self) -> Vec<String> {
@@ -190,5 +206,10 @@ mod tests {
             tail.push(line.to_owned());
         }
         assert_eq!(tail.into_vec(), ["b", "c"]);
+        let mut tail = Tail::of_bytes(6);
+        for line in ["first", "b", "cde"] {
+            tail.push(line.to_owned());
+        }
+        assert_eq!(tail.into_vec(), ["b", "cde"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Calls whose answer comes in pieces: files, logs, pulls.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::BollardRequest;
@@ -16,9 +17,11 @@ use super::log::{Lines, Tail};
 use super::news::News;
 use super::request::{order, question};
 use super::{DockerEngine, archive, log};
-use crate::call::{Call, FileStatus, follow};
+use crate::call::{Call, File, FileStatus, follow};
 use crate::engine::EngineError;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
+use crate::secret::Secret;
+use crate::secret::search::Needles;
 
 /// The size of the largest file that is read from a container.
 const LARGEST_FILE: usize = 16 * 1024 * 1024;
@@ -30,6 +33,8 @@ const MOST_LINKS: usize = 8;
 const LARGEST_OUTPUT: usize = 1024 * 1024;
 /// Lines of a log that are returned.
 const LOG_LINES: usize = 200;
+/// How much of what a command prints is kept: its end, where there is more.
+const LOG_BYTES: usize = 16 << 20;
 /// Lines of a pull that are kept for the report of its failure.
 const PULL_LINES: usize = 40;
 
@@ -178,9 +183,21 @@ impl DockerEngine {
         &self,
         exec: &str,
         limit: Option<Duration>,
+        secrets: &BTreeMap<String, Secret>,
         progress: &Progress,
     ) -> Result<(Vec<String>, bool), Failure> {
-        let mut tail = Tail::of(LOG_LINES);
+        let needles = Needles::of(secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
+        let hidden = Progress::to({
+            let progress = progress.clone();
+            let needles = needles.clone();
+            move |event| match (event, &needles) {
+                (Event::Line(line), Some(needles)) => progress.line(needles.hide(&line)),
+                (Event::Line(line), None) => progress.line(line),
+                (Event::Amount { of, done, total }, _) => progress.amount(of, done, total),
+            }
+        });
+        let progress = &hidden;
+        let mut tail = Tail::of_bytes(LOG_BYTES);
         let run = async {
             let StartExecResults::Attached { output, input: _ } = self.client.start_exec(exec, None).await?
             else {
@@ -195,7 +212,32 @@ impl DockerEngine {
                 Err(_) => false,
             },
         };
-        Ok((tail.into_vec(), ended))
+        let mut lines = tail.into_vec();
+        if let Some(needles) = &needles {
+            for line in &mut lines {
+                *line = needles.hide(line);
+            }
+        }
+        Ok((lines, ended))
+    }
+
+    /// Reads a directory. Where there is none, or something else, there is nothing below it.
+    pub(super) async fn read_tree(&self, container: &str, path: &str) -> Result<Vec<File>, Failure> {
+        let options = DownloadFromContainerOptions {
+            path: path.to_owned(),
+        };
+        let mut chunks = self.client.download_from_container(container, Some(options));
+        let mut archive = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            archive.extend_from_slice(&chunk?);
+            if archive.len() > LARGEST_FILE {
+                let message = format!("{path} in container {container} is larger than 16 MiB");
+                return Err(EngineError::Refused { message }.into());
+            }
+        }
+        Ok(archive::tree(&archive).map_err(|error| EngineError::Unexpected {
+            call: format!("ReadTree: {error}"),
+        })?)
     }
 
     /// Asks what there is at a path: of the archive that the engine makes of it only the beginning is read.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::World;
 use super::{not_found, refused};
-use crate::call::{Content, File, FileChange, FileStatus};
+use crate::call::{Call, Content, File, FileChange, FileRecord, FileStatus, Leak, Stock};
 use crate::engine::EngineError;
+use crate::key::digest;
+use crate::secret::search::Needles;
 use crate::spec::{ContainerSpec, Mount};
 
 /// Content by absolute path.
@@ -50,6 +52,34 @@ impl World {
                 "Could not find the file {path} in container {container}"
             ))),
         }
+    }
+
+    pub(super) fn read_tree(&self, container: &str, path: &str) -> Result<Vec<File>, EngineError> {
+        let id = self.container_id(container)?;
+        let subject = self.at(&id)?;
+        let mut files = self
+            .images
+            .get(&subject.reply.image_id)
+            .map(|image| below(&image.files, path))
+            .unwrap_or_default();
+        files.extend(below(&subject.files, path));
+        files.remove("/");
+        if files.is_empty() {
+            let message = format!("Could not find the file {path} in container {container}");
+            return Err(not_found(message));
+        }
+        let file = |(path, content): (String, Content)| File {
+            path: path.trim_start_matches('/').to_owned(),
+            uid: 0,
+            gid: 0,
+            mode: if content == Content::Directory {
+                0o755
+            } else {
+                0o644
+            },
+            content,
+        };
+        Ok(files.into_iter().map(file).collect())
     }
 
     /// Nobody owns files here: all of them are root's.
@@ -97,6 +127,82 @@ impl World {
             removed: false,
         };
         Ok(paths.into_iter().map(change).collect())
+    }
+
+    pub(super) fn search_files(&self, call: &Call) -> Result<Option<Leak>, EngineError> {
+        let Call::SearchFiles {
+            container,
+            path,
+            only,
+            secrets,
+        } = call
+        else {
+            return Ok(None);
+        };
+        let id = self.container_id(container)?;
+        let secrets = secrets.iter().map(|(name, secret)| (name.as_str(), secret));
+        let Some(needles) = Needles::of(secrets) else {
+            return Ok(None);
+        };
+        let files = self.at(&id)?.files.iter();
+        let mut files = files.filter(|(file, _)| file.starts_with(path.as_str()) && only.contains(*file));
+        Ok(files.find_map(|(path, content)| {
+            let bytes = match content {
+                Content::Bytes(bytes) => bytes.as_slice(),
+                Content::Link(target) => target.as_bytes(),
+                _ => &[],
+            };
+            let path = path.clone();
+            needles.find(bytes).map(|hit| Leak { path, hit })
+        }))
+    }
+
+    /// Directories that only files tell of are not seen.
+    pub(super) fn take_stock(&self, call: &Call) -> Result<Stock, EngineError> {
+        let Call::TakeStock {
+            container,
+            path,
+            whole,
+        } = call
+        else {
+            return Ok(Stock::new());
+        };
+        let id = self.container_id(container)?;
+        let subject = self.at(&id)?;
+        let (files, root) = match place(&subject.reply.spec, path) {
+            Place::Volume { name, path, .. } => (self.find_volume(&name)?.files.clone(), path),
+            Place::Host { path, .. } => (self.host_files.clone(), path),
+            Place::Layer => (subject.files.clone(), path.clone()),
+        };
+        let record = |path: &str, content: Content| {
+            let (kind, mode) = match content {
+                Content::Bytes(_) | Content::Host { .. } => ("file", 0o644),
+                Content::Directory => ("directory", 0o755),
+                Content::Link(_) => ("link", 0o777),
+            };
+            let (bytes, target) = match content {
+                Content::Bytes(bytes) => (Some(bytes), None),
+                Content::Link(target) => (None, Some(target)),
+                Content::Directory | Content::Host { .. } => (None, None),
+            };
+            FileRecord {
+                status: FileStatus {
+                    kind,
+                    mode,
+                    target,
+                    ..FileStatus::default()
+                },
+                bytes: bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+                digest: bytes.as_deref().map(digest),
+                content: bytes.filter(|_| within(whole, path).is_some()),
+            }
+        };
+        let found = below(&files, &root).into_iter().map(|(path, content)| {
+            let path = path.trim_matches('/').to_owned();
+            let record = record(&path, content);
+            (path, record)
+        });
+        Ok(found.collect())
     }
 
     pub(super) fn upload(&mut self, container: &str, files: &[File]) -> Result<(), EngineError> {

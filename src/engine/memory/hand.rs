@@ -163,6 +163,7 @@ impl World {
         let id = self.container_id(container)?;
         let labels = self.at(&id)?.reply.labels.clone();
         let image = self.commit_container(&Commit {
+            rebuilt: false,
             container: id,
             tag: tag.to_owned(),
             labels: labels.clone(),

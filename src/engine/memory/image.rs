@@ -7,6 +7,7 @@ use super::{conflict, failed, not_found};
 use crate::call::Commit;
 use crate::engine::EngineError;
 use crate::key::digest;
+use crate::label::{REBUILT, UID};
 use crate::observed::{self, ImageConfig};
 
 impl World {
@@ -81,6 +82,7 @@ impl World {
     pub(super) fn commit_container(&mut self, commit: &Commit) -> Result<String, EngineError> {
         let Commit {
             container,
+            rebuilt,
             tag,
             labels,
             env,
@@ -89,7 +91,10 @@ impl World {
             user,
             workdir,
         } = commit;
-        let labels = self.with_uid(labels);
+        let mut labels = self.with_uid(labels);
+        if let Some(uid) = labels.get(UID).filter(|_| *rebuilt).cloned() {
+            labels.insert(REBUILT.to_owned(), uid);
+        }
         let id = self.container_id(container)?;
         let subject = self.at(&id)?;
         let spec = &subject.reply.spec;

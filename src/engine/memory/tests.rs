@@ -97,6 +97,7 @@ fn disconnect(network: &str, container: &str) -> Call {
 
 fn commit(container: &str, tag: &str) -> Commit {
     Commit {
+        rebuilt: false,
         container: container.to_owned(),
         tag: tag.to_owned(),
         labels: Labels::new(),
@@ -463,7 +464,7 @@ fn a_commit_bakes_the_configuration_of_the_container() {
     engine
         .say(Call::Upload {
             container: "api".to_owned(),
-            files: vec![file("v/in"), file("etc/x")],
+            files: [file("v/in"), file("etc/x")].into(),
         })
         .expect("up");
     engine.id(Call::CommitContainer(Box::new(Commit {
@@ -607,9 +608,11 @@ fn a_build_inherits_from_its_base_and_fails_with_its_output() {
             tag: "own:1".to_owned(),
             labels: Labels::from([("own".to_owned(), "1".to_owned())]),
             dockerfile: dockerfile.to_owned(),
+            triggers: String::new(),
             path: None,
             context: "/".into(),
-            files: vec![],
+            files: [].into(),
+            digest: None,
             args: [("BASE".to_owned(), "base:1".to_owned())].into(),
             target: None,
             certificates: None,
@@ -867,7 +870,7 @@ fn files_go_where_the_mounts_lead() {
     engine.id(create("api", mounted));
     let upload = |path: &str| Call::Upload {
         container: "api".to_owned(),
-        files: vec![file(path)],
+        files: [file(path)].into(),
     };
     let read = |path: &str| {
         engine.say(Call::ReadFile {
@@ -888,7 +891,7 @@ fn files_go_where_the_mounts_lead() {
     assert_eq!(
         kind(engine.say(Call::Upload {
             container: "ro".to_owned(),
-            files: vec![file("x")]
+            files: [file("x")].into()
         })),
         "refused"
     );
@@ -905,7 +908,7 @@ fn the_creation_time_of_a_volume_is_the_last_change_of_its_root() {
         engine
             .say(Call::Upload {
                 container: "api".to_owned(),
-                files: vec![file(path)],
+                files: [file(path)].into(),
             })
             .expect("writes");
     };

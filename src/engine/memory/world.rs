@@ -243,6 +243,7 @@ impl World {
                 Ok(Answer::Network(self.networks[&id].reply.clone()))
             }
             Call::ReadFile { container, path } => self.read_file(container, path).map(Answer::Bytes),
+            Call::ReadTree { container, path } => self.read_tree(container, path).map(Answer::Files),
             Call::StatFile { container, path } => self.stat_file(container, path).map(Answer::File),
             Call::FollowLog { container } => {
                 let log = self.follow_log(container)?;
@@ -254,6 +255,8 @@ impl World {
             Call::AskRegistry { reference } => self.ask_registry(reference).map(Answer::Digest),
             Call::ListProcesses { container } => self.processes(container).map(Answer::Processes),
             Call::ListChanges { container } => self.changes(container).map(Answer::Changes),
+            Call::SearchFiles { .. } => self.search_files(call).map(Answer::Found),
+            Call::TakeStock { .. } => self.take_stock(call).map(Answer::Stock),
             Call::InspectExec { exec } => self.exec(exec).map(Answer::Exec),
             Call::PullImage { reference } => {
                 progress.line(format!("Pulling {reference}"));

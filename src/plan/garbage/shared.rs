@@ -97,6 +97,7 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
         digests: _,
         labels,
         created: _,
+        bytes: _,
     } = image;
     let mark = Mark::read(labels)?;
     let is_first = first.get(&mark.uid)?.1 == id;
@@ -139,17 +140,17 @@ fn provable<'a>(image: &'a Image, first: &BTreeMap<String, (Option<Timestamp>, &
 }
 
 /// An image that has no name but the one under which it was made.
-pub(super) struct Unfinished<'a> {
+pub struct Unfinished<'a> {
     /// The image.
-    pub(super) image: &'a Image,
+    pub image: &'a Image,
     /// Its labels, read.
-    pub(super) mark: Mark,
+    pub mark: Mark,
     /// That name.
-    pub(super) tag: &'a String,
+    pub tag: &'a String,
 }
 
 /// Returns the images that were made and not named any more.
-pub(super) fn unfinished(images: &BTreeMap<String, Image>) -> impl Iterator<Item = Unfinished<'_>> {
+pub fn unfinished(images: &BTreeMap<String, Image>) -> impl Iterator<Item = Unfinished<'_>> {
     images.values().filter_map(|image| {
         let mark = Mark::read(&image.labels)?;
         let tag = image.tags.first().filter(|_| image.tags.len() == 1)?;

@@ -40,8 +40,9 @@ impl DoPhase {
         if self.work.from_key.as_ref().is_some_and(|key| !is_it(key)) {
             return self.fail(Failure::new(changed(&self.work.from)));
         }
+        self.from = image.image.id;
         self.config = image.config;
-        At::Create
+        self.fetching(0)
     }
 
     /// Says who has the name of the container.

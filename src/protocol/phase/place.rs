@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::users::Users;
 use crate::call::{Content, File, FileStatus, follow};
 use crate::context::{EntryKind, Tree};
-use crate::desired::phase::{Act, Expected};
+use crate::desired::phase::{Act, Expected, NewUser};
 use crate::report::Failure;
 
 /// How many links are followed.
@@ -13,12 +13,16 @@ const MOST_LINKS: usize = 16;
 
 /// What is known of the paths of a container.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(BTreeMap<String, Option<FileStatus>>);
+pub(super) struct Places {
+    there: BTreeMap<String, Option<FileStatus>>,
+    /// What a home has from its beginning, by path in it, once that is known.
+    skeleton: Option<Vec<File>>,
+}
 
 impl Places {
     /// Takes in what there is at a path.
     pub fn saw(&mut self, path: String, status: Option<FileStatus>) {
-        self.0.insert(path, status);
+        self.there.insert(path, status);
     }
 
     /// Takes in that files were unpacked.
@@ -42,9 +46,20 @@ impl Places {
                 mode: *mode,
                 target: None,
             };
-            self.0
+            self.there
                 .insert(format!("/{}", path.trim_matches('/')), Some(status));
         }
+    }
+
+    /// Takes in what a home has from its beginning.
+    pub fn has_skeleton(&mut self, files: Vec<File>) {
+        self.skeleton = Some(files);
+    }
+
+    /// Says whether that has to be looked up before an act can be done: it makes a home.
+    pub fn lacks_skeleton(&self, act: &Act) -> bool {
+        let makes_home = |users: &Vec<NewUser>| users.iter().any(|user| self.status(&user.home).is_none());
+        self.skeleton.is_none() && matches!(act, Act::Users(users) if makes_home(users))
     }
 
     /// Returns a path that has to be looked at before an act can be done.
@@ -57,7 +72,8 @@ impl Places {
                 let mut unknown = files.iter();
                 return Ok(unknown.find_map(|file| self.unseen(file, users)));
             }
-            Act::Run(_) => Vec::new(),
+            // What is to be fetched is a copy by then.
+            Act::Fetch { .. } | Act::Run(_) => Vec::new(),
         };
         Ok(paths.iter().find_map(|path| self.unknown_above(path)))
     }
@@ -66,7 +82,7 @@ impl Places {
     fn unknown_above(&self, path: &str) -> Option<String> {
         let mut path = path;
         loop {
-            match self.0.get(path) {
+            match self.there.get(path) {
                 None if path != "/" => return Some(path.to_owned()),
                 None | Some(Some(_)) => return None,
                 Some(None) => path = parent(path),
@@ -75,7 +91,7 @@ impl Places {
     }
 
     fn status(&self, path: &str) -> Option<&FileStatus> {
-        self.0.get(path).and_then(Option::as_ref)
+        self.there.get(path).and_then(Option::as_ref)
     }
 
     /// Returns what has to be unpacked for an act, and the users there are afterwards.
@@ -98,6 +114,12 @@ impl Places {
                     if self.status(&user.home).is_none() {
                         self.parents(&user.home, (0, 0), &mut files);
                         files.push(directory(&user.home, owner, 0o755));
+                        files.extend(self.skeleton.iter().flatten().map(|file| File {
+                            path: format!("{}/{}", user.home.trim_matches('/'), file.path),
+                            uid: owner.0,
+                            gid: owner.1,
+                            ..file.clone()
+                        }));
                     }
                 }
             }
@@ -135,7 +157,7 @@ impl Places {
                 self.parents(&target, owner, &mut files);
                 copy(tree, &target, owner, *mode, &mut files);
             }
-            Act::Run(_) | Act::Verify(_) => {}
+            Act::Fetch { .. } | Act::Run(_) | Act::Verify(_) => {}
         }
         Ok((files, after))
     }
@@ -144,7 +166,7 @@ impl Places {
     fn parents(&self, path: &str, owner: (u32, u32), files: &mut Vec<File>) {
         let mut missing = Vec::new();
         let mut above = parent(path);
-        while above != "/" && self.0.get(above).is_some_and(Option::is_none) {
+        while above != "/" && self.there.get(above).is_some_and(Option::is_none) {
             missing.push(above);
             above = parent(above);
         }
@@ -181,7 +203,7 @@ impl Places {
             return None;
         };
         for _ in 0..MOST_LINKS {
-            match self.0.get(&path) {
+            match self.there.get(&path) {
                 None if path == "/" => return None,
                 None => return Some(path),
                 Some(Some(FileStatus {
@@ -338,7 +360,7 @@ fn directory(path: &str, (uid, gid): (u32, u32), mode: u32) -> File {
     }
 }
 
-fn text(path: &str, mode: u32, text: &str) -> File {
+pub(super) fn text(path: &str, mode: u32, text: &str) -> File {
     File {
         path: path.to_owned(),
         uid: 0,

@@ -1,15 +1,17 @@
 //! What a phase asks for: its container, its commands, its image; and what it says of a command that failed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{CERTIFICATES, DoPhase};
 use crate::call::{Commit, Create, Exec};
 use crate::desired::phase::{Act, Command};
-use crate::label::{PROVEN, SCHEMA};
+use crate::label::{FILE, HOST, PHASE_FROM, PROJECT, PROJECT_HASH, PROVEN, SCHEMA};
 use crate::protocol::hinted;
 use crate::protocol::identity::{CERTIFICATE_VARIABLES, DEFAULT_PATH};
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Endpoint};
+use crate::step::PHASE_LOG;
 
 impl DoPhase {
     pub(super) fn create(&self) -> Create {
@@ -43,10 +45,17 @@ impl DoPhase {
         let settings = &self.work.settings;
         let mut labels = self.work.labels.clone();
         labels.insert(SCHEMA.to_owned(), PROVEN.to_owned());
+        labels.insert(PHASE_FROM.to_owned(), self.from.clone());
+        // A commit passes on what the container says of its owner, and an image has none: nothing takes a label away,
+        // and one that is empty says nothing.
+        for label in [PROJECT, PROJECT_HASH, HOST, FILE] {
+            labels.insert(label.to_owned(), String::new());
+        }
         let command = settings.command.clone();
         let entrypoint = settings.entrypoint.clone();
         Commit {
             container: self.id(),
+            rebuilt: self.work.renews,
             tag: self.work.making.clone(),
             labels,
             env: settings
@@ -83,6 +92,13 @@ impl DoPhase {
             }),
             workdir: command.workdir.clone(),
             env,
+            secrets: Arc::new(
+                command
+                    .secrets
+                    .known()
+                    .map(|(name, secret)| (name.to_owned(), secret.clone()))
+                    .collect(),
+            ),
         }
     }
 
@@ -96,15 +112,10 @@ impl DoPhase {
         let shown: String = first.chars().take(80).collect();
         let failure = Failure::new(format!("`{shown}` ({}) {how}", command.field)).log(log);
         let hinted = hinted(failure);
-        let name = &self.work.failed_name;
+        let shell = self.work.shell_in(Some(&command));
         let shell = format!(
-            "`docker start {name} && docker exec -it -u {} {name} {}` opens a shell in it; `aishell apply` goes on from here",
-            if command.user == "root" {
-                "0"
-            } else {
-                &command.user
-            },
-            command.shell
+            "`aishell logs --job` shows all that it printed ({}:{PHASE_LOG}); `{shell}` opens a shell in it; `aishell apply` goes on from here",
+            self.work.failed_name
         );
         Failure {
             hint: Some(match hinted.hint {

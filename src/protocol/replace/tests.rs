@@ -302,7 +302,7 @@ async fn whatever_was_done_without_an_answer_the_old_one_runs_again() {
                     protocol.waited();
                 }
                 Next::Failed(_) => break,
-                Next::Done | Next::Busy(_) | Next::Used(_) => panic!("it cannot work"),
+                Next::Fetch(_) | Next::Done | Next::Busy(_) | Next::Used(_) => panic!("it cannot work"),
             }
         }
         let world = engine.world();

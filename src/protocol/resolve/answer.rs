@@ -1,11 +1,12 @@
-//! What npm answered: which version a requirement means, or why it means none.
+//! What a package manager answered: which version a requirement means, or why it means none.
 
 use std::cmp::Ordering;
 
 use serde::Deserialize;
 
+use super::pip;
 use super::script::LONGEST;
-use crate::lock::{Ask, Integrity, LockedVersion};
+use crate::lock::{Ask, Integrity, LockedVersion, PackageName};
 use crate::report::Failure;
 
 /// What a requirement means.
@@ -21,8 +22,10 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such package.
-    #[error("npm knows no package `{package}`")]
+    #[error("{manager} knows no package `{package}`")]
     UnknownPackage {
+        /// Who was asked.
+        manager: &'static str,
         /// The package.
         package: String,
     },
@@ -34,9 +37,19 @@ pub enum Refusal {
         /// What was asked for.
         requirement: String,
     },
+    /// No version that matches is for the Python that is there.
+    #[error("no version of `{package}` that matches `{requirement}` is for the Python of the foundation")]
+    WrongPython {
+        /// The package.
+        package: String,
+        /// What was asked for.
+        requirement: String,
+    },
     /// The registry could not be asked, or refused.
-    #[error("npm cannot say which version of `{package}` is meant: {message}")]
+    #[error("{manager} cannot say which version of `{package}` is meant: {message}")]
     NoAnswer {
+        /// Who was asked.
+        manager: &'static str,
         /// The package.
         package: String,
         /// What npm said.
@@ -48,7 +61,7 @@ impl Refusal {
     /// Says whether the manifest is to blame, and not the way to the registry.
     pub fn is_of_the_manifest(&self) -> bool {
         match self {
-            Self::UnknownPackage { .. } | Self::NoMatch { .. } => true,
+            Self::UnknownPackage { .. } | Self::NoMatch { .. } | Self::WrongPython { .. } => true,
             Self::NoAnswer { .. } => false,
         }
     }
@@ -90,8 +103,11 @@ pub(super) fn read(bytes: &[u8], asks: &[Ask]) -> Result<Vec<Result<Found, Refus
     let mut answers = Vec::new();
     for ask in asks {
         let (code, out, error) =
-            take(&mut rest).ok_or_else(|| Failure::new("the answers of npm cannot be read"))?;
-        answers.push(understand(ask, code, out, error));
+            take(&mut rest).ok_or_else(|| Failure::new("the answers about versions cannot be read"))?;
+        answers.push(match &ask.name {
+            PackageName::Npm(_) => understand(ask, code, out, error),
+            PackageName::Pypi(_) => pip::understand(ask, code, out, error),
+        });
     }
     Ok(answers)
 }
@@ -115,11 +131,12 @@ fn take<'b>(rest: &mut &'b [u8]) -> Option<(i64, &'b [u8], &'b [u8])> {
 
 fn understand(ask: &Ask, code: i64, out: &[u8], error: &[u8]) -> Result<Found, Refusal> {
     let no_answer = |message: String| Refusal::NoAnswer {
-        package: ask.npm.to_string(),
+        manager: ask.name.manager(),
+        package: ask.name.to_string(),
         message,
     };
     let no_match = || Refusal::NoMatch {
-        package: ask.npm.to_string(),
+        package: ask.name.to_string(),
         requirement: ask.requirement.clone(),
     };
     if out.len() > LONGEST {
@@ -141,7 +158,8 @@ fn understand(ask: &Ask, code: i64, out: &[u8], error: &[u8]) -> Result<Found, R
                 "E404" if summary.starts_with("No match found") => no_match(),
                 "ETARGET" => no_match(),
                 "E404" => Refusal::UnknownPackage {
-                    package: ask.npm.to_string(),
+                    manager: ask.name.manager(),
+                    package: ask.name.to_string(),
                 },
                 _ if summary.is_empty() => no_answer(first_line(error_text(&code, error_lines(out)))),
                 _ => no_answer(first_line(summary)),
@@ -185,7 +203,7 @@ fn error_lines(bytes: &[u8]) -> String {
     line.trim().to_owned()
 }
 
-fn first_line(text: String) -> String {
+pub(super) fn first_line(text: String) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
     line.chars()
         .filter(|letter| !letter.is_control())
@@ -198,7 +216,7 @@ fn first_line(text: String) -> String {
 fn choose(ask: &Ask, told: Vec<Told>) -> Option<Result<Found, String>> {
     let mut matching: Vec<Told> = told
         .into_iter()
-        .filter(|told| told.name == ask.npm.as_str() && told.version.parse::<LockedVersion>().is_ok())
+        .filter(|told| told.name == ask.name.as_str() && told.version.parse::<LockedVersion>().is_ok())
         .collect();
     let is_deprecated = |told: &Told| match &told.deprecated {
         None | Some(serde_json::Value::Null | serde_json::Value::Bool(false)) => false,
@@ -274,7 +292,7 @@ mod tests {
 
     fn ask() -> Ask {
         Ask {
-            npm: "cowsay".parse().unwrap(),
+            name: PackageName::Npm("cowsay".parse().unwrap()),
             requirement: "^1".to_owned(),
         }
     }
@@ -338,6 +356,7 @@ mod tests {
             requirement: "^1".to_owned(),
         };
         let unknown = Refusal::UnknownPackage {
+            manager: "npm",
             package: "cowsay".to_owned(),
         };
         let error = |code: &str, summary: &str| {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::lock::Ask;
+use crate::lock::{Ask, PackageName};
+use crate::protocol::python::{self, PYTHON};
 use crate::protocol::workshop::NO_NPM;
 use crate::shell::quote;
 
@@ -18,10 +19,18 @@ const LATE: i64 = 68;
 /// Returns the script: it asks for everything at the same time, and writes the answers one after the other into a
 /// file, each after a line with its exit code and its length.
 pub(super) fn resolve(asks: &[Ask], answers: &str) -> String {
-    let mut script = PRELUDE.replace("PATIENCE", &PATIENCE.to_string());
-    for (index, Ask { npm, requirement }) in asks.iter().enumerate() {
+    let mut script = format!("{PRELUDE}{PYTHON}{ASKING}").replace("PATIENCE", &PATIENCE.to_string());
+    let is_pip = |ask: &Ask| matches!(ask.name, PackageName::Pypi(_));
+    if asks.iter().any(|ask| !is_pip(ask)) {
+        script.push_str("needs_npm\n");
+    }
+    if asks.iter().any(is_pip) {
+        script.push_str("needs_python\nmake_pip\n");
+    }
+    for (index, ask) in asks.iter().enumerate() {
+        let manager = ask.name.manager();
         // Writing to a String cannot fail.
-        let _ = writeln!(script, "ask {index} {} &", quote(&format!("{npm}@{requirement}")));
+        let _ = writeln!(script, "ask {manager} {index} {} &", quote(&ask.to_string()));
     }
     let _ = writeln!(
         script,
@@ -33,29 +42,46 @@ pub(super) fn resolve(asks: &[Ask], answers: &str) -> String {
 }
 
 /// Says what an exit code of the job means.
-pub(super) fn explain(code: i64) -> String {
+pub(super) fn explain(code: i64, log: &[String]) -> String {
+    if let Some(why) = python::explain(code, log) {
+        return why;
+    }
     match code {
         NO_NPM => "the image of the foundation has no npm to ask what versions there are".to_owned(),
-        LATE => format!("npm did not say within {PATIENCE} s what versions there are"),
-        137 => "npm was killed before it could say what versions there are".to_owned(),
-        code => format!("asking npm what versions there are ended with code {code}"),
+        LATE => format!("the package manager did not say within {PATIENCE} s what versions there are"),
+        137 => "the package manager was killed before it could say what versions there are".to_owned(),
+        code => format!("asking what versions there are ended with code {code}"),
     }
 }
 
 const PRELUDE: &str = r#"set -u
 umask 022
 cd "$HOME"
-command -v npm >/dev/null 2>&1 || { echo 'npm: not found in the image'; exit 64; }
 export npm_config_cache="$HOME/cache" npm_config_update_notifier=false npm_config_progress=false
 # Whoever waits would rather know soon than be told in the end.
 export npm_config_fetch_retries=1 npm_config_fetch_retry_mintimeout=1000 npm_config_fetch_timeout=45000
+export PIP_RETRIES=1
 mkdir out
 
+needs_npm() {
+    command -v npm >/dev/null 2>&1 || { echo 'npm: not found in the image'; exit 64; }
+}
+
+"#;
+
+const ASKING: &str = r#"
 ask() {
-    # Where nobody answers, npm waits longer than anybody should.
-    npm view "$2" name version dist.integrity dist-tags.latest deprecated --json >"out/$1" 2>"out/$1.error" </dev/null
-    echo $? >"out/$1.code.new"
-    mv "out/$1.code.new" "out/$1.code"
+    # Where nobody answers, package managers wait longer than anybody should.
+    case $1 in
+    npm) npm view "$3" name version dist.integrity dist-tags.latest deprecated --json ;;
+    pip) view "$3" "$HOME/report.$2" ;;
+    esac >"out/$2" 2>"out/$2.error" </dev/null
+    echo $? >"out/$2.code.new"
+    mv "out/$2.code.new" "out/$2.code"
+}
+
+view() {
+    "$pip" -m pip install --quiet --dry-run --ignore-installed --no-deps --report "$2" "$1" >&2 && told "$2"
 }
 
 seq_to() {

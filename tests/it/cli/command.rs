@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -38,10 +39,28 @@ pub struct Ran {
 
 /// Prepares a run with arguments, separated by spaces.
 pub fn aishell(arguments: &str) -> Aishell {
+    prepared(Command::new(env!("CARGO_BIN_EXE_aishell")), arguments)
+}
+
+/// Prepares a run in which the modes of files count, also for root.
+pub fn aishell_without_privileges(arguments: &str) -> Aishell {
+    let own = fs::metadata("/proc/self").expect("a process").uid();
+    if own != 0 {
+        return aishell(arguments);
+    }
+    let mut command = Command::new("/usr/bin/setpriv");
+    command.args([
+        "--bounding-set=-dac_override,-dac_read_search",
+        "--inh-caps=-dac_override,-dac_read_search",
+        env!("CARGO_BIN_EXE_aishell"),
+    ]);
+    prepared(command, arguments)
+}
+
+fn prepared(mut command: Command, arguments: &str) -> Aishell {
     let directory = TempDir::new().expect("a directory");
     let project = directory.path().join("project");
     fs::create_dir(&project).expect("a directory");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aishell"));
     command
         .args(arguments.split_whitespace())
         .current_dir(project)
@@ -62,6 +81,13 @@ impl Aishell {
         let path = self.directory.path().join("project").join(path);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(path, text).expect("a file");
+        self
+    }
+
+    /// Takes every right to a file or directory away.
+    pub fn locked(self, path: &str) -> Self {
+        let path = self.directory.path().join("project").join(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).expect("a mode");
         self
     }
 

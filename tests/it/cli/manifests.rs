@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::command::{MANIFEST, aishell};
+use super::command::{MANIFEST, aishell, aishell_without_privileges};
 
 const WRONG: &str = "\
 apiVersion: aishell/v1
@@ -19,6 +19,36 @@ fn a_valid_manifest_is_said_to_be_so() {
     insta::assert_snapshot!(aishell("validate").manifest().answers(0), @r"
     aishell.yaml is valid: 1 container, 0 harnesses
     ");
+}
+
+#[test]
+fn what_cannot_be_read_of_a_context_is_said_with_the_line_that_wants_it() {
+    let with = |foundation: &str, locked: &str| {
+        let manifest = format!(
+            "apiVersion: aishell/v1\nname: demo\nfoundation: {foundation}\ncontainers: {{ a: {{}} }}\n"
+        );
+        aishell_without_privileges("validate")
+            .file("aishell.yaml", &manifest)
+            .file("image/Dockerfile", "FROM scratch\nCOPY . /\n")
+            .file("image/below/secret", "x")
+            .locked(locked)
+    };
+    let dockerfile = "{ dockerfile: image/Dockerfile }";
+    let files = "{ phases: { base: { image: a }, files: [{ source: image, target: /x }] } }";
+    for (foundation, locked, place) in [
+        (dockerfile, "image/below/secret", "3:27"),
+        (dockerfile, "image/Dockerfile", "3:27"),
+        (dockerfile, "image/below", "3:27"),
+        (files, "image/below/secret", "3:63"),
+    ] {
+        let said = with(foundation, locked).complains(3);
+        let expected = format!("error: [DIRECTORY]/{locked} cannot be used: Permission denied");
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(said.contains(&format!("--> aishell.yaml:{place}")), "{said}");
+    }
+    // What is left out is nobody's trouble.
+    let ignored = with(dockerfile, "image/below").file("image/.dockerignore", "below\n");
+    ignored.answers(0);
 }
 
 #[test]
@@ -112,7 +142,7 @@ fn two_manifests_are_never_chosen_from() {
 fn a_manifest_that_cannot_be_read_says_why() {
     insta::assert_snapshot!(aishell("diff -f none.yaml").complains(3), @r"
     error: [DIRECTORY]/none.yaml cannot be read: No such file or directory (os error 2)
-    hint: check the path given with --file
+    hint: check its path
     ");
     insta::assert_snapshot!(aishell("diff .").complains(3), @r"
     error: [DIRECTORY]/. is a directory, not a file

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::command::aishell;
 
 /// Every document that has a schema.
-pub const DOCUMENTS: [&str; 13] = [
+pub const DOCUMENTS: [&str; 15] = [
     "manifest",
     "plan",
     "report",
@@ -18,6 +18,8 @@ pub const DOCUMENTS: [&str; 13] = [
     "validation",
     "garbage",
     "list",
+    "phases",
+    "diagnosis",
     "error",
     "lock",
     "saved-plan",

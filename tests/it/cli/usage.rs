@@ -15,8 +15,10 @@ fn help_lists_commands_and_options() {
       diff         Show what differs from the manifest, and why [alias: plan]
       apply        Make Docker match the manifest [alias: up]
       watch        Keep Docker as the manifest wants it
-      update       Pin anew what `latest`, ranges and tags mean
+      update       Pin anew what `latest`, ranges, tags and branches mean
       status       Show how every resource stands
+      phases       Show every phase that stages are built in, and how it stands
+      doctor       Look for what is wrong or weak, and say what would help
       ps           List the containers of the project
       logs         Show what a container has written
       stop         Stop containers, and keep them stopped

@@ -1,6 +1,6 @@
 //! Phases as they are written, read one after the other: what each does, and what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use serde_json::json;
 use super::words::{count, install_apt, is_account, shown};
 use crate::desired::expand::{ExpandError, Variables};
 use crate::desired::inputs::Inputs;
-use crate::desired::phase::{Act, Command, Expected, NewUser, Settings};
+use crate::desired::phase::{Act, Command, NewUser, Settings};
 use crate::facts::Facts;
+use crate::lock::Lock;
 use crate::manifest::load::Loaded;
 use crate::manifest::phase::PhaseName;
-use crate::manifest::phases::{PhaseCommand, PhaseTest, Phases};
+use crate::manifest::phases::{PhaseCommand, Phases};
 use crate::manifest::place::Problem;
 use crate::manifest::stage::StageName;
+use crate::spec::Secrets;
 
 /// The superuser.
 pub(super) const ROOT: &str = "root";
 /// What commands are run by unless they say otherwise.
 pub(super) const SHELL: &str = "/bin/sh";
-/// Where scripts of the host are put that test an image; nothing of it is kept.
-const TESTS: &str = "/.aishell-test";
 
 /// What a phase does.
 pub(super) struct Done {
@@ -30,6 +30,10 @@ pub(super) struct Done {
     pub settings: Settings,
     pub inputs: Inputs,
     pub about: String,
+    /// Why nobody knows yet what it leaves.
+    pub unknown: Option<String>,
+    /// Why secrets cannot be had here, by variable.
+    pub lacks: BTreeMap<String, String>,
 }
 
 /// Phases as they are read, one after the other.
@@ -37,20 +41,29 @@ pub(super) struct Reading<'a> {
     pub(super) stage: StageName,
     pub(super) written: &'a Phases,
     loaded: &'a Loaded,
-    facts: &'a Facts,
+    pub(super) facts: &'a Facts,
+    pub(super) lock: &'a Lock,
     /// What `env` sets.
     variables: Variables,
     /// Who works in the image.
-    user: String,
+    pub(super) user: String,
     pub problems: Vec<Problem>,
     /// What has been read of the phase at hand.
-    acts: Vec<Act>,
+    pub(super) acts: Vec<Act>,
     settings: Settings,
     inputs: Inputs,
+    pub(super) unknown: Option<String>,
+    pub(super) lacks: BTreeMap<String, String>,
 }
 
 impl<'a> Reading<'a> {
-    pub fn of(stage: StageName, written: &'a Phases, loaded: &'a Loaded, facts: &'a Facts) -> Self {
+    pub fn of(
+        stage: StageName,
+        written: &'a Phases,
+        loaded: &'a Loaded,
+        facts: &'a Facts,
+        lock: &'a Lock,
+    ) -> Self {
         let finish = written.finish.as_ref().and_then(|finish| finish.user.clone());
         let first = written.users.first().map(|user| user.name.clone());
         let mut reading = Self {
@@ -58,12 +71,15 @@ impl<'a> Reading<'a> {
             written,
             loaded,
             facts,
+            lock,
             variables: Variables::default(),
             user: finish.or(first).unwrap_or_else(|| ROOT.to_owned()),
             problems: Vec::new(),
             acts: Vec::new(),
             settings: Settings::default(),
             inputs: Inputs::default(),
+            unknown: None,
+            lacks: BTreeMap::new(),
         };
         reading.variables = reading.and("env", &Variables::default(), &written.env);
         reading
@@ -71,7 +87,14 @@ impl<'a> Reading<'a> {
 
     fn and(&mut self, field: &str, outer: &Variables, written: &BTreeMap<String, String>) -> Variables {
         outer.and(written).unwrap_or_else(|wrong| {
+            let mut circles = BTreeSet::new();
             for (name, error) in wrong {
+                // A circle is one mistake, however many variables are in it or need one that is.
+                if let ExpandError::Circle(names) = &error
+                    && !circles.insert(names.iter().cloned().collect::<BTreeSet<_>>())
+                {
+                    continue;
+                }
                 self.wrong(&format!("{field}.{name}"), error.to_string());
             }
             outer.clone()
@@ -133,9 +156,11 @@ impl<'a> Reading<'a> {
             acts: std::mem::take(&mut self.acts),
             settings: std::mem::take(&mut self.settings),
             inputs: std::mem::take(&mut self.inputs),
+            lacks: std::mem::take(&mut self.lacks),
             about,
+            unknown: self.unknown.take(),
         };
-        let empty = done.acts.is_empty() && done.settings == Settings::default();
+        let empty = done.acts.is_empty() && done.unknown.is_none() && done.settings == Settings::default();
         // The last one always is: it says how the image runs.
         (!empty || name == PhaseName::Final).then_some(done)
     }
@@ -144,7 +169,7 @@ impl<'a> Reading<'a> {
     fn core(&mut self, name: PhaseName) -> String {
         let written = self.written;
         match name {
-            PhaseName::Dockerfile | PhaseName::Base | PhaseName::Repos | PhaseName::Tools => String::new(),
+            PhaseName::Dockerfile | PhaseName::Base => String::new(),
             PhaseName::Users => self.users(),
             PhaseName::Env => {
                 for (name, value) in &written.env {
@@ -173,6 +198,8 @@ impl<'a> Reading<'a> {
             PhaseName::Habitat => self.habitat(),
             PhaseName::Files => self.files(),
             PhaseName::Setup => self.setup(),
+            PhaseName::Repos => self.repos(),
+            PhaseName::Tools => self.tools(),
             PhaseName::Verify => self.verify(),
             PhaseName::Test => self.tests(),
             PhaseName::Final => self.finish(),
@@ -256,7 +283,14 @@ impl<'a> Reading<'a> {
         count(self.written.files.len(), "copy").replace("copys", "copies")
     }
 
-    fn copy(&mut self, field: &str, source: &Path, target: String, owner: Option<String>, mode: Option<u32>) {
+    pub(super) fn copy(
+        &mut self,
+        field: &str,
+        source: &Path,
+        target: String,
+        owner: Option<String>,
+        mode: Option<u32>,
+    ) {
         // What cannot be read was told when it was tried.
         let Some(tree) = self.facts.trees.get(source) else {
             return;
@@ -323,6 +357,7 @@ impl<'a> Reading<'a> {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                     .collect(),
+                secrets: Secrets::default(),
                 seconds: None,
                 field,
             }));
@@ -342,7 +377,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn command(&mut self, field: &str, command: &PhaseCommand, user: &str) {
+    pub(super) fn command(&mut self, field: &str, command: &PhaseCommand, user: &str) {
         let workdir = command.workdir.as_ref();
         let workdir = workdir.map(|path| self.path(&format!("{field}.workdir"), path));
         let shell = command.shell.clone().unwrap_or_else(|| SHELL.to_owned());
@@ -352,64 +387,19 @@ impl<'a> Reading<'a> {
                 format!("`{shell}` is not an absolute path"),
             );
         }
+        let (env, secrets) = self.environment(field, command);
         let command = Command {
             run: command.run.clone(),
             shell,
             user: command.user.clone().unwrap_or_else(|| user.to_owned()),
             workdir,
-            env: BTreeMap::new(),
+            env,
+            secrets,
             seconds: command.timeout.map(|timeout| timeout.as_std().as_secs().max(1)),
             field: field.to_owned(),
         };
         self.input(field, json!(shown(&command)));
         self.acts.push(Act::Run(command));
-    }
-
-    fn verify(&mut self) -> String {
-        let Some(verify) = &self.written.verify else {
-            return String::new();
-        };
-        let mut files = Vec::new();
-        for (index, file) in verify.files.iter().enumerate() {
-            let field = format!("verify.files.{index}");
-            let expected = Expected {
-                path: self.path(&field, &file.path),
-                mode: file.mode.map(crate::units::FileMode::as_bits),
-                owner: file.owner.clone(),
-            };
-            self.input(&field, json!(expected));
-            files.push(expected);
-        }
-        let about = count(files.len(), "file");
-        if !files.is_empty() {
-            self.acts.push(Act::Verify(files));
-        }
-        about
-    }
-
-    fn tests(&mut self) -> String {
-        for (index, test) in self.written.test.iter().enumerate() {
-            let field = format!("test.{index}");
-            let user = self.user.clone();
-            match test {
-                PhaseTest::Command(command) => self.command(&field, command, &user),
-                PhaseTest::File(file) => {
-                    let name = file.file_name().map(|name| name.display().to_string());
-                    let target = format!("{TESTS}/{index}-{}", name.unwrap_or_default());
-                    self.copy(&field, file, target.clone(), None, Some(0o755));
-                    self.acts.push(Act::Run(Command {
-                        run: crate::shell::quote(&target),
-                        shell: SHELL.to_owned(),
-                        user,
-                        workdir: None,
-                        env: BTreeMap::new(),
-                        seconds: None,
-                        field,
-                    }));
-                }
-            }
-        }
-        count(self.written.test.len(), "test")
     }
 
     fn finish(&mut self) -> String {
@@ -434,21 +424,21 @@ impl<'a> Reading<'a> {
     }
 
     /// Adds an input with the line that says it.
-    fn input(&mut self, field: &str, value: serde_json::Value) {
+    pub(super) fn input(&mut self, field: &str, value: serde_json::Value) {
         if !value.is_null() {
             let place = self.place(field);
             self.inputs.add(field, value, place);
         }
     }
 
-    fn place(&self, field: &str) -> Option<crate::manifest::place::Place> {
+    pub(super) fn place(&self, field: &str) -> Option<crate::manifest::place::Place> {
         self.loaded
             .source
             .place(&format!("{}.phases.{field}", self.stage))
     }
 
     /// Resolves a path in the image: absolute, or in somebody's home.
-    fn path(&mut self, field: &str, written: &str) -> String {
+    pub(super) fn path(&mut self, field: &str, written: &str) -> String {
         let expanded = self.variables.expand(written).and_then(|text| text.settled());
         let path = match expanded {
             Ok(path) => path,

@@ -12,21 +12,29 @@ impl Reading<'_> {
     /// Looks at what no phase can see alone.
     pub fn whole(&mut self) {
         let written = self.written;
-        match (self.stage, &written.base) {
-            (StageName::Foundation, None) => {
+        match (self.stage, &written.base, &written.dockerfile) {
+            (StageName::Foundation, None, None) => {
                 self.wrong(
                     "base",
                     "phases start from an image: `base: { image: debian:bookworm-slim }`",
                 );
             }
-            (StageName::Base | StageName::Extension, Some(_)) => {
+            (StageName::Foundation, Some(_), Some(_)) => {
+                self.wrong(
+                    "base",
+                    "phases start from an image or from a Dockerfile, and here are both",
+                );
+            }
+            (StageName::Base | StageName::Extension, Some(_), _) => {
                 let stage = self.stage;
                 self.wrong(
                     "base",
                     format!("the phases of the {stage} start from the stage before it"),
                 );
             }
-            (StageName::Foundation, Some(_)) | (StageName::Base | StageName::Extension, None) => {}
+            (StageName::Foundation, Some(_), None)
+            | (StageName::Foundation, None, Some(_))
+            | (StageName::Base | StageName::Extension, None, _) => {}
         }
         for (name, hooks) in &written.hooks {
             let field = format!("hooks.{name}");

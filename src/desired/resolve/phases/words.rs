@@ -9,9 +9,13 @@ const SHOWN: usize = 48;
 /// Returns what tells a command from another one, for people: all of it, or its beginning and its digest.
 pub(super) fn shown(command: &Command) -> String {
     let whole = command.run.trim();
+    let literal = command.env.iter().map(|(name, value)| format!(" {name}={value}"));
+    let env: String = literal
+        .chain(command.secrets.names().map(|name| format!(" {name}")))
+        .collect();
     let of = |user: &str| match command.workdir.as_deref() {
-        None if command.shell == SHELL => format!("({user})"),
-        workdir => format!("({user} {} {})", workdir.unwrap_or("."), command.shell),
+        None if command.shell == SHELL => format!("({user}{env})"),
+        workdir => format!("({user} {} {}{env})", workdir.unwrap_or("."), command.shell),
     };
     let first: String = whole.chars().take(SHOWN).collect();
     if first.len() == whole.len() && !whole.contains('\n') {

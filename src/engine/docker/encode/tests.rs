@@ -333,6 +333,7 @@ fn an_update_sends_only_what_is_given() {
 #[test]
 fn a_commit_says_what_the_image_has() {
     let body = Commit {
+        rebuilt: false,
         container: "c".to_owned(),
         tag: "a:b".to_owned(),
         labels: map([("l", "1".to_owned())]),
