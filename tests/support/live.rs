@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use aishell::spec::ContainerSpec;
 
 /// The image that `scripts/engine base-image` makes available.
 pub const BASE: &str = "debian:bookworm-slim";
+/// How many characters of a failure are told at once.
+const WORDS: usize = 1500;
 
 /// A part of the engine for one test: names begin with a word of their own, and whatever was noted is removed at
 /// the end, also when the test fails.
@@ -24,8 +28,25 @@ pub struct World {
     made: RefCell<Vec<Call>>,
 }
 
+/// Has every failure told when it happens, with its first words, and not only at the end of all tests: of a run that
+/// is cut off, or of which only a part is kept, that is what is left.
+pub fn tell_failures_at_once() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let name = std::thread::current().name().unwrap_or("a thread").to_owned();
+            let text: String = panic.to_string().chars().take(WORDS).collect();
+            // Written past what the tests' own program keeps back.
+            let _ = std::io::stderr().write_all(format!("\n{name}: {text}\n").as_bytes());
+            before(panic);
+        }));
+    });
+}
+
 /// Connects as the environment says. Without an engine that has the base image a live test fails.
 pub async fn world() -> World {
+    tell_failures_at_once();
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let mut random = [0; 4];
     getrandom::fill(&mut random).expect("random numbers");

@@ -84,6 +84,7 @@ pub fn project() -> Project {
 
 impl Project {
     pub fn on(image: String) -> Self {
+        crate::support::tell_failures_at_once();
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("a mode");
         Self {
