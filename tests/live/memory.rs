@@ -20,9 +20,9 @@ use crate::raw;
 use crate::support::{BASE, world};
 
 /// How long the real engine may take until it shows what the other one shows at once.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the real engine may take to answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(180);
 /// Calls of one program.
 const LENGTH: usize = 60;
 
