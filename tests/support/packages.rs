@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -28,14 +28,25 @@ pub struct Index {
     fragile: Arc<Mutex<Vec<String>>>,
 }
 
+/// Returns the address that this host has on the engine's own bridge.
+fn host_for_containers() -> String {
+    let bridge = raw::get("/networks/bridge");
+    let pool = &bridge["IPAM"]["Config"][0];
+    if let Some(gateway) = pool["Gateway"].as_str() {
+        return gateway.to_owned();
+    }
+    // An engine that made its bridge itself says so only from its next start on: it took the first address there is.
+    let subnet = pool["Subnet"]
+        .as_str()
+        .and_then(|subnet| subnet.split('/').next());
+    let first: Ipv4Addr = subnet.and_then(|first| first.parse().ok()).expect("a subnet");
+    Ipv4Addr::from_bits(first.to_bits() + 1).to_string()
+}
+
 impl Index {
     /// Starts one at the address that this host has for containers.
     pub fn start() -> Self {
-        let bridge = raw::get("/networks/bridge");
-        let address = bridge["IPAM"]["Config"][0]["Gateway"]
-            .as_str()
-            .expect("a gateway")
-            .to_owned();
+        let address = host_for_containers();
         let listener = TcpListener::bind((address.as_str(), 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let index = Self {
