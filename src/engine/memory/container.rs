@@ -129,6 +129,8 @@ impl World {
             }
             RunState::Created | RunState::Exited { .. } => {}
         }
+        // An update may have left limits that no container could be created with.
+        self.check_created(&self.at(&id)?.reply.spec.resources)?;
         let started = self
             .join_networks(&id)
             .and_then(|()| self.take_ports(&id))

@@ -855,6 +855,30 @@ fn a_limit_below_what_is_used_is_refused() {
 }
 
 #[test]
+fn limits_that_nothing_can_be_created_with_keep_it_from_starting() {
+    let engine = engine();
+    let id = engine.id(create("api", spec()));
+    let swap = |swap| Call::UpdateContainer {
+        container: id.clone(),
+        resources: Some(Resources {
+            memory_swap: Some(swap),
+            ..Resources::default()
+        }),
+        restart: None,
+    };
+    let start = || {
+        kind(engine.say(Call::StartContainer {
+            container: id.clone(),
+        }))
+    };
+    assert_eq!(kind(engine.say(swap(256 << 20))), "ok");
+    assert_eq!(start(), "refused");
+    assert_eq!(engine.inspect("api").error, None, "it was not even tried");
+    assert_eq!(kind(engine.say(swap(-1))), "ok");
+    assert_eq!(start(), "ok");
+}
+
+#[test]
 fn files_go_where_the_mounts_lead() {
     let engine = engine();
     let mut mounted = spec();
