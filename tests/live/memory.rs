@@ -622,12 +622,12 @@ async fn random_calls_have_the_same_answers_and_effects_in_memory() {
     let seed = std::env::var("AISHELL_SEED")
         .ok()
         .and_then(|text| text.parse().ok());
-    if let Some(seed) = seed {
-        return play(seed).await;
-    }
-    let mut random = [0; 4];
-    getrandom::fill(&mut random).expect("random numbers");
+    let first: u64 = seed.unwrap_or_else(|| {
+        let mut random = [0; 4];
+        getrandom::fill(&mut random).expect("random numbers");
+        u32::from_ne_bytes(random).into()
+    });
     for part in 0..3 {
-        play(u64::from(u32::from_ne_bytes(random)) + part).await;
+        play(first + part).await;
     }
 }
