@@ -17,6 +17,7 @@ use crate::label::{HARNESS_VOLUME, Kind, Owner};
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
+use crate::platform::Machine;
 use crate::remote::{DownloadUrl, Sha256, Store};
 use crate::spec::{Binding, ContainerSpec};
 
@@ -107,6 +108,8 @@ pub enum StageSource {
         pull: bool,
         /// Whether it is on the engine.
         present: bool,
+        /// The platform that it is made for, where the engine does not run the programs of that.
+        unfit: Option<String>,
     },
     /// A Dockerfile, the manifest's or one that ships with aishell; the build's tag is the keyed one.
     Dockerfile {
@@ -186,6 +189,10 @@ pub struct Identity {
     pub account: Account,
     /// The CA bundle to put in; a fact of this host, in no key.
     pub certificates: Option<Vec<u8>>,
+    /// What its programs have to run on.
+    pub machine: Machine,
+    /// The containers that need a shell in it, with the part of the manifest that asks for them.
+    pub shells: BTreeMap<String, Option<Place>>,
     /// The part of the manifest that asks for it.
     pub place: Option<Place>,
 }

@@ -20,6 +20,7 @@ use crate::manifest::place::Problem;
 use crate::manifest::stage::{Stage, StageName};
 use crate::manifest::{Certificates, Proxy};
 use crate::name::HarnessName;
+use crate::platform::Emulation;
 use crate::remote::Store;
 use crate::secret::{Secret, Source};
 
@@ -50,6 +51,8 @@ pub struct Facts {
     pub members: BTreeMap<HarnessName, Member>,
     /// Package manager settings for jobs.
     pub installer: BTreeMap<String, String>,
+    /// Which other machines' programs this host runs.
+    pub emulation: Emulation,
     /// Where what phases fetch is kept, and how this host fetches.
     pub store: Arc<Store>,
     /// Seccomp profiles by file, as canonical JSON.
@@ -185,6 +188,7 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         },
         contexts,
         trees,
+        emulation: host.emulation(),
         store: Arc::new(host.store()),
         profiles,
         certificates: (!bundle.is_empty()).then_some(bundle),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use crate::key;
+use crate::platform::Emulation;
 use crate::remote::Store;
 
 /// What aishell needs to know about the host it runs on.
@@ -72,6 +73,9 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// Where the kernel lists what runs the programs of other machines.
+const BINARY_FORMATS: &str = "/proc/sys/fs/binfmt_misc";
 
 impl Host {
     /// Reads the host.
@@ -144,6 +148,21 @@ impl Host {
             certificates: self.certificate_bundle(),
             ..Store::default()
         }
+    }
+
+    /// Returns which other machines' programs the kernel of this host runs.
+    pub fn emulation(&self) -> Emulation {
+        if env::consts::OS != "linux" {
+            return Emulation::default();
+        }
+        let entries = fs::read_dir(BINARY_FORMATS).into_iter().flatten().flatten();
+        let enabled = entries.filter(|entry| {
+            fs::read_to_string(entry.path()).is_ok_and(|text| text.lines().next() == Some("enabled"))
+        });
+        let names: Vec<String> = enabled
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        Emulation::registered(names.iter().map(String::as_str))
     }
 
     /// Reads a file that a program of this host is configured with; nothing, where it has none.

@@ -31,6 +31,7 @@ pub mod observe;
 pub mod observed;
 pub mod pin;
 pub mod plan;
+pub mod platform;
 pub mod prepare;
 pub mod progress;
 pub mod protocol;

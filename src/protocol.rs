@@ -250,7 +250,7 @@ const UNTRUSTED: [&str; 5] = [
 fn hinted(failure: Failure) -> Failure {
     let untrusted = |line: &String| UNTRUSTED.iter().any(|sign| line.contains(sign));
     if failure.log.iter().any(untrusted) {
-        return failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts");
+        return failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts, `certificates: [FILE]` whom a file vouches for");
     }
     let hint = SAID.iter().find(|(words, _)| failure.message.contains(words));
     match hint {

@@ -15,8 +15,8 @@ const FLOORS: [(&str, &[&str]); 7] = [
     (
         "words",
         &[
-            "written", "name", "units", "key", "label", "remote", "host", "shell", "secret", "spec", "grant",
-            "progress",
+            "written", "name", "units", "key", "label", "remote", "platform", "host", "shell", "secret",
+            "spec", "grant", "progress",
         ],
     ),
     (

@@ -18,6 +18,7 @@ use crate::manifest::place::Problem;
 use crate::manifest::stage::{ImageReference, Pull, Stage as WrittenStage, StageName};
 use crate::manifest::{Certificates, Manifest};
 use crate::name::ContainerName;
+use crate::platform::Machine;
 
 mod built;
 mod chain;
@@ -332,6 +333,9 @@ impl Resolver<'_> {
                 reference: name,
                 pull: pull != Pull::Never,
                 present: found.is_some(),
+                unfit: found
+                    .map(|image| image.platform.clone())
+                    .filter(|platform| self.machine().refuses(platform)),
             },
             key,
             place: self.loaded.source.place(path),
@@ -449,8 +453,18 @@ impl Resolver<'_> {
             tag,
             account: account.clone(),
             certificates: self.facts.certificates.clone(),
+            machine: self.machine(),
+            shells: BTreeMap::new(),
             place: self.loaded.source.place("containers"),
         }
+    }
+
+    /// Returns what programs have to run on.
+    fn machine(&self) -> Machine {
+        let Pins {
+            address, platform, ..
+        } = self.pins;
+        self.facts.emulation.of_engine(address, platform)
     }
 }
 

@@ -34,7 +34,8 @@ mod tests;
 pub use file::Files;
 pub use fixture::Blueprint;
 pub use nature::{Fate, Job, Lister, Nature};
-pub use world::{Attachment, Container, Image, Network, Volume, World};
+pub use volume::Volume;
+pub use world::{Attachment, Container, Image, Network, World};
 
 /// An engine whose objects are values of this process.
 ///

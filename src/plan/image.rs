@@ -13,6 +13,8 @@ use crate::manifest::stage::StageName;
 use crate::observed::Image;
 use crate::step::{Action, Ancestor, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
 
+mod unfit;
+
 /// Plans the images that others are made from.
 pub(super) fn stages(draft: &mut Draft<'_>) {
     let desired = draft.desired;
@@ -44,6 +46,10 @@ pub(super) fn stages(draft: &mut Draft<'_>) {
             continue;
         }
         let maker = match &stage.source {
+            StageSource::Image {
+                unfit: Some(platform),
+                ..
+            } => unfit::refused(draft, stage, platform),
             StageSource::Image { pull, present, .. } => {
                 if of_the_chain(name) && draft.rebuilt.includes(name, None) {
                     draft.notes.push(format!(
@@ -414,9 +420,9 @@ fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) ->
         return Maker::Step(id);
     }
     let desired = draft.desired;
-    let from = desired
-        .stages
-        .get(&identity.stage)
+    let stage = desired.stages.get(&identity.stage);
+    let stage_place = stage.and_then(|stage| stage.place.clone());
+    let from = stage
         .map(|stage| stage.reference().to_owned())
         .unwrap_or_default();
     let mut labels = label::shared(&desired.owner.manifest, Kind::Identity, name, key);
@@ -449,6 +455,9 @@ fn identity<'a>(draft: &mut Draft<'a>, name: &'a str, identity: &'a Identity) ->
             job: job_labels(desired, "identity", key),
             account: identity.account.clone(),
             certificates: identity.certificates.clone(),
+            machine: identity.machine.clone(),
+            place: stage_place,
+            shells: identity.shells.clone(),
         })),
     });
     Maker::Step(id)

@@ -79,6 +79,7 @@ fn desired(containers: &str, observed: &Observed) -> Desired {
         proxies: BTreeMap::new(),
         members: BTreeMap::new(),
         installer: BTreeMap::new(),
+        emulation: crate::platform::Emulation::default(),
         sources: BTreeMap::new(),
         outside: BTreeSet::new(),
         store: std::sync::Arc::default(),

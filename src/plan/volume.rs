@@ -7,7 +7,7 @@ use serde_json::json;
 use super::busy;
 use super::{Draft, Fresh, Made, Maker, Needs, NewStep, job_labels, resource};
 use crate::call::Call;
-use crate::desired::{HarnessSet, Member, MemberSource, Pin};
+use crate::desired::{HarnessSet, ImageChoice, Member, MemberSource, Pin};
 use crate::label::{self, Kind, OwnedId};
 use crate::observed::{Content, Damage, Elsewhere, Observed, Volume};
 use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Impact, PopulateWork, ResourceKind, Work};
@@ -73,7 +73,16 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
     } else {
         Impact::None
     };
-    let needs = match draft.needs([Made::Stage(&set.stage)]) {
+    // First it is seen that the image is one that sandboxes run on.
+    let containers = draft.desired.containers.values();
+    let identities: BTreeSet<Made<'_>> = containers
+        .filter(|container| container.harness)
+        .filter_map(|container| match &container.image {
+            ImageChoice::Identity(name) => Some(Made::Identity(name)),
+            ImageChoice::Stage(_) => None,
+        })
+        .collect();
+    let needs = match draft.needs([Made::Stage(&set.stage)].into_iter().chain(identities)) {
         Needs::Steps(needs) => needs,
         Needs::Unknown(reason) => {
             draft.unknown(ResourceKind::Volume, &name, &reason);
@@ -307,6 +316,17 @@ fn left<'d>(draft: &Draft<'d>, name: &str) -> Option<&'d Elsewhere> {
     left.find(|one| one.name == name)
 }
 
+/// Says whether nobody who would mount a volume can be made: the image is none that could be run.
+fn is_pointless(draft: &Draft<'_>, volume: &str) -> bool {
+    let containers = draft.desired.containers.values();
+    let mut users = containers.filter(|container| container.volumes.iter().any(|one| one == volume));
+    let blocked = |made: Made<'_>| draft.makers.get(&made) == Some(&Maker::Blocked);
+    users.all(|user| match &user.image {
+        ImageChoice::Identity(name) => blocked(Made::Identity(name)),
+        ImageChoice::Stage(name) => blocked(Made::Stage(name)),
+    })
+}
+
 /// Plans the data volumes. Existing ones are never changed: their content is somebody's.
 pub(super) fn data(draft: &mut Draft<'_>) {
     let desired = draft.desired;
@@ -314,6 +334,13 @@ pub(super) fn data(draft: &mut Draft<'_>) {
         let maker = if draft.observed.volumes.contains_key(name) {
             draft.unchanged(ResourceKind::Volume, name);
             Maker::Ready
+        } else if is_pointless(draft, name) {
+            draft.unknown(
+                ResourceKind::Volume,
+                name,
+                "the image of what mounts it is blocked",
+            );
+            Maker::Blocked
         } else {
             let because = vec![Because::plain(Cause::Missing).at(volume.place.as_ref())];
             if let Some(stranger) = draft.observed.stranger("volume", name) {

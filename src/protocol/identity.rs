@@ -21,10 +21,13 @@ use crate::engine::EngineError;
 use crate::facts::Account;
 use crate::label::{FILE, HOST, Mark, OwnedId, PROJECT, PROJECT_HASH, PROVEN, SCHEMA};
 use crate::observed::ImageConfig;
+use crate::platform::made_for;
 use crate::report::Failure;
 use crate::spec::{ContainerSpec, Security};
 use crate::step::IdentityWork;
 
+/// What starts everything that the image itself does not start.
+const SHELL: &str = "/bin/sh";
 /// Where the CA bundle lies in a sandbox.
 const CERTIFICATES: &str = "/etc/aishell/ca.pem";
 /// What a program finds when its image sets no `PATH`.
@@ -54,6 +57,7 @@ enum At {
     Leftover,
     From,
     Acquire(Box<Acquire>),
+    Shell(OwnedId),
     Passwd(OwnedId),
     Group(OwnedId),
     Shells(OwnedId),
@@ -219,6 +223,10 @@ impl Protocol for Identity {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
+            At::Shell(container) => call(Call::StatFile {
+                container: container.id().to_owned(),
+                path: SHELL.to_owned(),
+            }),
             At::Passwd(container) => read(container, "/etc/passwd"),
             At::Group(container) => read(container, "/etc/group"),
             At::Shells(container) => read(container, "/etc/shells"),
@@ -260,13 +268,22 @@ impl Protocol for Identity {
                 leftover.map_or(At::Done, |container| At::Sweep(container, None))
             }
             (At::Leftover, Err(EngineError::NotFound { .. })) => At::Done,
+            (At::From, Ok(Answer::Image(image))) if self.work.machine.refuses(&image.platform) => {
+                let why = made_for(&image.platform, &self.work.machine.platform);
+                At::Failed(Failure::new(why).at(self.work.place.clone()))
+            }
             (At::From, Ok(Answer::Image(image))) => {
                 self.config = image.config;
                 At::Acquire(Box::new(Acquire::new(self.create())))
             }
             (At::Acquire(mut acquire), result) => {
                 acquire.heard(result, now);
-                Self::acquired(acquire)
+                self.acquired(acquire)
+            }
+            (At::Shell(container), Ok(_)) => At::Passwd(container),
+            (At::Shell(container), Err(EngineError::NotFound { .. })) => {
+                let refused = self.refused();
+                At::Sweep(container, Some(refused))
             }
             (At::Passwd(container), Ok(Answer::Bytes(bytes))) => {
                 self.passwd = String::from_utf8_lossy(&bytes).into_owned();
@@ -306,7 +323,8 @@ impl Protocol for Identity {
             ) => At::Done,
             (At::Sweep(_, Some(failure)), _) => At::Failed(failure),
             (
-                At::Passwd(container)
+                At::Shell(container)
+                | At::Passwd(container)
                 | At::Group(container)
                 | At::Shells(container)
                 | At::Upload(container)
@@ -336,15 +354,33 @@ impl Protocol for Identity {
 }
 
 impl Identity {
-    fn acquired(acquire: Box<Acquire>) -> At {
+    fn acquired(&self, acquire: Box<Acquire>) -> At {
         match acquire.state() {
-            Acquired::Mine(container) => At::Passwd(container.clone()),
+            Acquired::Mine(container) if self.work.shells.is_empty() => At::Passwd(container.clone()),
+            Acquired::Mine(container) => At::Shell(container.clone()),
             // The helper never runs, so whatever runs under its name is not one.
             Acquired::Theirs(_) => At::Failed(Failure::new("the helper of another aishell is running")),
             Acquired::Gone => At::Check,
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }
+    }
+}
+
+impl Identity {
+    /// Says who needs the shell that the image has not.
+    fn refused(&self) -> Failure {
+        let names: Vec<&str> = self.work.shells.keys().map(String::as_str).collect();
+        let place = self.work.shells.values().find_map(Clone::clone);
+        let who = match names.split_last() {
+            Some((last, [])) => format!("container {last} needs"),
+            Some((last, others)) => format!("containers {} and {last} need", others.join(", ")),
+            None => "nobody needs".to_owned(),
+        };
+        let message = format!("the image has no {SHELL}, and {who} one");
+        Failure::new(message).at(place).hint(
+            "an image from scratch is run with a `command` of its own; harnesses, sessions and `preStart` take one with a shell",
+        )
     }
 }
 

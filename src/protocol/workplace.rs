@@ -12,10 +12,13 @@ pub(super) const USER: u32 = 64_044;
 /// The home of a job, in its container layer.
 const HOME: &str = ".aishell-job";
 
-/// What every script begins with: npm reads the names of some settings from a file alone.
-const CONFIGURING: &str = r#"[ -z "${AISHELL_NPMRC-}" ] || {
+/// What every script begins with: npm reads the names of some settings from a file alone. What says who asks is in the
+/// script and in that file, and a job that fails is kept: neither outlives the job.
+const CONFIGURING: &str = r#"rm -f "$0"
+[ -z "${AISHELL_NPMRC-}" ] || {
     (umask 077 && printf '%s\n' "$AISHELL_NPMRC" >"$HOME/.npmrc")
     unset AISHELL_NPMRC
+    trap 'rm -f "$HOME/.npmrc"' EXIT
 }
 "#;
 

@@ -11,7 +11,9 @@ use crate::facts::Account;
 use crate::key::Key;
 use crate::label::{Labels, OwnedId};
 use crate::manifest::phase::PhaseName;
+use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
+use crate::platform::Machine;
 use crate::remote::Store;
 use crate::spec::Endpoint;
 
@@ -236,6 +238,12 @@ pub struct IdentityWork {
     pub account: Account,
     /// The CA bundle to put in.
     pub certificates: Option<Vec<u8>>,
+    /// What its programs have to run on.
+    pub machine: Machine,
+    /// The part of the manifest that asks for the image to start from.
+    pub place: Option<Place>,
+    /// The containers that need a shell in it, with the part of the manifest that asks for them.
+    pub shells: BTreeMap<String, Option<Place>>,
 }
 
 /// What the populate protocol makes.

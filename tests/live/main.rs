@@ -52,6 +52,8 @@ mod prune;
 mod pull;
 mod reading;
 mod ready;
+mod refused;
+mod registries;
 mod replace;
 mod repos;
 mod requested;

@@ -1,8 +1,11 @@
 //! An index of packages of one test, where containers of the engine can reach it, and nobody else asks.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -12,60 +15,128 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, Crc};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::raw;
 
 /// Files with what kind they are, by path.
 type Files = Mutex<BTreeMap<String, (&'static str, Vec<u8>)>>;
 
-/// An index that answers as those of Python and npm do.
-pub struct Index {
-    address: String,
-    port: u16,
-    files: Arc<Files>,
-    asked: Arc<Mutex<Vec<String>>>,
+/// What an index has, whom it answers, and what it was asked.
+#[derive(Default)]
+struct Shelf {
+    files: Files,
+    asked: Mutex<Vec<String>>,
     /// What is broken off in its middle, once each.
-    fragile: Arc<Mutex<Vec<String>>>,
+    fragile: Mutex<Vec<String>>,
+    /// What whoever asks has to say of himself, if anything.
+    allowed: Vec<String>,
 }
 
-/// Returns the address that this host has on the engine's own bridge.
-fn host_for_containers() -> String {
-    let bridge = raw::get("/networks/bridge");
-    let pool = &bridge["IPAM"]["Config"][0];
-    if let Some(gateway) = pool["Gateway"].as_str() {
-        return gateway.to_owned();
-    }
-    // An engine that made its bridge itself says so only from its next start on: it took the first address there is.
-    let subnet = pool["Subnet"]
-        .as_str()
-        .and_then(|subnet| subnet.split('/').next());
-    let first: Ipv4Addr = subnet.and_then(|first| first.parse().ok()).expect("a subnet");
-    Ipv4Addr::from_bits(first.to_bits() + 1).to_string()
+/// An index that answers as those of Python and npm do.
+pub struct Index {
+    scheme: &'static str,
+    address: String,
+    port: u16,
+    shelf: Arc<Shelf>,
+    /// Whether nobody is answered any more.
+    gone: Arc<AtomicBool>,
 }
 
 impl Index {
     /// Starts one at the address that this host has for containers.
     pub fn start() -> Self {
-        let address = host_for_containers();
+        Self::serving(Shelf::default(), None)
+    }
+
+    /// Starts one that only answers to whoever says one of these of himself, as `Bearer` or `Basic` and what follows.
+    pub fn guarded(allowed: &[&str]) -> Self {
+        let allowed = allowed.iter().map(ToString::to_string).collect();
+        let shelf = Shelf {
+            allowed,
+            ..Shelf::default()
+        };
+        Self::serving(shelf, None)
+    }
+
+    /// Starts one with a certificate that nobody has vouched for, which is left in a directory as `ca.pem`.
+    pub fn sealed(directory: &Path) -> Self {
+        let own = tempfile::tempdir().expect("a directory");
+        let (key, certificate) = (own.path().join("key.pem"), directory.join("ca.pem"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ])
+            .args(["-days", "2", "-subj", "/CN=test", "-addext"])
+            .arg(format!("subjectAltName=IP:{}", bridge()))
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("openssl; run: scripts/test engine");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let certificates = CertificateDer::pem_file_iter(&certificate).expect("certificates");
+        let chain = certificates.map(|one| one.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(&key).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate");
+        Self::serving(Shelf::default(), Some(Arc::new(config)))
+    }
+
+    fn serving(shelf: Shelf, seal: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let address = bridge();
         let listener = TcpListener::bind((address.as_str(), 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let index = Self {
+            scheme: if seal.is_some() { "https" } else { "http" },
             address,
             port,
-            files: Arc::default(),
-            asked: Arc::default(),
-            fragile: Arc::default(),
+            shelf: Arc::new(shelf),
+            gone: Arc::default(),
         };
-        let (files, asked) = (Arc::clone(&index.files), Arc::clone(&index.asked));
-        let fragile = Arc::clone(&index.fragile);
+        let (shelf, gone) = (Arc::clone(&index.shelf), Arc::clone(&index.gone));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (files, asked) = (Arc::clone(&files), Arc::clone(&asked));
-                let fragile = Arc::clone(&fragile);
-                thread::spawn(move || answer(stream, &files, &asked, &fragile));
+                if gone.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (shelf, seal) = (Arc::clone(&shelf), seal.clone());
+                thread::spawn(move || {
+                    let Some(seal) = seal else {
+                        return answer(stream, &shelf);
+                    };
+                    let session = rustls::ServerConnection::new(seal).expect("a session");
+                    answer(rustls::StreamOwned::new(session, stream), &shelf);
+                });
             }
         });
         index
+    }
+
+    /// Answers nobody any more: whoever asks finds nothing there.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        // Whoever waits for the next one to ask is told.
+        let _ = std::net::TcpStream::connect((self.address.as_str(), self.port));
+        raw::until("nobody answers", || {
+            std::net::TcpStream::connect((self.address.as_str(), self.port))
+                .is_err()
+                .then_some(())
+        });
     }
 
     /// Returns the host.
@@ -75,28 +146,32 @@ impl Index {
 
     /// Returns the address of something in it.
     pub fn address(&self, path: &str) -> String {
-        format!("http://{}:{}/{path}", self.address, self.port)
+        format!("{}://{}:{}/{path}", self.scheme, self.address, self.port)
     }
 
     /// Returns what was asked for, in order.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shelf
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn put(&self, path: &str, kind: &'static str, bytes: Vec<u8>) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.shelf.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.insert(format!("/{path}"), (kind, bytes));
     }
 
     /// Breaks the next answer off in its middle, for the first who asks for a path.
     pub fn break_off(&self, path: &str) {
-        let mut fragile = self.fragile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fragile = self.shelf.fragile.lock().unwrap_or_else(PoisonError::into_inner);
         fragile.push(format!("/{path}"));
     }
 
     /// Forgets everything that begins with a path.
     pub fn forget(&self, path: &str) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.shelf.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|name, _| !name.starts_with(&format!("/{path}")));
     }
 
@@ -145,7 +220,7 @@ impl Index {
         manifest["dist"] = json!({ "tarball": self.address(&tarball), "integrity": integrity });
         self.put(&tarball, "application/octet-stream", bytes);
         let known = {
-            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            let files = self.shelf.files.lock().unwrap_or_else(PoisonError::into_inner);
             let known = files.get(&format!("/npm/{name}"));
             known.and_then(|(_, bytes)| serde_json::from_slice(bytes).ok())
         };
@@ -160,19 +235,44 @@ impl Index {
     }
 }
 
-fn answer(mut stream: TcpStream, files: &Files, asked: &Mutex<Vec<String>>, fragile: &Mutex<Vec<String>>) {
-    let Ok(reading) = stream.try_clone() else { return };
-    let mut reader = BufReader::new(reading);
+/// Returns the address that this host has for containers.
+fn bridge() -> String {
+    let bridge = raw::get("/networks/bridge");
+    let config = &bridge["IPAM"]["Config"][0];
+    if let Some(gateway) = config["Gateway"].as_str() {
+        return gateway.to_owned();
+    }
+    // Engines that have just made that network do not say; it is the first address.
+    let subnet = config["Subnet"]
+        .as_str()
+        .and_then(|subnet| subnet.split('/').next());
+    let subnet: std::net::Ipv4Addr = subnet.expect("a subnet").parse().expect("an address");
+    std::net::Ipv4Addr::from(u32::from(subnet) + 1).to_string()
+}
+
+fn answer(stream: impl Read + Write, shelf: &Shelf) {
+    let Shelf {
+        files,
+        asked,
+        fragile,
+        allowed,
+    } = shelf;
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line).is_err() {
         return;
     }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    // The rest of the head says nothing that matters.
+    // Of the rest of the head only who asks matters.
+    let mut known = allowed.is_empty();
     loop {
         let mut line = String::new();
         match reader.read_line(&mut line) {
-            Ok(length) if length > 2 => {}
+            Ok(length) if length > 2 => {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                known |= name.eq_ignore_ascii_case("authorization")
+                    && allowed.iter().any(|allowed| allowed == value.trim());
+            }
             Ok(_) | Err(_) => break,
         }
     }
@@ -186,6 +286,11 @@ fn answer(mut stream: TcpStream, files: &Files, asked: &Mutex<Vec<String>>, frag
         .get(&path)
         .cloned();
     let (status, kind, bytes) = match found {
+        _ if !known => (
+            "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"",
+            "application/json",
+            b"{}".to_vec(),
+        ),
         Some((kind, bytes)) => ("200 OK", kind, bytes),
         None => ("404 Not Found", "application/json", b"{}".to_vec()),
     };
@@ -203,9 +308,11 @@ fn answer(mut stream: TcpStream, files: &Files, asked: &Mutex<Vec<String>>, frag
             None => bytes.len(),
         }
     };
+    let stream = reader.get_mut();
     let _ = stream
         .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(&bytes[..length]));
+        .and_then(|()| stream.write_all(&bytes[..length]))
+        .and_then(|()| stream.flush());
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -354,8 +354,13 @@ pub fn said(container: &str, command: &[&str]) -> String {
 
 /// Runs a command in a container of its own, with a volume at `/v`.
 pub fn beside(volume: &str, label: &str, command: &[&str]) {
+    beside_on(&tiny(), volume, label, command);
+}
+
+/// Does the same on an image that has other programs.
+pub fn beside_on(image: &str, volume: &str, label: &str, command: &[&str]) {
     let options = json!({
-        "Image": tiny(),
+        "Image": image,
         "Cmd": command,
         "HostConfig": { "Binds": [format!("{volume}:/v")], "NetworkMode": "none" },
         "Labels": { "aishelltest": label },
@@ -467,6 +472,22 @@ pub fn export(image: &str) -> Vec<u8> {
     archive
 }
 
+/// Returns every file of a container, as an archive.
+pub fn contents(container: &str) -> Vec<u8> {
+    let path = format!("/containers/{container}/export");
+    let (status, archive) = exchange("GET", &path, "application/json", &[]);
+    assert_eq!(status, 200, "{container}");
+    archive
+}
+
+/// Returns what a container has printed.
+pub fn log(container: &str) -> Vec<u8> {
+    let path = format!("/containers/{container}/logs?stdout=1&stderr=1");
+    let (status, log) = exchange("GET", &path, "application/json", &[]);
+    assert_eq!(status, 200, "{container}");
+    log
+}
+
 /// Returns everything there is of an image: its layers, its configuration, its history.
 pub fn save(image: &str) -> Vec<u8> {
     let (status, archive) = exchange("GET", &format!("/images/{image}/get"), "application/json", &[]);
@@ -476,11 +497,16 @@ pub fn save(image: &str) -> Vec<u8> {
 
 /// Makes an image of another one and more instructions.
 pub fn build(tag: &str, from: &str, instructions: &str) {
+    build_for(tag, "", from, instructions);
+}
+
+/// Makes an image for a platform; an empty one is the engine's.
+pub fn build_for(tag: &str, platform: &str, from: &str, instructions: &str) {
     let dockerfile = format!("FROM {from}\n{instructions}");
     let context = archive(&[("Dockerfile", 0o644, dockerfile.as_bytes())]);
     let (status, answer) = exchange(
         "POST",
-        &format!("/build?version=2&t={tag}"),
+        &format!("/build?version=2&t={tag}&platform={platform}"),
         "application/x-tar",
         &context,
     );

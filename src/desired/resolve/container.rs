@@ -92,7 +92,7 @@ impl Resolver<'_> {
             Some(ContainerImage::Stage(name)) => name.as_str().to_owned(),
             None => last(stages).to_owned(),
         };
-        let account = self.account(written);
+        let (own, account) = (name.as_str(), self.account(written));
         let image = match &account {
             Some(account) => {
                 // Users without an account on this host have one name and different numbers.
@@ -101,6 +101,11 @@ impl Resolver<'_> {
                 if !identities.contains_key(&name) {
                     let identity = self.identity(&stage, account, stages);
                     identities.insert(name.clone(), identity);
+                }
+                if is_keeper(written) || !written.pre_start.is_empty() {
+                    let place = self.loaded.source.place(&format!("containers.{own}"));
+                    let identity = identities.get_mut(&name);
+                    identity.map(|identity| identity.shells.insert(own.to_owned(), place));
                 }
                 ImageChoice::Identity(name)
             }

@@ -21,6 +21,8 @@ use crate::remote::{DownloadUrl, Sha256};
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
     pub(super) platform: String,
+    /// Where the engine is reached.
+    pub(super) address: String,
     pub(super) images: BTreeMap<String, Pinned>,
     pub(super) lock: Lock,
     /// Where data volumes are that the owner had when it was called otherwise: the engine's names, by their own.
@@ -33,6 +35,8 @@ pub(super) struct Pinned {
     /// The digest, or the id of a local image.
     pub(super) meaning: String,
     pub(super) local: bool,
+    /// The platform that it is made for.
+    pub(super) platform: String,
 }
 
 /// What a harness is asked to be.
@@ -63,10 +67,12 @@ impl Pins {
             Pinned {
                 meaning: digest.unwrap_or(&image.image.id).to_owned(),
                 local: digest.is_none(),
+                platform: image.platform.clone(),
             }
         };
         Self {
             platform: observed.engine.platform.clone(),
+            address: observed.engine.host.clone(),
             images: observed
                 .references
                 .iter()

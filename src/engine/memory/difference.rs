@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::world::{Container, Image, Network, Volume, World};
+use super::volume::Volume;
+use super::world::{Container, Image, Network, World};
 
 /// One object, told apart from every other.
 #[derive(PartialEq)]

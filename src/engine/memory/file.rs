@@ -97,6 +97,10 @@ impl World {
             mode,
             ..FileStatus::default()
         };
+        let is_bare = image.is_some_and(|image| image.bare);
+        if path == "/bin/sh" && !is_bare {
+            return Ok(status("file", 0o755));
+        }
         let found = layers().find_map(|files| files.get(path));
         let directory = format!("{}/", path.trim_end_matches('/'));
         let has_more = |files: &Files| files.keys().any(|file| file.starts_with(&directory));

@@ -78,6 +78,13 @@ impl Blueprint {
         self
     }
 
+    /// Takes the shell out.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.0.bare = true;
+        self
+    }
+
     /// Declares a volume.
     #[must_use]
     pub fn volume(mut self, target: &str) -> Self {

@@ -1,11 +1,20 @@
 //! Volumes and their content.
 
 use super::file::{Files, top};
-use super::world::{Volume, World};
+use super::world::World;
 use super::{conflict, not_found, refused};
 use crate::call::{Content, Usage, VolumeReply};
 use crate::engine::EngineError;
 use crate::label::Labels;
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// What inspect shows.
+    pub reply: VolumeReply,
+    /// Its content, by path within the volume.
+    pub files: Files,
+}
 
 impl World {
     /// An existing volume is answered as it is, whatever labels were asked for.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::Files;
 use super::nature::Nature;
-use crate::call::{Answer, Call, ContainerReply, ExecReply, ListedContainer, NetworkReply, VolumeReply};
+use super::volume::Volume;
+use crate::call::{Answer, Call, ContainerReply, ExecReply, ListedContainer, NetworkReply};
 use crate::engine::EngineError;
 use crate::key::digest;
 use crate::label::{Labels, UID};
@@ -91,15 +92,6 @@ pub struct Network {
     pub builtin: bool,
 }
 
-/// A volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Volume {
-    /// What inspect shows.
-    pub reply: VolumeReply,
-    /// Its content, by path within the volume.
-    pub files: Files,
-}
-
 /// An image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
@@ -111,6 +103,8 @@ pub struct Image {
     pub parent: Option<String>,
     /// Its content.
     pub files: Files,
+    /// Whether it lacks what every distribution has: a shell.
+    pub bare: bool,
 }
 
 /// Which objects belong to which, both ways cheap.
