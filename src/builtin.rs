@@ -72,7 +72,7 @@ impl Version {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile: self.dockerfile.to_owned(),
-            triggers: String::new(),
+            triggers: Vec::new(),
             path: None,
             // Nothing of the host is part of it.
             context: PathBuf::new(),

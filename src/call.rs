@@ -15,7 +15,7 @@ mod build;
 mod exec;
 mod reply;
 
-pub use build::Build;
+pub use build::{Build, Trigger};
 pub use exec::Exec;
 pub use reply::{
     Answer, ContainerReply, ExecReply, FileChange, FileRecord, FileStatus, Leak, ListedContainer,

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::ignore::{Ignore, Verdict};
-use crate::dockerfile::{Reads, reads_with};
+use crate::call::Trigger;
+use crate::dockerfile::{Reads, instructions, reads_with};
 use crate::key::{Hasher, canonical as canonical_json};
 use crate::manifest::load::{self, LARGEST, Opened};
 
@@ -38,8 +39,8 @@ pub struct Context {
     pub path: PathBuf,
     /// The text of the Dockerfile.
     pub dockerfile: String,
-    /// The instructions that the image it starts from has the build do.
-    pub triggers: String,
+    /// What the images it starts from have the build do.
+    pub triggers: Vec<Trigger>,
     /// Files, directories and links, relative to the directory, sorted; what `.dockerignore` excludes is left out.
     pub files: Arc<[PathBuf]>,
     /// The digest over paths, modes, contents and links of whatever the build can see.
@@ -93,20 +94,22 @@ impl Context {
         own: &BTreeSet<PathBuf>,
         digests: &Digests,
     ) -> Result<Self, ContextError> {
-        Self::read_with(directory, (dockerfile, ""), own, digests)
+        Self::read_with(directory, (dockerfile, |_| Vec::new()), own, digests)
     }
 
-    /// Reads a context of which the image it starts from takes something, too: `triggers` are its instructions.
+    /// Reads a context of which the images may take something, too, that the Dockerfile starts from; of its text
+    /// `triggers` says that.
     ///
     /// # Errors
     /// The first file that cannot be read.
     pub fn read_with(
         directory: &Path,
-        (dockerfile, triggers): (&Path, &str),
+        (dockerfile, triggers): (&Path, impl FnOnce(&str) -> Vec<Trigger>),
         own: &BTreeSet<PathBuf>,
         digests: &Digests,
     ) -> Result<Self, ContextError> {
         let text = read_text(dockerfile)?;
+        let triggers = triggers(&text);
         let ignore = ignore(directory, dockerfile)?;
         digests.below(directory);
         let mut files = Vec::new();
@@ -118,7 +121,7 @@ impl Context {
             .collect();
         files.retain(|file| !own.contains(file.as_path()));
         let mut hasher = Hasher::new();
-        let seen = reads_with(&text, triggers);
+        let seen = reads_with(&text, &instructions(&triggers));
         let visible: Vec<&PathBuf> = files.iter().filter(|file| sees(&seen, file)).collect();
         let mut parts = Parts::of(visible.len());
         let read = |file: &&PathBuf| entry(directory, file, digests);
@@ -133,7 +136,7 @@ impl Context {
             directory: directory.to_path_buf(),
             path: dockerfile.to_path_buf(),
             dockerfile: text,
-            triggers: triggers.to_owned(),
+            triggers,
             files: files.into(),
             digest,
             parts: parts.finish(),
@@ -142,7 +145,7 @@ impl Context {
 
     /// Returns the directories in which a change may change the digest.
     pub fn directories(&self) -> BTreeSet<PathBuf> {
-        let seen = reads_with(&self.dockerfile, &self.triggers);
+        let seen = reads_with(&self.dockerfile, &instructions(&self.triggers));
         let files = self.files.iter().filter(|file| sees(&seen, file));
         let around = files.flat_map(|file| file.ancestors().skip(1));
         let own = self.files.iter().filter(|file| sees(&seen, file));

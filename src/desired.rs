@@ -138,6 +138,8 @@ pub enum Bases {
     /// Nothing.
     #[default]
     Builders,
+    /// They are pulled where they are not there: what they have the build do has to be known before.
+    Missing(Vec<BaseImage>),
     /// They are pulled, whether they are there or not.
     Pulled(Vec<BaseImage>),
     /// They have to be there.

@@ -11,12 +11,12 @@ mod source;
 mod step;
 mod trigger;
 
-pub use base::{BaseImage, base_images};
+pub use base::{BaseImage, base_images, is_foreign, starts};
 pub use parent::{Mention, Origin, origin};
 use part::{Keyword, Part, escape, parts};
 use source::{Source, clean};
 pub use step::{line_of_complaint, line_of_image, line_of_step};
-pub use trigger::{declares, reads_with, triggers};
+pub use trigger::{Whole, declares, had_done, instructions, reads_with, triggers};
 
 /// The directory of the archive that holds what we add.
 pub const RESERVED: &str = ".aishell";

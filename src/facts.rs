@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::context::{Context, ContextError, Digests, Tree, canonical, certificates, profile};
-use crate::dockerfile::triggers;
+use crate::dockerfile::{had_done, triggers};
 use crate::host::Host;
 use crate::label::Owner;
 use crate::manifest::container::Workspace;
@@ -124,7 +124,12 @@ pub fn gather(loaded: &Loaded, host: &Host) -> Result<Facts, Vec<Problem>> {
         // An image that is committed says nothing of the kind.
         let mut says = String::new();
         if let Some((stage, field)) = written.built() {
-            let dockerfile = (stage.dockerfile.as_path(), before.as_str());
+            // What others have it do, the engine says.
+            let had_done = |text: &str| {
+                let build = (text, &stage.args, stage.target.as_deref());
+                had_done(build, &before, |_| String::new())
+            };
+            let dockerfile = (stage.dockerfile.as_path(), had_done);
             match Context::read_with(stage.context(name, &project), dockerfile, &own, &digests) {
                 Ok(context) => {
                     if let Stage::Dockerfile(_) = written {

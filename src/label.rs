@@ -83,6 +83,9 @@ pub const COMMAND: &str = "aishell.command";
 pub const LOCK: &str = "aishell.lock";
 /// What tells one claim from all others.
 pub const NONCE: &str = "aishell.nonce";
+/// What images have a stage do that its Dockerfile starts from and that aishell did not make, JSON: it is asked for where
+/// they are gone.
+pub const TRIGGERS: &str = "aishell.triggers";
 /// What editors read to attach to a container.
 pub const DEVCONTAINER: &str = "devcontainer.metadata";
 

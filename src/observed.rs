@@ -320,6 +320,8 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
     /// Health check.
     pub health: Option<Probe>,
+    /// What it has the next build do that starts from it; a container inherits nothing of that.
+    pub on_build: Vec<String>,
 }
 
 /// An object that is not ours under a name we need.

@@ -21,10 +21,12 @@ use crate::step::ManifestInfo;
 
 mod file;
 mod source;
+mod triggers;
 
 pub use file::{LockError, LockFile, Winner};
 pub use source::SourceError;
 use source::{Maker, fill};
+use triggers::begun_with;
 
 /// A manifest with everything this host says about it, free of problems.
 #[derive(Clone, Debug)]
@@ -118,7 +120,7 @@ impl Prepared {
         };
         let lock = LockFile::read(lock)?;
         Ok(Self {
-            references: references(&loaded.manifest, lock.lock()),
+            references: asked(&loaded.manifest, &facts, &lock),
             wishes: wishes(&loaded.manifest, &facts),
             loaded,
             facts,
@@ -143,7 +145,7 @@ impl Prepared {
     /// As [`LockFile::read`].
     pub fn refresh(&mut self) -> Result<(), LockError> {
         self.lock.refresh()?;
-        self.references = references(&self.loaded.manifest, self.lock.lock());
+        self.references = asked(&self.loaded.manifest, &self.facts, &self.lock);
         Ok(())
     }
 
@@ -160,7 +162,7 @@ impl Prepared {
         // Only root could give a file to somebody else.
         let owner = (host.uid == 0).then_some((self.facts.account.uid, self.facts.account.gid));
         self.lock.add(new, &self.wishes, winner, owner)?;
-        self.references = references(&self.loaded.manifest, self.lock.lock());
+        self.references = asked(&self.loaded.manifest, &self.facts, &self.lock);
         Ok(())
     }
 }
@@ -256,6 +258,13 @@ impl Prepared {
     }
 }
 
+/// Returns the images that the engine is asked about.
+fn asked(manifest: &manifest::Manifest, facts: &Facts, lock: &LockFile) -> BTreeSet<String> {
+    let mut asked = references(manifest, lock.lock());
+    asked.extend(begun_with(manifest, facts));
+    asked
+}
+
 impl Intent for Prepared {
     fn owner(&self) -> &Owner {
         &self.facts.owner
@@ -270,9 +279,10 @@ impl Intent for Prepared {
     }
 
     fn resolve(&self, observed: &Observed) -> Desired {
+        let informed = triggers::informed(self, observed);
         resolve(
             &self.loaded,
-            &self.facts,
+            informed.as_ref().unwrap_or(&self.facts),
             &Pins::of(observed, self.owner(), self.lock.lock()),
         )
     }

@@ -191,10 +191,11 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
             on,
             made,
             bases,
+            bare,
         } => {
             let (build, alias, making) = ((**build).clone(), alias.clone(), making.clone());
             let make = image::MakeImage::new(build, alias, making, on.clone());
-            Box::new(make.unless(made.as_deref()).after(bases))
+            Box::new(make.unless(made.as_deref()).after(bases).without_triggers(bare))
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Clear(work) => Box::new(clear::Clear::new((**work).clone())),

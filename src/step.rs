@@ -12,7 +12,9 @@ use crate::observed::EngineInfo;
 mod part;
 mod work;
 
-pub use work::{Ancestor, ClearWork, CreateWork, IdentityWork, PHASE_LOG, PhaseWork, PopulateWork, Work};
+pub use work::{
+    Ancestor, BARE, Bare, ClearWork, CreateWork, IdentityWork, PHASE_LOG, PhaseWork, PopulateWork, Work,
+};
 
 /// What will be done, what will not, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

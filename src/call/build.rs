@@ -15,8 +15,8 @@ pub struct Build {
     pub labels: Labels,
     /// The Dockerfile's text, as it is to be sent.
     pub dockerfile: String,
-    /// What the image it starts from has it do besides.
-    pub triggers: String,
+    /// What the images it starts from have it do besides.
+    pub triggers: Vec<Trigger>,
     /// The Dockerfile, absolute; nothing where it is none of a person's.
     pub path: Option<PathBuf>,
     /// The directory sent as context.
@@ -34,4 +34,17 @@ pub struct Build {
     pub certificates: Option<Vec<u8>>,
     /// Whether what earlier builds left is used again.
     pub cache: bool,
+}
+
+/// What an image that a Dockerfile begins a stage with has that do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// The image as the Dockerfile names it, its variables filled in.
+    pub image: String,
+    /// The line of that `FROM`, counted from 1.
+    pub line: u32,
+    /// The instructions, without `ONBUILD`.
+    pub instructions: String,
+    /// The same image without them, once there is one.
+    pub bare: Option<String>,
 }

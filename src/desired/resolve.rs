@@ -32,7 +32,7 @@ mod start;
 
 pub(crate) use phases::BUILT;
 use pins::Meaning;
-pub use pins::{Pins, digest_of, named_images, references, wishes};
+pub use pins::{Pins, digest_of, exact, named_images, references, wishes};
 
 /// The name of the stage everything starts from.
 pub(crate) const FOUNDATION: &str = "foundation";

@@ -14,10 +14,24 @@ pub struct BaseImage {
     pub line: u32,
 }
 
+impl BaseImage {
+    /// Says whether aishell did not make it.
+    pub fn is_foreign(&self) -> bool {
+        is_foreign(&self.image)
+    }
+}
+
+/// Says whether a Dockerfile means an image by a name that aishell did not make.
+pub fn is_foreign(image: &str) -> bool {
+    tag(image).is_none()
+}
+
 /// A stage of a Dockerfile.
 #[derive(Default)]
 struct Section {
     name: String,
+    /// What it begins with, unless that is another stage of the same Dockerfile, or nothing.
+    start: Option<BaseImage>,
     images: Vec<BaseImage>,
     /// The earlier sections that it needs.
     needs: Vec<usize>,
@@ -28,6 +42,26 @@ struct Section {
 ///
 /// `args` are the arguments of the build. `target` is the stage of the Dockerfile that is built.
 pub fn base_images(text: &str, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<BaseImage> {
+    let mut found: Vec<BaseImage> = Vec::new();
+    for section in needed(text, args, target) {
+        for base in section.images {
+            if found.iter().all(|other| other.image != base.image) {
+                found.push(base);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the images that the stages of a build begin with, in their order: what these have the next build do is done
+/// there. Of those of aishell the reference is as it is written.
+pub fn starts(text: &str, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<BaseImage> {
+    let needed = needed(text, args, target).into_iter();
+    needed.filter_map(|section| section.start).collect()
+}
+
+/// Returns the stages of a Dockerfile that the one that is built needs, that one included.
+fn needed(text: &str, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<Section> {
     let sections = sections(text, args);
     let last = sections.len().checked_sub(1);
     let built = match target {
@@ -40,16 +74,9 @@ pub fn base_images(text: &str, args: &BTreeMap<String, String>, target: Option<&
             needed.extend(&sections[index].needs);
         }
     }
-    let mut found: Vec<BaseImage> = Vec::new();
     let sections = sections.into_iter().enumerate();
-    for (_, section) in sections.filter(|(index, _)| needed.contains(index)) {
-        for base in section.images {
-            if found.iter().all(|other| other.image != base.image) {
-                found.push(base);
-            }
-        }
-    }
-    found
+    let own = sections.filter(|(index, _)| needed.contains(index));
+    own.map(|(_, section)| section).collect()
 }
 
 /// Returns the section that a name or a number means.
@@ -124,7 +151,17 @@ fn section(
     match number {
         Some(number) => section.needs.push(number),
         None if foreign => {}
-        None => section.images.extend(named(image, part.line(text))),
+        None => {
+            let line = part.line(text);
+            section.start = match tag(&image) {
+                Some(_) => Some(BaseImage {
+                    image: image.clone(),
+                    line,
+                }),
+                None => named(image.clone(), line),
+            };
+            section.images.extend(named(image, line));
+        }
     }
     section
 }
@@ -180,5 +217,15 @@ mod tests {
         ] {
             assert_eq!(bases(text, target).join(" "), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_stages_begin_with_is_told_with_those_of_aishell() {
+        let text = "FROM one AS a\nFROM aishell:base AS b\nCOPY --from=two /x /\nFROM three\nCOPY --from=b /x /\nFROM scratch\nCOPY --from=2 / /\n";
+        let found = starts(text, &BTreeMap::new(), None).into_iter();
+        let found: Vec<String> = found
+            .map(|start| format!("{}:{}", start.line, start.image))
+            .collect();
+        assert_eq!(found, ["2:aishell:base", "4:three"]);
     }
 }

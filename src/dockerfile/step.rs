@@ -231,7 +231,7 @@ impl Instruction {
 }
 
 /// Returns the lines of an instruction as one, without the comments between them.
-fn joined(text: &str, escape: char) -> String {
+pub(super) fn joined(text: &str, escape: char) -> String {
     let lines = text
         .lines()
         .filter(|line| !line.trim_start().starts_with('#'))

@@ -13,7 +13,11 @@ use crate::manifest::stage::StageName;
 use crate::observed::Image;
 use crate::step::{Action, Ancestor, Because, Cause, IdentityWork, Impact, ResourceKind, Work};
 
+mod bare;
 mod unfit;
+
+use bare::bare;
+pub(super) use bare::is_wanted;
 
 /// Plans the images that others are made from.
 pub(super) fn stages(draft: &mut Draft<'_>) {
@@ -171,6 +175,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
     if requested {
         because.push(Because::plain(Cause::Requested));
     }
+    let stage_build = build;
     let mut build = build.clone();
     build.cache = !requested;
     if anew {
@@ -200,6 +205,7 @@ fn built<'a>(draft: &mut Draft<'a>, name: &'a str, stage: &'a Stage) -> Maker {
             made: shared.map(|image| image.id.clone()),
             on: on.iter().filter_map(|stage| ancestor(draft, *stage)).collect(),
             bases: bases.clone(),
+            bare: bare(draft, key, stage_build),
         },
     });
     Maker::Step(id)

@@ -10,7 +10,7 @@ use crate::label::{Kind, MAKING, Mark};
 use crate::lock;
 use crate::observed::Image;
 use crate::spec::Binding;
-use crate::step::{Action, Because, Cause, Impact, ResourceKind, Step, Work};
+use crate::step::{Action, BARE, Because, Cause, Impact, ResourceKind, Step, Work};
 
 /// Plans the removal of containers that no resource of the manifest is, and returns the steps that free host ports.
 pub(super) fn containers(draft: &mut Draft<'_>) -> BTreeMap<Binding, u32> {
@@ -157,6 +157,9 @@ pub(super) fn jobs(draft: &mut Draft<'_>) {
             None if exhibit => (Vec::new(), "what it failed at is not wanted any more"),
             None if stage.is_some() => (Vec::new(), "what it was for is not wanted any more"),
             // Whoever asked was killed; who asks the same again takes care of it.
+            None if job.mark.name == BARE && !super::image::is_wanted(draft, name) => {
+                (Vec::new(), "what it was for is not wanted any more")
+            }
             None if job.mark.name == lock::JOB => (Vec::new(), "nobody waits for its answer"),
             None => continue,
         };
@@ -191,7 +194,7 @@ pub(super) fn unfinished(draft: &mut Draft<'_>) {
     let never = unfinished_images(&draft.observed.images).map(|Unfinished { image, tag, .. }| (image, tag));
     for (image, tag) in never.chain(left) {
         // A step that makes the same takes care of it.
-        let sweeps = |step: &Step| step.work.making().is_some_and(|making| making == tag);
+        let sweeps = |step: &Step| step.work.makes(tag);
         if !tag.starts_with(&own) || draft.steps.iter().any(sweeps) {
             continue;
         }

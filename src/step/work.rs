@@ -45,6 +45,8 @@ pub enum Work {
         made: Option<String>,
         /// What has to become of the images it starts from before that.
         bases: Bases,
+        /// The images that it starts from without what they have it do.
+        bare: Vec<Bare>,
     },
     /// A network of a name that nobody else of ours has.
     Network {
@@ -84,8 +86,16 @@ pub enum Work {
 }
 
 impl Work {
-    /// Returns the name under which an image is made, if whatever has it is removed before.
-    pub fn making(&self) -> Option<&String> {
+    /// Says whether an image is made under a name, of which whatever has it is removed before.
+    pub fn makes(&self, name: &str) -> bool {
+        let is_bare = match self {
+            Self::Build { bare, .. } => bare.iter().any(|bare| bare.making == name),
+            _ => false,
+        };
+        is_bare || self.making().is_some_and(|making| making == name)
+    }
+
+    fn making(&self) -> Option<&String> {
         match self {
             Self::Build { making, .. } => Some(making),
             Self::Phase(work) => Some(&work.making),
@@ -100,6 +110,24 @@ impl Work {
             | Self::Replace { .. } => None,
         }
     }
+}
+
+/// What the job is for that makes a [`Bare`] image.
+pub const BARE: &str = "onbuild";
+
+/// An image without what it has the next build do, made for one build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bare {
+    /// The image.
+    pub image: String,
+    /// What the other one is called.
+    pub making: String,
+    /// The labels of that.
+    pub labels: Labels,
+    /// The name of the container that it is made of.
+    pub container: String,
+    /// The labels of that.
+    pub job: Labels,
 }
 
 /// An image that another one is made on.

@@ -876,7 +876,7 @@ impl Context {
             tag: tag.to_owned(),
             labels: world.labels(Kind::Foundation),
             dockerfile: dockerfile.to_owned(),
-            triggers: String::new(),
+            triggers: Vec::new(),
             path: None,
             context: self.directory.path().to_owned(),
             files: self.files.clone().into(),

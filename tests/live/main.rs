@@ -45,6 +45,7 @@ mod logs;
 mod lost;
 mod matrix;
 mod memory;
+mod onbuild;
 mod outage;
 mod phantom;
 mod phases;

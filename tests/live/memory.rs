@@ -218,7 +218,7 @@ fn draw(dice: &mut Dice, names: &Names) -> Call {
             tag: dice.pick(&names.tags),
             labels: names.labels(Kind::Foundation),
             dockerfile: draw_dockerfile(dice),
-            triggers: String::new(),
+            triggers: Vec::new(),
             path: None,
             context: names.context.path().to_owned(),
             files: [].into(),

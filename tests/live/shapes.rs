@@ -150,7 +150,7 @@ fn same(shape: &str) {
             tag: ours.clone(),
             labels: world.labels(Kind::Foundation),
             dockerfile: text.clone(),
-            triggers: String::new(),
+            triggers: Vec::new(),
             path: None,
             context: root.to_path_buf(),
             files: read.files,

@@ -86,14 +86,16 @@ impl Registry {
 
     /// Publishes a small image that has a variable, and leaves nothing of it on the engine but what others use.
     pub fn publish(&self, name: &str, variable: &str) -> String {
+        self.publish_with(name, &format!("ENV MARK={variable}\n"))
+    }
+
+    /// Publishes a small image with more instructions, and leaves nothing of it on the engine but what others use.
+    pub fn publish_with(&self, name: &str, instructions: &str) -> String {
         let reference = self.reference(name);
         // Images of one content are one image for the engine: another test that removes the last name of its own would
         // take away what this one is just pulling.
         let port = self.port;
-        raw::derive(
-            &reference,
-            &format!("ENV MARK={variable}\nLABEL registry={port}\n"),
-        );
+        raw::derive(&reference, &format!("{instructions}LABEL registry={port}\n"));
         raw::push_as(&reference, USER, PASSWORD);
         self.forget(name);
         reference

@@ -7,11 +7,13 @@ use serde_json::json;
 use super::Resolver;
 use super::chain::origin_of;
 use crate::builtin;
-use crate::call::Build;
+use crate::call::{Build, Trigger};
 use crate::context::Context;
 use crate::desired::inputs::{CONTEXT, Inputs, PARENT};
 use crate::desired::{Bases, Pin, Stage, StageSource};
-use crate::dockerfile::{base_images, declares, line_of_argument, line_of_file};
+use crate::dockerfile::{
+    BaseImage, base_images, declares, instructions, is_foreign, line_of_argument, line_of_file, starts,
+};
 use crate::key::{Key, KeyKind};
 use crate::label::{self, Kind};
 use crate::manifest::builtin::PackageName;
@@ -46,6 +48,11 @@ impl Resolver<'_> {
             "args": counting(written, context),
             "target": written.target,
         });
+        // What its own parents have it do is part of what these are.
+        let foreign = foreign(context);
+        if !foreign.is_empty() {
+            inputs["triggers"] = json!(foreign);
+        }
         let key = match parent.map(|parent| &parent.key) {
             None => Pin::Known(Key::of(KeyKind::Stage, &inputs)),
             Some(Pin::Known(parent)) => {
@@ -62,7 +69,7 @@ impl Resolver<'_> {
             tag: String::new(),
             labels: BTreeMap::new(),
             dockerfile,
-            triggers: context.triggers.clone(),
+            triggers: on_parent(&context.triggers, parent),
             path: Some(context.path.clone()),
             context: context.directory.clone(),
             files: context.files.clone(),
@@ -78,10 +85,15 @@ impl Resolver<'_> {
         };
         let inputs = self.inputs(name, written, context, parent);
         let mut stage = self.built_stage(name, (key, inputs), build, about, on);
-        if let StageSource::Dockerfile { bases, .. } = &mut stage.source {
+        if let StageSource::Dockerfile { build, bases, .. } = &mut stage.source {
+            if !foreign.is_empty() && !build.labels.is_empty() {
+                let said = json!(foreign).to_string();
+                build.labels.insert(label::TRIGGERS.to_owned(), said);
+            }
+            let starts = || starts(&context.dockerfile, &written.args, written.target.as_deref());
             let images = || base_images(&context.dockerfile, &written.args, written.target.as_deref());
             *bases = match written.pull {
-                Pull::Missing => Bases::Builders,
+                Pull::Missing => Bases::Missing(starts().into_iter().filter(BaseImage::is_foreign).collect()),
                 Pull::Always => Bases::Pulled(images()),
                 Pull::Never => Bases::Present(images()),
             };
@@ -112,6 +124,18 @@ impl Resolver<'_> {
         let mut inputs = Inputs::default();
         inputs.dockerfile(text, in_dockerfile(1));
         inputs.add("platform", json!(self.pins.platform), None);
+        for trigger in context
+            .triggers
+            .iter()
+            .filter(|trigger| is_foreign(&trigger.image))
+        {
+            let at = in_dockerfile(trigger.line);
+            inputs.add(
+                format!("onbuild.{}", trigger.image),
+                json!(trigger.instructions.trim_end()),
+                Some(at),
+            );
+        }
         if let Some(target) = &written.target {
             inputs.add("target", json!(target), in_manifest("target"));
         }
@@ -248,6 +272,26 @@ pub(super) fn kind(stage: StageName) -> Kind {
     }
 }
 
+/// Returns what images that aishell did not make have a build do that begins with them, by their names.
+fn foreign(context: &Context) -> BTreeMap<&str, &str> {
+    let triggers = context.triggers.iter();
+    let foreign = triggers.filter(|trigger| is_foreign(&trigger.image));
+    foreign
+        .map(|trigger| (trigger.image.as_str(), trigger.instructions.as_str()))
+        .collect()
+}
+
+/// Returns what images have a build do, that of the stage before by the name that it has.
+fn on_parent(triggers: &[Trigger], parent: Option<&Stage>) -> Vec<Trigger> {
+    let mut triggers = triggers.to_vec();
+    for trigger in &mut triggers {
+        if let Some(parent) = parent.filter(|_| !is_foreign(&trigger.image)) {
+            parent.reference().clone_into(&mut trigger.image);
+        }
+    }
+    triggers
+}
+
 /// Arguments that every Dockerfile knows, in either case.
 const PREDEFINED: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
@@ -263,8 +307,8 @@ pub(super) fn unknown<'a>(written: &'a DockerfileStage, context: &Context) -> Ve
 
 /// Returns the arguments that can change an image: those that the Dockerfile declares, and those for the builder itself.
 fn counting<'a>(written: &'a DockerfileStage, context: &Context) -> BTreeMap<&'a str, &'a str> {
-    let counts =
-        |name: &str| name.starts_with("BUILDKIT_") || declares(&context.dockerfile, &context.triggers, name);
+    let triggers = instructions(&context.triggers);
+    let counts = |name: &str| name.starts_with("BUILDKIT_") || declares(&context.dockerfile, &triggers, name);
     let args = written
         .args
         .iter()

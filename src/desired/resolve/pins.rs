@@ -216,7 +216,7 @@ fn images(manifest: &Manifest) -> impl Iterator<Item = &ImageReference> {
 
 /// Returns the name that an image is asked for and used with, and its digest where that is known: what is written, or
 /// what the lock says it means.
-pub(super) fn exact(image: &ImageReference, lock: &Lock) -> (String, Option<String>) {
+pub fn exact(image: &ImageReference, lock: &Lock) -> (String, Option<String>) {
     if let Some(digest) = image.digest() {
         return (image.to_string(), Some(digest.to_owned()));
     }

@@ -15,7 +15,7 @@ use super::news::News;
 use super::request::order;
 use super::{DockerEngine, encode, outgoing};
 use crate::call::{Answer, Build, Call};
-use crate::dockerfile::{self, Prepared};
+use crate::dockerfile::{self, Prepared, Whole};
 use crate::engine::EngineError;
 use crate::label::{REBUILT, UID};
 use crate::progress::Progress;
@@ -36,17 +36,22 @@ impl DockerEngine {
             .files
             .iter()
             .any(|file| file.starts_with(dockerfile::RESERVED));
-        let Prepared { text, below } =
-            dockerfile::prepare(&build.dockerfile, build.certificates.is_some(), taken);
+        let whole = Whole::of(&build.dockerfile, &build.triggers);
+        let Prepared { text, below } = dockerfile::prepare(&whole.text, build.certificates.is_some(), taken);
         let context = Context {
             directory: build.context.clone(),
             files: build.files.clone(),
             below,
             extra: dockerfile::files(text.clone(), build.certificates.as_deref()),
-            expected: build
-                .digest
-                .clone()
-                .map(|digest| (digest, [build.dockerfile.clone(), build.triggers.clone()])),
+            expected: build.digest.clone().map(|digest| {
+                (
+                    digest,
+                    [
+                        build.dockerfile.clone(),
+                        dockerfile::instructions(&build.triggers),
+                    ],
+                )
+            }),
         };
         let (archive, writing) = outgoing::stream(move |pipe| context.write(pipe));
         let request = order("/build", &query(build, uid), outgoing::request(archive))?;
@@ -66,9 +71,7 @@ impl DockerEngine {
             }
             .into()),
             Err(failure) => Err(match failure.tell(call, &self.host) {
-                EngineError::Work { message, .. } => {
-                    failed(message, trace, (&build.dockerfile, &text)).into()
-                }
+                EngineError::Work { message, .. } => failed(message, trace, (&whole, &text)).into(),
                 error => error.into(),
             }),
         }
@@ -126,9 +129,11 @@ fn query(build: &Build, uid: &str) -> Vec<(&'static str, String)> {
 
 /// Says what a build failed at, and where in the Dockerfile; of that there is the text that was written, and the one
 /// that was sent.
-fn failed(message: String, trace: Trace<'_>, (written, sent): (&str, &str)) -> EngineError {
+fn failed(message: String, trace: Trace<'_>, (whole, sent): (&Whole, &str)) -> EngineError {
+    let written = whole.text.as_str();
+    let own = |line: Option<u32>| line.map(|line| whole.written(line));
     if let Some(image) = trace.absent() {
-        let line = dockerfile::line_of_image(written, &image);
+        let line = own(dockerfile::line_of_image(written, &image));
         return EngineError::Absent { image, line, message };
     }
     let step = trace.failing();
@@ -142,13 +147,13 @@ fn failed(message: String, trace: Trace<'_>, (written, sent): (&str, &str)) -> E
     if let Some(line) = document.filter(|_| message.contains("unknown instruction")) {
         return EngineError::Work {
             message: "the builder of this engine knows no here-documents".to_owned(),
-            line: Some(line),
+            line: own(Some(line)),
             log: vec![message],
         };
     }
     EngineError::Work {
         message,
-        line,
+        line: own(line),
         log: trace.last_lines(),
     }
 }

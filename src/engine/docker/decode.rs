@@ -393,6 +393,7 @@ pub(super) fn image(image: ImageInspect) -> ImageReply {
                 HealthCheck::Own(probe) => Some(probe),
                 HealthCheck::Image | HealthCheck::Off => None,
             },
+            on_build: config.on_build.unwrap_or_default(),
         },
     }
 }

@@ -261,7 +261,7 @@ fn large_build(context: &Path) -> Call {
         tag: "x:1".to_owned(),
         labels: crate::label::Labels::new(),
         dockerfile: "FROM scratch\n".to_owned(),
-        triggers: String::new(),
+        triggers: Vec::new(),
         path: None,
         context: context.to_path_buf(),
         files: ["large".into()].into(),

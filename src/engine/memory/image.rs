@@ -109,6 +109,7 @@ impl World {
             workdir: workdir.clone().or_else(|| spec.workdir.clone()),
             stop_signal: spec.stop.signal.clone(),
             health: spec.health.probe(None).cloned(),
+            on_build: Vec::new(),
         };
         config.env.extend(env.clone());
         (config.entrypoint, config.command) = super::merge::inherit(

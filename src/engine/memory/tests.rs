@@ -608,7 +608,7 @@ fn a_build_inherits_from_its_base_and_fails_with_its_output() {
             tag: "own:1".to_owned(),
             labels: Labels::from([("own".to_owned(), "1".to_owned())]),
             dockerfile: dockerfile.to_owned(),
-            triggers: String::new(),
+            triggers: Vec::new(),
             path: None,
             context: "/".into(),
             files: [].into(),

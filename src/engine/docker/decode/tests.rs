@@ -438,7 +438,9 @@ fn an_image_is_read_with_what_containers_inherit() {
         workdir,
         stop_signal,
         health,
+        on_build,
     } = reply.config;
+    assert!(on_build.is_empty());
     assert_eq!(reply.platform, "linux/amd64");
     assert_eq!((env.len(), env["B"].as_str()), (3, "x=y"));
     assert_eq!(
