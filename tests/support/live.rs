@@ -46,8 +46,8 @@ pub fn tell_failures_at_once() {
 
 /// Connects as the environment says. Without an engine that has the base image a live test fails.
 pub async fn world() -> World {
-    tell_failures_at_once();
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    tell_failures_at_once();
     let mut random = [0; 4];
     getrandom::fill(&mut random).expect("random numbers");
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
