@@ -11,7 +11,7 @@ impl Style<'_> {
     /// Returns the phases of every stage; `again` is the command that goes on with what failed.
     pub fn phases(self, stages: &[StageStatus], again: &str, now: Timestamp) -> String {
         if stages.is_empty() {
-            return "\nno stage is built in phases\n".to_owned();
+            return "no stage is built in phases\n".to_owned();
         }
         let stages = stages.iter().map(|stage| {
             let rows: Vec<Vec<Cell>> = stage.phases.iter().map(|phase| self.phase(phase, now)).collect();
@@ -26,9 +26,9 @@ impl Style<'_> {
                 _ => None,
             });
             let failed: String = failed.collect();
-            format!("\n{}\n{}{failed}", stage.name, table(&header, &rows))
+            format!("{}\n{}{failed}", stage.name, table(&header, &rows))
         });
-        stages.collect()
+        stages.collect::<Vec<_>>().join("\n")
     }
 
     fn phase(self, phase: &PhaseStatus, now: Timestamp) -> Vec<Cell> {
