@@ -33,7 +33,7 @@ pub(crate) use answer::{
 };
 pub use layer::layers;
 pub use refresh::{Changes, refresh};
-pub use stock::{stock, usage, users};
+pub use stock::{bystanders, stock, usage, users};
 pub use stranger::strangers;
 pub(crate) use stranger::whose;
 pub use word::last_words;

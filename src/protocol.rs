@@ -253,6 +253,10 @@ fn hinted(failure: Failure) -> Failure {
     if failure.log.iter().any(untrusted) {
         return failure.hint("`certificates: host` makes builds and jobs trust whom this machine trusts, `certificates: [FILE]` whom a file vouches for");
     }
+    let told = |words: &str| failure.log.iter().any(|line| line.contains(words));
+    if let Some((_, hint)) = LOGGED.iter().find(|(words, _)| told(words)) {
+        return failure.hint(*hint);
+    }
     let hint = SAID.iter().find(|(words, _)| failure.message.contains(words));
     match hint {
         Some((_, hint)) => failure.hint(*hint),
@@ -260,8 +264,21 @@ fn hinted(failure: Failure) -> Failure {
     }
 }
 
+/// What package managers print, and what helps.
+const LOGGED: [(&str, &str); 3] = [
+    ("E401", NPM_LOGIN),
+    ("E403", NPM_LOGIN),
+    (
+        "(from versions: none)",
+        "the index that pip is configured for has no such package, or does not know who asks: PIP_INDEX_URL, `pip.conf`",
+    ),
+];
+
+const NPM_LOGIN: &str =
+    "the registry does not know who asks, or does not let him have it: `npm whoami`, `.npmrc`";
+
 /// What engines and builders say, and what helps.
-const SAID: [(&str, &str); 12] = [
+const SAID: [(&str, &str); 13] = [
     ("no basic auth credentials", LOGIN),
     ("unauthorized", LOGIN),
     ("authorization failed", LOGIN),
@@ -272,10 +289,8 @@ const SAID: [(&str, &str); 12] = [
         "its registry has it for other platforms only: choose one that is made for the engine's",
     ),
     ("manifest unknown", "check the name and the tag"),
-    (
-        "no space left on device",
-        "`docker system df` shows what takes the room, `aishell prune` what nobody uses any more",
-    ),
+    ("no space left on device", ROOM),
+    ("the disk of the engine is full", ROOM),
     (
         "knows no here-documents",
         "begin the Dockerfile with `# syntax=docker/dockerfile:1`, a newer builder that is fetched from a registry, or write \
@@ -286,6 +301,7 @@ const SAID: [(&str, &str); 12] = [
     ("could not find session", SECRETS),
 ];
 
+const ROOM: &str = "`docker system df` shows what takes the room, `aishell prune` what nobody uses any more";
 const LOGIN: &str = "`docker login` to that registry; its logins and credential helpers are used";
 const SECRETS: &str = "builds get no secrets and no ssh agent: fetch what needs one before, and COPY it";
 

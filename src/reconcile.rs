@@ -11,13 +11,13 @@ use crate::engine::{Engine, EngineError};
 use crate::host::is_gone;
 use crate::label::Owner;
 use crate::manifest::place::Place;
-use crate::observe::{last_words, layers, observe, strangers};
+use crate::observe::{self, last_words, layers, observe, strangers};
 use crate::observed::Observed;
 use crate::plan::{Consent, plan, unasked, unheard, unread, wanted_names};
 use crate::protocol::{activity, contents};
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
-use crate::step::{ManifestInfo, Plan, Resource, Step};
+use crate::step::{ManifestInfo, Plan, Resource, Step, Work};
 
 mod planned;
 
@@ -147,7 +147,8 @@ pub async fn inquire(
 ) -> Result<bool, EngineError> {
     let (unasked, unread) = (unasked(plan, observed), unread(plan, observed));
     let unheard = unheard(plan, observed);
-    if unasked.is_empty() && unread.is_empty() && unheard.is_empty() {
+    let used = repaired(plan, observed);
+    if unasked.is_empty() && unread.is_empty() && unheard.is_empty() && used.is_empty() {
         return Ok(false);
     }
     let answers = async {
@@ -161,7 +162,25 @@ pub async fn inquire(
     observed.activity.extend(activity);
     observed.layers.extend(layers);
     observed.last_words.extend(last_words);
+    if !used.is_empty() {
+        observe::bystanders(engine, &used, observed).await?;
+    }
     Ok(true)
+}
+
+/// Returns the harness volumes that are there and whose content steps change.
+fn repaired(plan: &Plan, observed: &Observed) -> BTreeSet<String> {
+    let volume = |step: &Step| {
+        if let Work::Populate(work) = &step.work {
+            Some(work.volume.clone())
+        } else {
+            None
+        }
+    };
+    let volumes = plan.steps.iter().filter_map(volume);
+    volumes
+        .filter(|volume| observed.volumes.contains_key(volume))
+        .collect()
 }
 
 /// Makes the engine what the manifest wants, once.

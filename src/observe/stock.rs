@@ -1,12 +1,13 @@
 //! Looking at everything of aishell's on an engine, whoever's, and at everybody who uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::{engine_info, listed_containers, listed_images, listed_networks, listed_volumes};
-use super::{ask, harness, receipt};
+use super::{ask, harness, receipt, set_user};
 use crate::call::{Answer, Call, ListedContainer, Usage};
 use crate::engine::{Engine, EngineError};
-use crate::label::{Kind, Labels, Mark, OwnedId};
+use crate::label::{self, Kind, Labels, Mark, OwnedId};
+use crate::observed::{Activity, Observed};
 use crate::stock::{Stock, StockedJob};
 
 /// Looks at everything, without its sizes.
@@ -86,6 +87,33 @@ pub async fn stock(engine: &impl Engine) -> Result<Stock, EngineError> {
 /// The engine cannot be asked.
 pub async fn users(engine: &impl Engine) -> Result<Vec<ListedContainer>, EngineError> {
     ask(engine, Call::ListUsers, listed_containers).await
+}
+
+/// Notes who runs with one of these harness volumes and has no label of ours: no other listing shows them, and what they
+/// do with it nobody can say. Asked only before something in such a volume is changed.
+///
+/// # Errors
+/// The engine cannot be asked.
+pub async fn bystanders(
+    engine: &impl Engine,
+    volumes: &BTreeSet<String>,
+    observed: &mut Observed,
+) -> Result<(), EngineError> {
+    for listed in users(engine).await? {
+        let known = listed.labels.keys().any(|label| label.starts_with(label::PREFIX));
+        for volume in listed.volumes.iter().filter(|volume| volumes.contains(*volume)) {
+            if known || !listed.running {
+                continue;
+            }
+            let users = observed.set_users.entry(volume.clone()).or_default();
+            if users.iter().all(|user| user.id != listed.id) {
+                users.push(set_user(&listed));
+            }
+            let why = "aishell did not make it, and it runs with these programs".to_owned();
+            observed.activity.insert(listed.id.clone(), Activity::Busy(why));
+        }
+    }
+    Ok(())
 }
 
 fn job(listed: &ListedContainer, mark: Mark) -> StockedJob {

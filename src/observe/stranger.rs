@@ -74,6 +74,14 @@ pub async fn strangers(
         let is_set = stranger.kind == "volume" && stranger.name.starts_with(label::HARNESS_VOLUME);
         if is_set && !stranger.late {
             Box::pin(examine(engine, &mut stranger)).await?;
+            // What was seen of it may be what whoever made way for the same set has put there meanwhile.
+            if !stranger.vacant {
+                let call = Call::InspectVolume {
+                    volume: stranger.name.clone(),
+                };
+                let reply = found(ask(engine, call, inspected_volume).await)?;
+                stranger.late = reply.is_none_or(|reply| volume(reply, owner).is_some());
+            }
         }
         observed.strangers.insert(stranger);
     }
@@ -84,7 +92,9 @@ pub async fn strangers(
 /// engine measures everything it has.
 async fn examine(engine: &impl Engine, stranger: &mut Stranger) -> Result<(), EngineError> {
     let users = ask(engine, Call::ListUsers, listed_containers).await?;
-    let uses = |user: &&ListedContainer| user.volumes.contains(&stranger.name);
+    // Whoever is about to make way for the same set looks into it, too.
+    let is_job = |user: &ListedContainer| Mark::read(&user.labels).is_some_and(|mark| mark.kind == Kind::Job);
+    let uses = |user: &&ListedContainer| user.volumes.contains(&stranger.name) && !is_job(user);
     let users: Vec<&str> = users.iter().filter(uses).map(|user| user.name.as_str()).collect();
     if !users.is_empty() {
         let users = users.join(", ");

@@ -48,6 +48,8 @@ pub const RECEIPT_PATH: &str = "/tools/.aishell/receipt.json";
 pub(super) const PLACES: [&str; 5] = ["", ".aishell", ".aishell/members", "bin", "m"];
 /// Where older sets are in the job, by number.
 const OLDER: &str = "/older";
+/// How often way is made for a volume at most.
+const VACATED: u32 = 20;
 /// The name of the script in the home of the job.
 const SCRIPT: &str = "populate.sh";
 
@@ -57,6 +59,8 @@ pub(super) struct Populate {
     at: At,
     /// Containers in which nobody may work by now, the next one last.
     probes: Vec<Probe>,
+    /// How often way was made for the volume.
+    vacated: u32,
     /// The image that the job runs on, and the one to fall back on until it is needed.
     image: String,
     fallback: Option<Box<Build>>,
@@ -107,6 +111,7 @@ impl Populate {
             work,
             at: At::Volume,
             probes: Vec::new(),
+            vacated: 0,
             volume_created: String::new(),
             receipt_digest: String::new(),
             fetched: Vec::new(),
@@ -254,9 +259,9 @@ impl Populate {
         if mark.is_some_and(|mark| mark.kind == Kind::Harness && mark.key == self.work.key) {
             self.volume_created.clone_from(&reply.created);
             At::Check
-        } else if self.work.vacant {
-            // Once is enough.
-            self.work.vacant = false;
+        } else if self.work.vacant && self.vacated < VACATED {
+            // Whoever else makes way for the same set may stand in the way of that for a moment.
+            self.vacated += 1;
             At::Vacate(Box::new(vacate::Vacate::new(&self.work.volume, self.job())))
         } else {
             At::Failed(Failure::new(format!(

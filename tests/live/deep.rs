@@ -301,6 +301,87 @@ fn what_is_empty_and_unused_makes_way_for_a_set_and_nothing_else_does() {
 }
 
 #[test]
+fn whoever_runs_with_a_set_uses_it_whoever_made_him() {
+    let (project, version) = converged();
+    let name = volume(&project);
+    let options = json!({
+        "Image": project.image,
+        "Cmd": ["sh", "-c", "while [ ! -e /end ]; do sleep 0.1; done"],
+        "Labels": { "aishelltest": project.name },
+        "HostConfig": { "Binds": [format!("{name}:/tools:ro")], "NetworkMode": "none" },
+    });
+    let user = project.object("user");
+    raw::post(&format!("/containers/create?name={user}"), &options);
+    raw::post(&format!("/containers/{user}/start"), &json!(null));
+
+    // What is broken stays as it is, whatever shows that.
+    let breaking = "for file in /v/m/tool-*/bin/tool; do echo '# more' >>$file; done";
+    damage(&project, breaking);
+    let receipt = name.replace("aishell-harness-", "aishell-receipt-");
+    let busy = |arguments: &[&str]| {
+        let run = project.run(arguments);
+        assert_eq!(run.code, Some(6), "{run:#?}");
+        let blocked = &run.json["blocked"][0];
+        let detail = format!("container {user}: aishell did not make it, and it runs with these programs");
+        assert_eq!(
+            (text(&blocked["reason"]), text(&blocked["detail"])),
+            ("busy", detail.as_str()),
+            "{run:#?}"
+        );
+    };
+    busy(&["apply", "--deep"]);
+    raw::delete(&format!("/containers/{receipt}"));
+    busy(&["apply"]);
+    assert!(raw::said(&user, &["sh", "-c", "cat /tools/m/tool-*/bin/tool"]).ends_with("# more"));
+
+    // Nobody of ours has it any more, and it is not garbage.
+    project.manifest("containers:\n  b: { network: none, home: tmpfs, stop: { timeout: 0 } }\n");
+    project.converge();
+    let prune = project.run(&["prune", "--yes", "--keep", "0", &project.name]);
+    assert_eq!(prune.code, Some(0), "{prune:#?}");
+    assert!(!prune.json.to_string().contains(&name), "{prune:#?}");
+    assert!(raw::said(&user, &["sh", "-c", "cat /tools/m/tool-*/bin/tool"]).ends_with("# more"));
+
+    // Once it has ended it is as if it had not been.
+    raw::said(&user, &["touch", "/end"]);
+    raw::until("it has ended", || {
+        let user = raw::container(&user)?;
+        (user["State"]["Running"] == false).then_some(())
+    });
+    two(&project, &version);
+    project.converge();
+    assert_eq!(project.run(&["diff", "--deep"]).code, Some(0));
+    assert_eq!(raw::said(&project.object("a"), &["tool"]), version);
+}
+
+#[test]
+fn those_who_meet_the_same_empty_volume_make_way_together() {
+    let project = project();
+    let projects = [project.twin(), project.twin(), project];
+    for _ in 0..3 {
+        let version = version();
+        projects.iter().for_each(|project| two(project, &version));
+        let diff = projects[0].diff();
+        let name = text(&step(&diff.json, "volume", "aishell-harness-")["name"]).to_owned();
+        let label = json!({ "aishelltest": projects[0].name });
+        raw::post("/volumes/create", &json!({ "Name": name, "Labels": label }));
+        let runs: Vec<_> = thread::scope(|scope| {
+            let begun: Vec<_> = projects
+                .iter()
+                .map(|project| scope.spawn(|| project.apply()))
+                .collect();
+            begun.into_iter().map(|run| run.join().expect("a run")).collect()
+        });
+        for (project, run) in projects.iter().zip(&runs) {
+            assert_eq!(run.code, Some(0), "{runs:#?}");
+            assert_eq!(raw::said(&project.object("a"), &["tool"]), version);
+            assert_eq!(volume(project), name);
+        }
+        projects[0].settled();
+    }
+}
+
+#[test]
 fn who_has_the_name_of_what_vouches_is_named_and_left_alone() {
     let (project, version) = converged();
     let receipt = volume(&project).replace("aishell-harness-", "aishell-receipt-");

@@ -1,8 +1,13 @@
 //! A disk that is full: what needs room says so, and leaves nothing behind. It takes root, and `dockerd` here.
 
+use serde_json::json;
+
 use crate::daemon::Daemon;
-use crate::project::{Project, project, text};
+use crate::git::GitServer;
+use crate::packages::Index;
+use crate::project::{Project, project, step, text, word};
 use crate::raw;
+use crate::registries::BOTH;
 
 /// The room that the engine has, in MiB: enough for its tiny image and what runs on that.
 const ROOM: u32 = 48;
@@ -77,5 +82,93 @@ fn what_has_no_room_is_told_and_leaves_nothing() {
         assert_eq!(everything(&daemon), before, "{foundation}");
         // What builders keep for the next time is theirs.
         daemon.docker(&["builder", "prune", "--all", "--force"]);
+    }
+}
+
+/// Takes a harness volume away, with whoever has it, and makes it anew with no more room than this many MiB, or as it
+/// was.
+fn renew(project: &Project, name: &str, room: Option<u32>) {
+    let labels = raw::get(&format!("/volumes/{name}"))["Labels"].clone();
+    for container in raw::containers(&project.label()) {
+        raw::delete(&format!("/containers/{}?force=1", text(&container["Id"])));
+    }
+    raw::delete(&format!("/volumes/{name}"));
+    let Some(room) = room else { return };
+    // Whoever installs owns it: what is done to it while nothing runs is lost with the mount.
+    let options = format!("size={room}m,uid=64044,gid=64044,mode=755");
+    let driver = json!({ "type": "tmpfs", "device": "tmpfs", "o": options });
+    raw::post(
+        "/volumes/create",
+        &json!({ "Name": name, "Labels": labels, "DriverOpts": driver }),
+    );
+}
+
+#[test]
+fn a_harness_that_has_no_room_is_told_wherever_it_comes_from() {
+    let (index, server) = (Index::start(), GitServer::start());
+    raw::engine();
+    let mut project = Project::on(raw::tiny());
+    project.write("Dockerfile", BOTH);
+    project.variable("npm_config_registry", &index.address("npm/"));
+    project.variable("PIP_INDEX_URL", &index.address("simple"));
+    project.variable("PIP_TRUSTED_HOST", &index.host());
+    let (npm, pypi) = (format!("n{}", word()), format!("p{}", word()));
+    let much = "x".repeat(4 << 20);
+    index.wheels(
+        &pypi,
+        &[("1.0", &format!("# {much}\ndef main():\n    print('1.0')\n"))],
+    );
+    let files = [("run.sh", "#!/bin/sh\necho 1.0\n"), ("much", much.as_str())];
+    index.package(&npm, "1.0.0", &files, &json!({ "bin": { &npm: "run.sh" } }));
+    let (url, digest) = server.file(
+        "tool",
+        format!("#!/bin/sh\necho 1.0\nexit\n# {much}\n").as_bytes(),
+    );
+    for (program, harness) in [
+        (
+            &npm,
+            format!("npm: {npm}, version: 1.0.0, bin: [{npm}], runtime: image"),
+        ),
+        (&pypi, format!("pypi: {pypi}, version: \"1.0\", bin: [{pypi}]")),
+        (
+            &"tool".to_owned(),
+            format!("url: \"{url}\", sha256: {digest}, bin: [tool]"),
+        ),
+    ] {
+        project.manifest_on(
+            "{ dockerfile: Dockerfile }",
+            &format!(
+                "harnesses:\n  one: {{ {harness} }}\ncontainers:\n  \
+                 a: {{ command: [sleep, \"1000\"], network: none, stop: {{ timeout: 0 }} }}\n"
+            ),
+        );
+        project.converge();
+        assert_eq!(raw::said(&project.object("a"), &["sh", "-lc", program]), "1.0");
+        let container = project.container("a");
+        let mut mounts = container["Mounts"].as_array().into_iter().flatten();
+        let tools = mounts.find(|mount| mount["Destination"] == "/tools");
+        let volume = text(&tools.expect("a harness set")["Name"]).to_owned();
+
+        renew(&project, &volume, Some(1));
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{program}: {run:#?}");
+        let error = &step(&run.json, "volume", &volume)["error"];
+        assert_eq!(
+            text(&error["message"]),
+            "the disk of the engine is full",
+            "{program}: {error:#}"
+        );
+        assert!(
+            text(&error["hint"]).contains("docker system df"),
+            "{program}: {error:#}"
+        );
+        assert_eq!(raw::container(&project.object("a")), None, "{program}");
+        let receipt = volume.replace("aishell-harness-", "aishell-receipt-");
+        assert_eq!(raw::container(&receipt), None, "{program}");
+
+        renew(&project, &volume, None);
+        project.converge();
+        assert_eq!(raw::said(&project.object("a"), &["sh", "-lc", program]), "1.0");
+        project.only(&["a"]);
     }
 }

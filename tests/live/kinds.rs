@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::git::GitServer;
 use crate::packages::Index;
-use crate::project::{Project, step, text, word};
+use crate::project::{OWNER, Project, step, text, word};
 use crate::raw;
+use crate::support::BASE;
 use crate::tools::packed;
 
 /// A foundation with a Python that can make virtual environments.
@@ -391,4 +392,78 @@ fn harnesses_of_every_kind_are_one_set_where_the_image_has_python_and_no_npm() {
         assert_eq!(raw::said(&container, &["sh", "-lc", program]), says);
     }
     project.settled();
+}
+
+#[test]
+fn programs_are_found_in_every_shell_of_images_that_set_a_path_of_their_own() {
+    let (index, server) = (Index::start(), GitServer::start());
+    let (name, other) = (format!("p{}", word()), format!("n{}", word()));
+    index.wheels(&name, &[("1.0", "")]);
+    let (manifest, text) = program(&other, "true");
+    index.package(&other, "1.0.0", &[("run.sh", &text)], &manifest);
+    let (plain, digest) = server.file("plain", b"#!/bin/sh\necho plain\n");
+    let mut project = python(&index);
+    project.give_to(OWNER);
+    project.variable("npm_config_registry", &index.address("npm/"));
+    // What the image sets, what its login shells set, and what hides a program of that name.
+    project.write(
+        "Dockerfile.extension",
+        "FROM aishell:foundation\nENV PATH=/opt/own/bin:/usr/bin:/bin\nRUN mkdir -p /opt/own/bin \\\n \
+         && printf '#!/bin/sh\\necho own\\n' >/opt/own/bin/own && chmod 755 /opt/own/bin/own \\\n \
+         && echo 'export PATH=/opt/own/bin:/usr/bin:/bin' >/etc/profile.d/path.sh\n",
+    );
+    project.manifest_on(
+        "{ dockerfile: Dockerfile }",
+        &format!(
+            "extension: {{ dockerfile: Dockerfile.extension }}\ncertificates: host\nharnesses:\n  \
+             tool: {{ pypi: {name}, version: \"1.0\", bin: [{name}] }}\n  \
+             other: {{ npm: {other}, version: 1.0.0, bin: [{other}] }}\n  \
+             plain: {{ url: \"{plain}\", sha256: {digest} }}\n\
+             containers:\n  a: {{ harness: tool, stop: {{ timeout: 0 }} }}\n"
+        ),
+    );
+    project.converge();
+    let container = project.object("a");
+    let node = format!("v{}", aishell::catalogue::RUNTIME_VERSION);
+    for (program, says) in [
+        (name.as_str(), "1.0"),
+        (other.as_str(), "1.0.0"),
+        ("plain", "plain"),
+        ("own", "own"),
+        ("node --version", node.as_str()),
+        ("id -u", "4242"),
+    ] {
+        for shell in ["bash", "sh", "zsh"] {
+            for how in ["-c", "-lc", "-ic", "-lic"] {
+                let said = raw::said(&container, &[shell, how, program]);
+                // One that is interactive and has no terminal says that, too.
+                let is_said = said.lines().any(|line| line == says);
+                assert!(is_said, "{shell} {how} {program}: {said}");
+            }
+        }
+    }
+    project.settled();
+}
+
+#[test]
+fn a_download_that_is_made_for_another_processor_is_told_as_what_it_is() {
+    raw::engine();
+    let server = GitServer::start();
+    let project = Project::on(BASE.to_owned());
+    let mut elf = std::fs::read("/proc/self/exe").expect("a program");
+    elf.truncate(4096);
+    // A processor that nobody has.
+    elf[18..20].copy_from_slice(&[0xfe, 0xca]);
+    let (foreign, digest) = server.file("foreign", &elf);
+    project.manifest(&format!(
+        "harnesses:\n  tool: {{ url: \"{foreign}\", sha256: {digest}, bin: [tool] }}\n\
+         containers:\n  a: {{ harness: tool, network: none, stop: {{ timeout: 0 }} }}\n"
+    ));
+    let (message, log) = refused(&project);
+    assert!(
+        message.contains("made for another processor than the engine's"),
+        "{message}\n{log}"
+    );
+    assert!(log.contains("tool: made for another processor"), "{log}");
+    assert_eq!(raw::container(&project.object("a")), None);
 }

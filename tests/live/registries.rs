@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::packages::Index;
 use crate::project::{Project, Run, step, text, word};
 use crate::raw;
+use crate::support::BASE;
 
 /// A foundation that has both package managers.
-const BOTH: &str = "FROM debian:bookworm-slim\nRUN apt-get update \\\n && apt-get install -y --no-install-recommends nodejs npm python3-venv \\\n && rm -rf /var/lib/apt/lists/*\n";
+pub const BOTH: &str = "FROM debian:bookworm-slim\nRUN apt-get update \\\n && apt-get install -y --no-install-recommends nodejs npm python3-venv \\\n && rm -rf /var/lib/apt/lists/*\n";
 
 /// A project that asks an index for a package of each kind.
 struct Asking {
@@ -93,48 +94,54 @@ fn a_certificate_that_nobody_vouches_for_is_told_and_trusted_with_who_does() {
     asking.runs();
 }
 
-/// Insists that a secret is in nothing that the engine has of a project, and in nothing that was said.
-fn nowhere(secret: &str, project: &Project, runs: &[&Run]) {
+/// Insists that secrets are in nothing that the engine has of a project, and in nothing that was said.
+fn nowhere(secrets: &[&String], project: &Project, runs: &[&Run]) {
     let found = |what: &str, bytes: &[u8]| {
-        let is_there = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
-        assert!(!is_there, "{secret} is in {what}");
+        for secret in secrets {
+            let is_there = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!is_there, "{secret} is in {what}");
+        }
     };
     for run in runs {
         found("what was said", format!("{run:?}").as_bytes());
     }
     let label = project.label();
-    let containers = raw::containers(&label);
-    for container in &containers {
+    for container in raw::containers(&label) {
         let id = text(&container["Id"]);
         let whole = raw::container(id).unwrap_or_default();
         found("a container", whole.to_string().as_bytes());
-        found("the files of a container", &raw::contents(id));
         found("a log", &raw::log(id));
+        // Of what is kept, whatever was written outside of volumes.
+        if let Some(files) = raw::archived(id, "/.aishell-job") {
+            found("the home of a job", &files);
+        }
+        let changes = raw::get(&format!("/containers/{id}/changes"));
+        found("the names of files", changes.to_string().as_bytes());
     }
     for other in [raw::volumes(&label), raw::networks(&label)].concat() {
         found("an object", other.to_string().as_bytes());
     }
     for image in raw::images(&label) {
-        found("an image", &raw::save(text(&image["Id"])));
+        let id = text(&image["Id"]);
+        for about in ["json", "history"] {
+            found(
+                "an image",
+                raw::get(&format!("/images/{id}/{about}")).to_string().as_bytes(),
+            );
+        }
     }
     for volume in raw::volumes(&label) {
-        let script = format!("! grep -rqF -- '{secret}' /v");
-        raw::beside_on(
-            "debian:bookworm-slim",
-            text(&volume["Name"]),
-            &project.name,
-            &["sh", "-c", &script],
-        );
+        for secret in secrets {
+            let script = format!("! grep -rqF -- '{secret}' /v");
+            let command = ["sh", "-c", script.as_str()];
+            raw::beside_on(BASE, text(&volume["Name"]), &project.name, &command);
+        }
     }
     let mut files = vec![project.path()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).expect("a directory").flatten();
-            files.extend(
-                entries
-                    .map(|entry| entry.path())
-                    .filter(|path| !path.ends_with("home")),
-            );
+            files.extend(entries.map(|entry| entry.path()));
         } else {
             found("a file of the project", &std::fs::read(&path).unwrap_or_default());
         }
@@ -173,14 +180,12 @@ fn who_asks_a_registry_is_known_to_that_and_to_nobody_else() {
     let (wrong_token, wrong_password) = (format!("npm{}", word()), format!("pip{}", word()));
     asking.project.variable("TEST_TOKEN", &wrong_token);
     configure(&wrong_password);
-    for (kind, version, said) in [("npm", "1.0.0", "401"), ("pypi", "\"1.0\"", "401")] {
+    for (kind, version) in [("npm", "1.0.0"), ("pypi", "\"1.0\"")] {
         asking.wants(&[kind], version, "");
         let run = asking.project.apply();
-        let told = error(&run);
-        assert!(told.to_string().contains(said), "{kind}: {told:#}");
-        for secret in [&wrong_token, &wrong_password] {
-            nowhere(secret, &asking.project, &[&run]);
-        }
+        let hint = error(&run)["hint"].to_string();
+        assert!(hint.contains("does not know who asks"), "{kind}: {run:#?}");
+        nowhere(&[&wrong_token, &wrong_password], &asking.project, &[&run]);
         runs.push(run);
     }
     asking.project.variable("TEST_TOKEN", &token);
@@ -191,7 +196,63 @@ fn who_asks_a_registry_is_known_to_that_and_to_nobody_else() {
     asking.project.settled();
     asking.runs();
     let runs: Vec<&Run> = runs.iter().collect();
-    for secret in [&token, &password, &basic, &wrong_token, &wrong_password] {
-        nowhere(secret, &asking.project, &runs);
+    let secrets = [&token, &password, &basic, &wrong_token, &wrong_password];
+    nowhere(&secrets, &asking.project, &runs);
+}
+
+#[test]
+fn the_way_back_needs_no_registry() {
+    let index = Index::start();
+    let (npm, pypi) = (format!("n{}", word()), format!("p{}", word()));
+    index.wheels(&pypi, &[("1.0", ""), ("2.0", "")]);
+    for version in ["1.0.0", "2.0.0"] {
+        let script = format!("#!/bin/sh\necho {version}\n");
+        index.package(
+            &npm,
+            version,
+            &[("run.sh", &script)],
+            &json!({ "bin": { &npm: "run.sh" } }),
+        );
     }
+    raw::engine();
+    let mut project = Project::on(raw::tiny());
+    project.write("Dockerfile", BOTH);
+    project.variable("npm_config_registry", &index.address("npm/"));
+    project.variable("PIP_INDEX_URL", &index.address("simple"));
+    project.variable("PIP_TRUSTED_HOST", &index.host());
+    // Ranges: what they mean is in the lock, and nobody is asked again.
+    let write = |major: u32| {
+        project.manifest_on(
+            "{ dockerfile: Dockerfile }",
+            &format!(
+                "harnesses:\n  {npm}: {{ npm: {npm}, version: ^{major}, bin: [{npm}], runtime: image }}\n  \
+                 {pypi}: {{ pypi: {pypi}, version: \"~={major}.0\", bin: [{pypi}] }}\n\
+                 containers:\n  a: {{ command: [sleep, \"1000\"], network: none, stop: {{ timeout: 0 }} }}\n"
+            ),
+        );
+    };
+    let lock = || std::fs::read_to_string(project.path().join("aishell.lock")).expect("a lock");
+    let runs = |major: u32| {
+        for (program, says) in [(&npm, format!("{major}.0.0")), (&pypi, format!("{major}.0"))] {
+            assert_eq!(raw::said(&project.object("a"), &["sh", "-lc", program]), says);
+        }
+    };
+    write(1);
+    project.converge();
+    runs(1);
+    let old = lock();
+    write(2);
+    project.converge();
+    runs(2);
+    let prune = project.run(&["prune", "--yes", &project.name]);
+    assert_eq!(prune.code, Some(0), "{prune:#?}");
+    index.leave();
+    let asked = index.asked().len();
+    // As whoever takes back a commit of both files.
+    write(1);
+    project.write("aishell.lock", &old);
+    let run = project.converge();
+    assert!(!run.json["steps"].to_string().contains("populate"), "{run:#?}");
+    runs(1);
+    assert_eq!(index.asked().len(), asked);
 }

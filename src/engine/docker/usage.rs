@@ -1,5 +1,7 @@
 //! How much room things take, as the engine measures it.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
@@ -12,11 +14,37 @@ use crate::engine::EngineError;
 
 /// The size of the largest answer that is read: some hundred thousand objects.
 const LARGEST: usize = 256 << 20;
+/// What an engine says that measures for somebody else.
+const AT_WORK: &str = "operation is already running";
+/// How long until it is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl DockerEngine {
-    /// Measures. The engine looks at every file of every volume, so this takes its time.
+    /// Measures. The engine looks at every file of every volume, so this takes its time; and it does that for one at a
+    /// time, so whoever comes meanwhile asks again, as long as the call may take.
     pub(super) async fn usage(&self) -> Result<Usage, Failure> {
         self.negotiate().await?;
+        let body = loop {
+            let (status, body) = self.measured().await?;
+            if status == 200 {
+                break body;
+            }
+            let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let told = told["message"].as_str().map(str::to_owned);
+            let message = told.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            if !message.contains(AT_WORK) {
+                return Err(EngineError::Failed { message }.into());
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        let answer: Value = serde_json::from_slice(&body).map_err(|error| EngineError::Unexpected {
+            call: format!("MeasureUsage: {error}"),
+        })?;
+        Ok(decode(&answer))
+    }
+
+    /// Asks once, and returns the status and the whole answer.
+    async fn measured(&self) -> Result<(u16, Vec<u8>), Failure> {
         let Stream {
             status, mut pieces, ..
         } = (self.open)(question("/system/df?verbose=1")?).await?;
@@ -29,14 +57,7 @@ impl DockerEngine {
                 return Err(EngineError::Refused { message }.into());
             }
         }
-        if status != 200 {
-            let message = String::from_utf8_lossy(&body).into_owned();
-            return Err(EngineError::Failed { message }.into());
-        }
-        let answer: Value = serde_json::from_slice(&body).map_err(|error| EngineError::Unexpected {
-            call: format!("MeasureUsage: {error}"),
-        })?;
-        Ok(decode(&answer))
+        Ok((status, body))
     }
 }
 

@@ -31,6 +31,8 @@ const LATE: i64 = 73;
 /// How long a program may take to say its version, in seconds. On a machine with much else to do the first start of a
 /// large one takes tens of them.
 const PATIENCE: u32 = 60;
+/// What is said of a program that is made for another processor.
+const FOREIGN: &str = ": made for another processor";
 /// The program that is a runtime.
 const NODE: &str = "node";
 
@@ -186,6 +188,9 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
             .to_owned(),
         LATE => "a harness is not installed in time: `timeout` of the harness says how long it may take"
             .to_owned(),
+        PROBE if log.iter().any(|line| line.ends_with(FOREIGN)) => {
+            "a harness is made for another processor than the engine's: nothing of it would run there".to_owned()
+        }
         PROBE => {
             "a harness does not bring a program that it declares, or the program does not run".to_owned()
         }

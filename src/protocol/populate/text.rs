@@ -104,6 +104,12 @@ bring() {
     : >"$HOME/brought.$number"
 } 2>/dev/null
 
+# Says whether a program is made for another processor than the one that says so.
+is_foreign() {
+    own=$(od -An -tx1 -j18 -N2 /proc/self/exe 2>/dev/null) || return 1
+    [ "$(od -An -tx1 -N4 "$1")" = ' 7f 45 4c 46' ] && [ "$(od -An -tx1 -j18 -N2 "$1")" != "$own" ]
+}
+
 # Ends also when the program neither answers nor listens to signals.
 probe() {
     for bin in "$@"; do
@@ -119,6 +125,8 @@ probe() {
         [ ! -e "$said.late" ] || { echo "$bin --version: no answer within PATIENCE s"; return 1; }
         [ "$code" = 0 ] || {
             echo "$bin --version: ended with $code"
+            # A shell takes what the kernel does not run for a script, with whatever code that ends.
+            ! is_foreign "/tools/m/$directory/bin/$bin" || { echo "$bin: made for another processor"; return 1; }
             case $code in
             126) echo "$bin is made for other machines than this one, or is no program" ;;
             127) echo "what runs $bin, its loader or interpreter, is not in the image" ;;

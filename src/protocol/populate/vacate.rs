@@ -102,6 +102,8 @@ impl Vacate {
             (At::Inspect, Ok(Answer::Volume(reply))) if Mark::read(&reply.labels).is_some() => At::Done,
             (At::Inspect, Ok(Answer::Volume(_))) => At::Remove,
             (At::Inspect | At::Remove, Err(EngineError::NotFound { .. })) | (At::Remove, Ok(_)) => At::Done,
+            // Somebody else looks into it just now, or has begun to use it: that shows when it is looked at again.
+            (At::Remove, Err(EngineError::Conflict { .. })) => At::Done,
             (At::Failed(failure), _) => At::Failed(failure),
             (At::Done, _) => At::Done,
             (_, Err(error)) => At::Failed(failure(error)),
