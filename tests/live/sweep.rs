@@ -668,6 +668,83 @@ fn a_repair_of_a_harness_set() {
     sweep("repair of a harness set", &protocol);
 }
 
+fn with_members(world: &World, round: usize) -> String {
+    let version = &world.version;
+    let first = turn(round, ["0.1.0", "0.2.0"]);
+    format!(
+        "harnesses:\n  tool: {{ npm: tool, version: \"{first}\", bin: [tool], runtime: image }}\n  \
+         talker: {{ npm: talker, version: {version}, bin: [talker], runtime: image }}\n  \
+         other: {{ npm: other, version: \"{first}\", bin: [other], runtime: image }}\n  \
+         more: {{ npm: more, version: {version}, bin: [more], runtime: image }}\ncontainers:\n  \
+         a: {{ harness: tool, {DATA}, {QUICK} }}\n"
+    )
+}
+
+/// Returns what a round begins with: both sets were there once, and whatever container there is has a whole one.
+fn one_of_two_sets(world: &World, round: usize) -> String {
+    if round == 0 {
+        world.project.manifest(&with_members(world, 1));
+        world.project.converge();
+    } else {
+        let id = world.project.id("a");
+        for program in ["tool", "talker", "other", "more"] {
+            let said = raw::exec(&id, &[program, "--version"]);
+            assert_eq!(said.code, 0, "{program}: {}", said.text);
+        }
+    }
+    with_members(world, round)
+}
+
+/// Takes away the harness set that no container has, with who vouches for it, and returns what it was called.
+fn take_the_unused_set_away(world: &World) -> Option<String> {
+    let project = &world.project;
+    let label = project.label();
+    let a = project.container("a");
+    let used = a["Mounts"].to_string();
+    let volumes = raw::volumes(&label);
+    let mut unused = volumes
+        .iter()
+        .filter(|volume| volume["Labels"]["aishell.kind"] == "harness")
+        .map(|volume| text(&volume["Name"]).to_owned())
+        .filter(|name| !used.contains(name));
+    let name = unused.next()?;
+    let receipt = name.replace("aishell-harness-", "aishell-receipt-");
+    raw::delete(&format!("/containers/{receipt}"));
+    raw::delete(&format!("/volumes/{name}"));
+    Some(name)
+}
+
+#[test]
+fn a_set_of_which_some_members_are_copied() {
+    let protocol = Protocol {
+        before: Some(one_of_two_sets),
+        wanted: |world, round| with_members(world, round + 1),
+        deed: |world| {
+            take_the_unused_set_away(world);
+        },
+        left: (&["a"], 4, 1),
+        ..CHANGE
+    };
+    sweep("set with copied members", &protocol);
+}
+
+#[test]
+fn a_set_that_something_empty_makes_way_for() {
+    let protocol = Protocol {
+        before: Some(one_of_two_sets),
+        wanted: |world, round| with_members(world, round + 1),
+        deed: |world| {
+            if let Some(name) = take_the_unused_set_away(world) {
+                let label = json!({ "aishelltest": world.project.name });
+                raw::post("/volumes/create", &json!({ "Name": name, "Labels": label }));
+            }
+        },
+        left: (&["a"], 4, 1),
+        ..CHANGE
+    };
+    sweep("set that something makes way for", &protocol);
+}
+
 /// Two images that are built on each other, of which each round makes another one.
 fn with_a_chain(world: &World, round: usize) -> String {
     let (project, word) = (&world.project, &world.project.name);
