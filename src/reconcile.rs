@@ -163,7 +163,7 @@ pub async fn inquire(
     observed.layers.extend(layers);
     observed.last_words.extend(last_words);
     if !used.is_empty() {
-        observe::bystanders(engine, &used, observed).await?;
+        Box::pin(observe::bystanders(engine, &used, observed)).await?;
     }
     Ok(true)
 }

@@ -360,7 +360,9 @@ fn those_who_meet_the_same_empty_volume_make_way_together() {
     let projects = [project.twin(), project.twin(), project];
     for _ in 0..3 {
         let version = version();
-        projects.iter().for_each(|project| two(project, &version));
+        for project in &projects {
+            two(project, &version);
+        }
         let diff = projects[0].diff();
         let name = text(&step(&diff.json, "volume", "aishell-harness-")["name"]).to_owned();
         let label = json!({ "aishelltest": projects[0].name });
