@@ -163,7 +163,7 @@ impl DockerEngine {
                 let found = client.list_containers(Some(options)).await?;
                 Answer::Containers(found.into_iter().map(decode::listed_container).collect())
             }
-            Call::MeasureUsage => Answer::Usage(self.usage().await?),
+            Call::MeasureUsage => Answer::Usage(Box::pin(self.usage()).await?),
             Call::ListVolumes => {
                 let found = client
                     .list_volumes(Some(ListVolumesOptions {

@@ -79,7 +79,7 @@ pub async fn strangers(
                 let call = Call::InspectVolume {
                     volume: stranger.name.clone(),
                 };
-                let reply = super::found(ask(engine, call, inspected_volume).await)?;
+                let reply = super::found(Box::pin(ask(engine, call, inspected_volume)).await)?;
                 stranger.late = reply.is_none_or(|reply| volume(reply, owner).is_some());
             }
         }
