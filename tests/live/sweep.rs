@@ -710,8 +710,14 @@ fn take_the_unused_set_away(world: &World) -> Option<String> {
     let name = unused.next()?;
     let receipt = name.replace("aishell-harness-", "aishell-receipt-");
     raw::delete(&format!("/containers/{receipt}"));
-    let (status, said) = raw::ask("DELETE", &format!("/volumes/{name}"), &Value::Null);
-    assert!(status < 300, "{said}: {:#?}", raw::get("/containers/json?all=1"));
+    // A job that the engine made for whoever was killed, and after the next one had looked, has it until somebody looks.
+    raw::until("nobody has the unused set", || {
+        let (status, _) = raw::ask("DELETE", &format!("/volumes/{name}"), &Value::Null);
+        if status >= 300 {
+            assert_eq!(project.apply().code, Some(0));
+        }
+        (status < 300).then_some(())
+    });
     Some(name)
 }
 
