@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ mod side_by_side;
 mod tree;
 
 pub use digests::Digests;
-pub use line::Sum;
+pub use line::{Special, Sum};
 use side_by_side::in_order;
 pub use tree::{Entry, EntryKind, Tree};
 
@@ -263,7 +263,8 @@ fn walk(
                     files.pop();
                 }
             }
-        } else if !verdict.ignored && (kind.is_file() || kind.is_symlink()) {
+        } else if !verdict.ignored && !kind.is_socket() {
+            // A socket is nothing that an archive could have; docker leaves it out as well.
             files.push(path);
         }
     }
@@ -279,6 +280,8 @@ fn entry(root: &Path, file: &Path, digests: &Digests) -> Result<String, ContextE
         line::link(file, &fs::read_link(&path).map_err(unreadable(&path))?)
     } else if metadata.is_dir() {
         line::directory(file, mode)
+    } else if let Some(special) = Special::of(&metadata) {
+        line::special(file, mode, special)
     } else {
         let content = digests.content(&path, &metadata).map_err(unreadable(&path))?;
         line::file(file, mode, &content)
@@ -421,5 +424,31 @@ mod tests {
         assert_ne!(third, second);
         std::os::unix::fs::symlink("file", root.join("link")).expect("link");
         assert_ne!(read(), third);
+    }
+
+    #[test]
+    fn devices_and_pipes_are_told_apart_and_sockets_left_out() {
+        let digests = Digests::default();
+        let line = |name: &str| entry(Path::new("/dev"), Path::new(name), &digests).expect("a line");
+        assert!(line("null").ends_with(" characters 1:3\n"), "{}", line("null"));
+        assert_ne!(line("null").replace("null", "zero"), line("zero"));
+
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path();
+        fs::write(root.join("Dockerfile"), "FROM scratch\nCOPY . /").expect("file");
+        let read = || {
+            let (file, own) = (root.join("Dockerfile"), BTreeSet::new());
+            Context::read(root, &file, &own, &Digests::default()).expect("context")
+        };
+        let first = read();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).expect("a socket");
+        assert_eq!(read().digest, first.digest);
+        let made = std::process::Command::new("mkfifo")
+            .arg(root.join("pipe"))
+            .status();
+        assert!(made.expect("mkfifo").success());
+        let second = read();
+        assert_ne!(second.digest, first.digest);
+        assert_eq!(second.files.len(), 2);
     }
 }

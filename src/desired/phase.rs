@@ -176,6 +176,9 @@ pub struct Command {
     /// The field of the manifest that has it.
     #[serde(skip)]
     pub field: String,
+    /// Where that is written.
+    #[serde(skip)]
+    pub place: Option<Place>,
 }
 
 /// A file that must be there.

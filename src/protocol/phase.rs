@@ -379,8 +379,8 @@ impl Protocol for DoPhase {
             return;
         }
         if commanding && matches!(result, Err(EngineError::Conflict { .. })) {
-            let message = "its container does not stay up: an image that commands run in needs `sleep`";
-            self.at = self.fail(Failure::new(message));
+            let failure = self.lacking("sleep", Vec::new());
+            self.at = self.fail(failure);
             return;
         }
         self.at = match (at, result) {
@@ -432,11 +432,7 @@ impl Protocol for DoPhase {
                     self.act += 1;
                     self.go_on()
                 }
-                code => {
-                    let code = code.map_or_else(|| "nobody knows what".to_owned(), |code| code.to_string());
-                    let failure = self.failed(log, &format!("ended with {code}"));
-                    self.fail(failure)
-                }
+                code => self.ended(code, log),
             },
             (At::TidyPrepare, Ok(Answer::Id(exec))) => At::TidyFollow(exec),
             (At::TidyFollow(exec), Ok(_)) => At::TidyCode(exec),

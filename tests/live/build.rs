@@ -218,7 +218,8 @@ fn what_a_context_may_hold_and_what_a_build_cannot_have() {
     let project = project();
     let tiny = &project.image;
     let (word, path) = (&project.name, project.path());
-    // Links that lead nowhere or round in circles are links; what is no file is left out, as docker does it.
+    // Links that lead nowhere or round in circles are links; sockets are left out, as docker does, and pipes are sent,
+    // whatever the builder makes of them.
     one(
         &project,
         &format!("FROM {tiny}\nRUN echo {word}\nCOPY . /all\n"),
@@ -232,11 +233,21 @@ fn what_a_context_may_hold_and_what_a_build_cannot_have() {
         .arg(path.join("image/pipe"))
         .status();
     assert!(made.expect("mkfifo").success());
+    let theirs = format!("aishelltest-{word}:theirs");
+    raw::build_directory(&theirs, &path.join("image"), &serde_json::json!({}));
+    let there = raw::export(&theirs);
+    raw::delete(&format!("/images/{theirs}?force=true"));
+    let mut there = tar::Archive::new(there.as_slice());
+    let pipes = there.entries().expect("an archive").filter(|entry| {
+        let entry = entry.as_ref().expect("an entry");
+        entry.header().entry_type() == tar::EntryType::Fifo
+    });
+    let pipe = if pipes.count() == 0 { "" } else { " pipe" };
     let socket = std::os::unix::net::UnixListener::bind(path.join("image/socket")).expect("a socket");
     project.converge();
     assert_eq!(
         raw::said(&project.object("a"), &["sh", "-c", "cd /all; echo *"]),
-        "Dockerfile a b file gone here"
+        format!("Dockerfile a b file gone here{pipe}")
     );
     drop(socket);
 

@@ -12,6 +12,7 @@
 )]
 
 mod apply;
+mod bare;
 mod build;
 mod builtin;
 mod busy;
@@ -49,6 +50,7 @@ mod onbuild;
 mod outage;
 mod phantom;
 mod phases;
+mod proxies;
 mod prune;
 mod pull;
 mod reading;

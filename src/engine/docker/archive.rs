@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
 use crate::call::{Content, File, FileStatus};
-use crate::context::Sum;
+use crate::context::{Special, Sum};
 use crate::key::Hasher;
 
 /// The time of every entry: archives of the same files are the same bytes. It is the first day that the formats
@@ -327,9 +327,25 @@ impl Context {
             name.push("/");
             return builder.append_data(&mut header(tar::EntryType::Directory, mode), name, io::empty());
         }
+        if let Some(special) = Special::of(&metadata) {
+            if let Some(sum) = sum {
+                sum.special(file, mode, special);
+            }
+            let (kind, major, minor) = match special {
+                Special::Pipe => (tar::EntryType::Fifo, 0, 0),
+                Special::Characters(major, minor) => (tar::EntryType::Char, major, minor),
+                Special::Blocks(major, minor) => (tar::EntryType::Block, major, minor),
+            };
+            let mut header = header(kind, mode);
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+            return builder.append_data(&mut header, name, io::empty());
+        }
         if !metadata.is_file() {
-            // A socket or a pipe is nothing that an image could have.
-            return Ok(());
+            // Somebody has put a socket in its place.
+            return Err(io::Error::other(
+                "it was changed meanwhile; nothing was made of it",
+            ));
         }
         let size = metadata.len();
         let mut header = header(tar::EntryType::Regular, mode);
@@ -557,5 +573,27 @@ mod tests {
         assert!(error.to_string().starts_with("gone: "), "{error}");
         let mut archive = tar::Archive::new(sent.as_slice());
         assert!(archive.entries().expect("a start").any(|entry| entry.is_err()));
+    }
+
+    #[test]
+    fn devices_are_sent_with_their_numbers() {
+        let context = Context {
+            directory: "/dev".into(),
+            files: ["null".into(), "zero".into()].into(),
+            below: "",
+            extra: Vec::new(),
+            expected: None,
+        };
+        let mut sent = Vec::new();
+        context.write(&mut sent).expect("an archive");
+        let mut archive = tar::Archive::new(sent.as_slice());
+        let entries = archive.entries().expect("entries").map(|entry| {
+            let header = entry.expect("an entry").header().clone();
+            let numbers = (header.device_major(), header.device_minor());
+            let numbers = (numbers.0.expect("a number"), numbers.1.expect("a number"));
+            (header.entry_type(), numbers)
+        });
+        let device = |minor| (tar::EntryType::Char, (Some(1), Some(minor)));
+        assert_eq!(entries.collect::<Vec<_>>(), [device(3), device(5)]);
     }
 }

@@ -93,6 +93,10 @@ fn status(call: &Call, code: u16, message: String) -> EngineError {
         (500, Call::CreateContainer(_) | Call::CreateNetwork { .. } | Call::CreateVolume { .. }) if taken => {
             EngineError::Conflict { message }
         }
+        // It ended between the two requests for a command; 20.10 says so as if something were broken.
+        (500, Call::FollowExec { .. } | Call::InspectExec { .. }) if message.contains("is not running") => {
+            EngineError::Conflict { message }
+        }
         // A missing command, a taken port, a limit below what is in use, a read-only root.
         (500, Call::StartContainer { .. } | Call::UpdateContainer { .. } | Call::Upload { .. })
             if !is_passing(&message) =>

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CERTIFICATES, DoPhase};
+use super::{At, CERTIFICATES, DoPhase};
 use crate::call::{Commit, Create, Exec};
 use crate::desired::phase::{Act, Command};
 use crate::label::{FILE, HOST, PHASE_FROM, PROJECT, PROJECT_HASH, PROVEN, SCHEMA};
@@ -102,6 +102,50 @@ impl DoPhase {
         }
     }
 
+    /// Returns what comes after a command that did not end with 0.
+    pub(super) fn ended(&mut self, code: Option<i64>, log: Vec<String>) -> At {
+        // The runtime found the container ended, whatever it calls that.
+        let is_gone = |line: &String| line.contains("cannot exec in a ") || line.contains("not running");
+        if code == Some(126) && log.len() == 1 && log.iter().all(is_gone) {
+            let lacking = self.lacking("sleep", Vec::new());
+            return self.afresh().unwrap_or_else(|| self.fail(lacking));
+        }
+        if let Some(shell) = self.lacks_shell(&log) {
+            let lacking = self.lacking(&shell, log);
+            return self.fail(lacking);
+        }
+        let code = code.map_or_else(|| "nobody knows what".to_owned(), |code| code.to_string());
+        let failure = self.failed(log, &format!("ended with {code}"));
+        self.fail(failure)
+    }
+
+    /// Returns the program that the command is given to, if the runtime says that there is none.
+    pub(super) fn lacks_shell(&self, log: &[String]) -> Option<String> {
+        let Some(Act::Run(command)) = self.work.acts.get(self.act) else {
+            return None;
+        };
+        let shell = self.exec(command).words.into_iter().next()?;
+        let quoted = format!("exec: \"{shell}\"");
+        let said = |line: &String| line.contains("OCI runtime exec failed") && line.contains(&quoted);
+        log.iter().any(said).then_some(shell)
+    }
+
+    /// Says that a program is missing without which no command can be run.
+    pub(super) fn lacking(&self, program: &str, log: Vec<String>) -> Failure {
+        let (first, place) = match self.work.acts.get(self.act) {
+            Some(Act::Run(command)) => {
+                let first = command.run.trim().lines().next().unwrap_or_default();
+                let shown: String = first.chars().take(80).collect();
+                (format!("`{shown}` ({}) ", command.field), command.place.clone())
+            }
+            // What is put in for the commands is taken out again after the last one.
+            _ => ("its container ".to_owned(), None),
+        };
+        let message = format!("{first}cannot run: an image that commands run in needs `{program}`");
+        let failure = Failure::new(message).log(log).at(place);
+        failure.hint("take a base image that has it, or bring it with `files`")
+    }
+
     /// Returns the failure of a command.
     pub(super) fn failed(&self, log: Vec<String>, how: &str) -> Failure {
         let command = match self.work.acts.get(self.act) {
@@ -110,7 +154,9 @@ impl DoPhase {
         };
         let first = command.run.trim().lines().next().unwrap_or_default();
         let shown: String = first.chars().take(80).collect();
-        let failure = Failure::new(format!("`{shown}` ({}) {how}", command.field)).log(log);
+        let failure = Failure::new(format!("`{shown}` ({}) {how}", command.field))
+            .log(log)
+            .at(command.place.clone());
         let hinted = hinted(failure);
         let shell = self.work.shell_in(Some(&command));
         let shell = format!(

@@ -54,6 +54,7 @@ impl Reading<'_> {
                         env: BTreeMap::new(),
                         secrets: Secrets::default(),
                         seconds: None,
+                        place: self.place(&field),
                         field,
                     }));
                 }

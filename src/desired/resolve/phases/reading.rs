@@ -359,6 +359,7 @@ impl<'a> Reading<'a> {
                     .collect(),
                 secrets: Secrets::default(),
                 seconds: None,
+                place: self.place(&field),
                 field,
             }));
         }
@@ -397,6 +398,7 @@ impl<'a> Reading<'a> {
             secrets,
             seconds: command.timeout.map(|timeout| timeout.as_std().as_secs().max(1)),
             field: field.to_owned(),
+            place: self.place(field),
         };
         self.input(field, json!(shown(&command)));
         self.acts.push(Act::Run(command));
