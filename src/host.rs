@@ -150,12 +150,15 @@ impl Host {
         }
     }
 
-    /// Returns which other machines' programs the kernel of this host runs.
+    /// Returns which other machines' programs the kernel of this host runs. Where the kernel has such a list that cannot
+    /// be seen from here, as in most containers, nothing is known.
     pub fn emulation(&self) -> Emulation {
-        if env::consts::OS != "linux" {
+        let list = Path::new(BINARY_FORMATS);
+        let is_hidden = list.is_dir() && !list.join("status").is_file();
+        if env::consts::OS != "linux" || is_hidden {
             return Emulation::default();
         }
-        let entries = fs::read_dir(BINARY_FORMATS).into_iter().flatten().flatten();
+        let entries = fs::read_dir(list).into_iter().flatten().flatten();
         let enabled = entries.filter(|entry| {
             fs::read_to_string(entry.path()).is_ok_and(|text| text.lines().next() == Some("enabled"))
         });

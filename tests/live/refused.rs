@@ -1,5 +1,7 @@
 //! Images that sandboxes cannot run on: told with the line that asks for them, before anything is made of them.
 
+use std::path::Path;
+
 use crate::project::{Project, Run, project, step, text};
 use crate::raw;
 
@@ -46,9 +48,64 @@ fn blocked(run: &Run) -> Vec<String> {
 const HARNESS: &str = "harnesses:\n  tool: { npm: tool, version: 1.0.0, bin: [tool], runtime: image }\ncontainers:\n  \
                        a: { harness: tool, network: none, stop: { timeout: 0 } }\n";
 
+/// What shows a program which processors are emulated on a machine that hides it.
+const SHOWN: [&str; 5] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc && exec \"$0\" \"$@\"",
+];
+
+/// What hides that from a program on a machine that shows it.
+const HIDDEN: [&str; 6] = [
+    "unshare",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t tmpfs none /proc/sys/fs/binfmt_misc && exec \"$0\" \"$@\"",
+];
+
+/// Says whether this machine hides which processors are emulated on it.
+fn is_hidden() -> bool {
+    let list = Path::new("/proc/sys/fs/binfmt_misc");
+    list.is_dir() && !list.join("status").exists()
+}
+
+/// Returns a project whose runs can see what is emulated.
+fn seeing() -> Project {
+    let mut project = project();
+    if is_hidden() {
+        project.by(&SHOWN);
+    }
+    project
+}
+
+#[test]
+fn where_nobody_knows_what_is_emulated_it_is_tried() {
+    let mut project = project();
+    if !is_hidden() {
+        project.by(&HIDDEN);
+    }
+    let image = made_elsewhere(&project);
+    project.manifest_on(
+        &format!("{{ image: \"{image}\" }}"),
+        "containers:\n  a: { network: none, user: image, command: [/Dockerfile] }\n",
+    );
+    let run = project.apply();
+    assert_eq!(
+        (run.code, blocked(&run)),
+        (Some(5), Vec::<String>::new()),
+        "{run:#?}"
+    );
+    let state = &project.container("a")["State"];
+    assert_ne!(state["ExitCode"], 0, "it was started: {state:#}");
+}
+
 #[test]
 fn an_image_that_is_made_for_another_machine_is_refused_before_anything_is_made() {
-    let project = project();
+    let project = seeing();
     let image = made_elsewhere(&project);
     project.manifest_on(&format!("{{ image: \"{image}\" }}"), HARNESS);
     let platform = raw::get("/version");
@@ -83,7 +140,7 @@ fn an_image_that_is_made_for_another_machine_is_refused_before_anything_is_made(
     project.only(&["a"]);
 
     // One that is built shows what it is when it is looked at for the first time.
-    let project = crate::project::project();
+    let project = seeing();
     let image = made_elsewhere(&project);
     let dockerfile = format!("FROM --platform={ELSEWHERE} {image}\nENV A=1\n");
     project.write("Dockerfile", &dockerfile);

@@ -26,6 +26,8 @@ pub struct Project {
     pub image: String,
     host: Option<String>,
     variables: Vec<(String, String)>,
+    /// What runs the program, instead of that itself.
+    by: &'static [&'static str],
 }
 
 /// How a run of the program ended.
@@ -92,6 +94,7 @@ impl Project {
             name: format!("t{}", word()),
             image,
             host: None,
+            by: &[],
             variables: Vec::new(),
         }
     }
@@ -155,6 +158,11 @@ impl Project {
         self.host = host;
     }
 
+    /// Has the program run by another one, which gets it and its arguments as its last ones.
+    pub fn by(&mut self, words: &'static [&'static str]) {
+        self.by = words;
+    }
+
     /// Sets a variable of the environment of what runs from now on.
     pub fn variable(&mut self, name: &str, value: &str) {
         self.variables.retain(|(other, _)| other != name);
@@ -195,8 +203,10 @@ impl Project {
     }
 
     fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aishell"));
+        let mut words = self.by.iter().copied().chain([env!("CARGO_BIN_EXE_aishell")]);
+        let mut command = Command::new(words.next().expect("a program"));
         command
+            .args(words)
             .args(arguments)
             .current_dir(self.directory.path())
             .env_remove("DOCKER_CONTEXT")
