@@ -28,8 +28,8 @@ fn write(project: &Project) {
     symlink("code", root.join("app/link")).expect("a link");
     let (tiny, word) = (&project.image, &project.name);
     let dockerfile = format!(
-        "FROM {tiny} AS first\nARG USED\nARG DECLARED\nCOPY app /app\nRUN echo {word} $USED >/said\n\
-         FROM {tiny}\nCOPY --from=first /said /said\nCOPY --from=first /app /app\n"
+        "FROM {tiny} AS first\nLABEL aishelltest={word}\nARG USED\nARG DECLARED\nCOPY app /app\nRUN echo {word} $USED >/said\n\
+         FROM {tiny}\nLABEL aishelltest={word}\nCOPY --from=first /said /said\nCOPY --from=first /app /app\n"
     );
     fs::write(root.join("Dockerfile"), dockerfile).expect("a file");
 }

@@ -64,6 +64,10 @@ impl Drop for Names {
     fn drop(&mut self) {
         // Containers made by way of a name alone have the label, volumes made on the way have none.
         raw::sweep(&format!("{}={}", label::MANIFEST, self.word));
+        // What a manifest's images are called is swept, and these have other names.
+        for tag in &self.tags {
+            let _ = raw::ask("DELETE", &format!("/images/{tag}"), &Value::Null);
+        }
         for volume in &self.volumes {
             let _ = raw::ask("DELETE", &format!("/volumes/{volume}"), &Value::Null);
         }
