@@ -12,12 +12,12 @@ use crate::host::is_gone;
 use crate::label::Owner;
 use crate::manifest::place::Place;
 use crate::observe::{self, last_words, layers, observe, strangers};
-use crate::observed::Observed;
+use crate::observed::{Container, Observed, RunState};
 use crate::plan::{Consent, plan, unasked, unheard, unread, wanted_names};
 use crate::protocol::{activity, contents};
 use crate::report::{Condition, ConditionKind, Done, Outcome, Report};
 use crate::status::conditions;
-use crate::step::{ManifestInfo, Plan, Resource, Step, Work};
+use crate::step::{Action, ManifestInfo, Plan, Resource, ResourceKind, Step, Work};
 
 mod planned;
 
@@ -251,6 +251,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     let engine = &Patient::new(engine, listener, stop);
     let mut done: Vec<Done> = Vec::new();
     let mut more = true;
+    let mut seen = None;
     for _ in 0..ROUNDS {
         // What was done and has to be done again did not last; that is for another pass.
         let tried = Tried::of(&done);
@@ -272,11 +273,44 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         append(&mut done, outcomes);
         more = !plan.unknown.is_empty();
         match look(engine, subject).await {
-            Ok(look) => plan = look.plan,
+            Ok(look) => {
+                plan = look.plan;
+                seen = Some(look.observed);
+            }
             Err(error) => return report(plan, done, stop, Some(&error)),
         }
     }
-    report(plan, done, stop, None)
+    let said = match &seen {
+        Some(observed) => farewells(engine, &plan, observed).await,
+        None => Vec::new(),
+    };
+    let mut report = report(plan, done, stop, None);
+    report.notes.extend(said);
+    report
+}
+
+/// Returns what those said last that were started and have ended again.
+async fn farewells(engine: &impl Engine, plan: &Plan, observed: &Observed) -> Vec<String> {
+    let again = |container: &&Container| {
+        let mut steps = plan.steps.iter().filter(|step| step.action == Action::Start);
+        matches!(container.state, RunState::Exited { .. })
+            && steps.any(|step| {
+                step.resource.kind == ResourceKind::Container && step.resource.name == container.mark.name
+            })
+    };
+    let ended: Vec<_> = observed.containers.values().filter(again).collect();
+    let ids = ended.iter().map(|container| container.id.id().to_owned());
+    // What was not said is no reason to say nothing of the rest.
+    let said = last_words(engine, ids.collect()).await.unwrap_or_default();
+    let told = ended.into_iter().filter_map(|container| {
+        let words = said.get(container.id.id()).filter(|words| !words.is_empty())?;
+        Some(format!(
+            "container {} {}; it said last: {words}",
+            container.mark.name,
+            container.state.display()
+        ))
+    });
+    told.collect()
 }
 
 /// Returns a plan without what has failed in this pass, and without what needs that: once is enough.

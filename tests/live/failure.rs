@@ -373,3 +373,26 @@ fn a_missing_program_in_a_harness_is_named() {
         "{error:#}"
     );
 }
+
+#[test]
+fn a_container_that_ends_at_once_is_told_with_what_it_said_last() {
+    let project = project();
+    project.manifest(
+        "containers:\n  a: { network: none, command: [sh, -c, 'echo one; echo broken on purpose >&2; exit 3'] }\n  \
+         b: { network: none, command: [sh, -c, 'exit 4'] }\n",
+    );
+    let run = project.apply();
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let notes: Vec<&str> = run.json["notes"]
+        .as_array()
+        .expect("notes")
+        .iter()
+        .map(text)
+        .collect();
+    let told = "container a exited (3); it said last: broken on purpose";
+    assert!(notes.contains(&told), "{notes:#?}");
+    assert!(
+        !notes.iter().any(|note| note.contains("b exited")),
+        "it said nothing: {notes:#?}"
+    );
+}
