@@ -378,9 +378,9 @@ impl Identity {
             None => "nobody needs".to_owned(),
         };
         let message = format!("the image has no {SHELL}, and {who} one");
-        Failure::new(message).at(place).hint(
-            "an image from scratch is run with a `command` of its own; harnesses, sessions and `preStart` take one with a shell",
-        )
+        Failure::new(message)
+            .at(place)
+            .hint("harnesses and `preStart` take an image with a shell")
     }
 }
 

@@ -172,7 +172,6 @@ fn an_image_without_a_shell_is_refused_where_one_is_needed_and_runs_where_it_is_
     let on = |rest: &str| project.manifest_on(&format!("{{ image: \"{image}\" }}"), rest);
     for (rest, line) in [
         (HARNESS, 7),
-        ("containers:\n  a: { network: none, stop: { timeout: 0 } }\n", 5),
         (
             "containers:\n  a: { network: none, command: [sleep, \"1000\"], preStart: [\":\"] }\n",
             5,
@@ -199,7 +198,11 @@ fn an_image_without_a_shell_is_refused_where_one_is_needed_and_runs_where_it_is_
             );
         }
     }
-    on("containers:\n  a: { network: none, command: [sleep, \"1000\"], stop: { timeout: 0 } }\n");
-    project.converge();
-    assert_eq!(project.container("a")["State"]["Status"], "running");
+    for own in ["", "command: [sleep, \"1000\"], "] {
+        on(&format!(
+            "containers:\n  a: {{ network: none, {own}stop: {{ timeout: 0 }} }}\n"
+        ));
+        project.converge();
+        assert_eq!(project.container("a")["State"]["Status"], "running");
+    }
 }
