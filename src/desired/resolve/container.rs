@@ -102,7 +102,7 @@ impl Resolver<'_> {
                     let identity = self.identity(&stage, account, stages);
                     identities.insert(name.clone(), identity);
                 }
-                if uses_tools(written) || !written.pre_start.is_empty() {
+                if written.harness.is_some() || !written.pre_start.is_empty() {
                     let place = self.loaded.source.place(&format!("containers.{own}"));
                     let identity = identities.get_mut(&name);
                     identity.map(|identity| identity.shells.insert(own.to_owned(), place));
