@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use self::line::{Line, naming, tagging};
 use super::image::{Parents, ancestor, because_of, making};
 use super::prune::PHASES;
 use super::{Draft, Made, Maker, Needs, NewStep, job_labels, resource, settled};
@@ -15,8 +16,10 @@ use crate::key::Key;
 use crate::label::{self, Kind, Mark};
 use crate::manifest::phase::PhaseName;
 use crate::manifest::place::Place;
-use crate::observed::{Image, Observed};
+use crate::observed::Image;
 use crate::step::{Action, Because, Blocked, BlockedReason, Cause, Impact, PhaseWork, ResourceKind, Work};
+
+mod line;
 
 /// What the next phase is made on.
 struct Ground {
@@ -49,7 +52,8 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
         draft.rebuilt_as.insert(name, rebuilt);
     }
     let requested = draft.rebuilt.includes(name, found);
-    let behind = behind(draft, chain, found);
+    let manifest = draft.desired.owner.manifest.as_str();
+    let behind = line::behind(draft.observed, (chain, manifest), (base(draft, chain), found));
     let mut before = chain.on.iter().map(|stage| Made::Stage(stage.as_str()));
     let renewed = before.any(|made| draft.anew.contains(&made))
         || draft.anew.contains(&Made::Stage(&chain.from))
@@ -60,10 +64,9 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
         draft.unchanged(ResourceKind::Image, &chain.tag);
         return Maker::Ready;
     }
-    let mut shared = draft.observed.made(chain.kind, key);
-    if let Some(image) = shared.find(|image| as_it_was && parents.are_of(image)) {
-        let step = share(draft, stage, chain, (image, &parents));
-        return Maker::Step(step);
+    let shared = Line::whole(draft.observed, (chain, key), &parents).filter(|_| as_it_was);
+    if let Some(line) = shared {
+        return Maker::Step(share(draft, stage, chain, &line));
     }
     if !as_it_was {
         draft.anew.insert(Made::Stage(name));
@@ -104,56 +107,31 @@ pub(super) fn phases<'d>(draft: &mut Draft<'d>, name: &'d str, stage: &'d Stage,
     last.map_or(Maker::Ready, Maker::Step)
 }
 
-/// Returns the first phase of which the snapshot was made on another one than is there now, where that was made anew on
-/// request: whoever did that was killed, and meant all that follows.
-fn behind(draft: &Draft<'_>, chain: &Chain, found: Option<&Image>) -> Option<usize> {
-    let observed = draft.observed;
-    let from = draft.desired.stages.get(&chain.from);
-    let mut before = from.and_then(|from| match &from.source {
-        StageSource::Dockerfile { build, kind, .. } => observed.keyed(&build.tag, *kind, from.key.known()?),
-        StageSource::Image { .. } | StageSource::Phases(_) => None,
-    });
-    let leaving = chain.phases.iter().enumerate();
-    for (index, phase) in leaving.filter(|(_, phase)| phase.name.leaves_snapshot()) {
-        let image = if index + 1 == chain.phases.len() {
-            found
-        } else {
-            let key = phase.key.known()?;
-            // One that was about to take its name may have taken it from the one before.
-            let named = observed.keyed(&phase.tag, Kind::Snapshot, key);
-            named.or_else(|| observed.made(Kind::Snapshot, key).next())
-        };
-        if let (Some(before), Some(image)) = (before, image) {
-            let rebuilt = before.labels.contains_key(label::REBUILT);
-            let said = image.labels.get(label::PHASE_FROM);
-            if rebuilt && said.is_some_and(|said| *said != before.id) {
-                return Some(index);
-            }
+/// Returns what a Dockerfile made that the first phase starts from, where that is there.
+fn base<'o>(draft: &Draft<'o>, chain: &Chain) -> Option<&'o Image> {
+    let from = draft.desired.stages.get(&chain.from)?;
+    match &from.source {
+        StageSource::Dockerfile { build, kind, .. } => {
+            draft.observed.keyed(&build.tag, *kind, from.key.known()?)
         }
-        before = image;
+        StageSource::Image { .. } | StageSource::Phases(_) => None,
     }
-    None
 }
 
 /// Gives the image that another manifest made of the same the names it has here, and what it was made on as well.
-fn share(
-    draft: &mut Draft<'_>,
-    stage: &Stage,
-    chain: &Chain,
-    (image, parents): (&Image, &Parents<'_>),
-) -> u32 {
-    let observed = draft.observed;
-    let mut calls = Vec::new();
-    for (index, phase) in chain.phases.iter().enumerate() {
-        let image = if index + 1 == chain.phases.len() {
-            Some(image)
-        } else {
-            kept(observed, parents, phase).filter(|image| !image.tags.contains(&phase.tag))
-        };
-        calls.extend(image.into_iter().flat_map(|image| naming(image, phase)));
-    }
+fn share(draft: &mut Draft<'_>, stage: &Stage, chain: &Chain, line: &Line<'_>) -> u32 {
+    let image = line.image;
+    let named = line
+        .images
+        .iter()
+        .map(|(index, image)| (*index, *image, &chain.phases[*index]));
+    let unnamed =
+        named.filter(|(index, image, phase)| *index == line.last || !image.tags.contains(&phase.tag));
+    let mut calls: Vec<Call> = unnamed
+        .flat_map(|(_, image, phase)| naming(image, phase))
+        .collect();
     calls.extend([&chain.alias, &chain.tag].map(|tag| tagging(image, tag)));
-    named(draft, &chain.tag, (image, calls), stage.place.as_ref())
+    self::named(draft, &chain.tag, (image, calls), stage.place.as_ref())
 }
 
 /// Gives images that are there other names; returns the step.
@@ -188,28 +166,6 @@ fn named(
     })
 }
 
-fn tagging(image: &Image, tag: &str) -> Call {
-    Call::TagImage {
-        image: image.id.clone(),
-        tag: tag.to_owned(),
-    }
-}
-
-/// Returns the calls that give an image the names of a phase, the one last by which it is looked for.
-fn naming(image: &Image, phase: &Phase) -> Vec<Call> {
-    let names = phase.aliases.iter().chain([&phase.tag]);
-    names.map(|tag| tagging(image, tag)).collect()
-}
-
-/// Returns the image that a phase left, made on what is there now.
-fn kept<'o>(observed: &'o Observed, parents: &Parents<'_>, phase: &Phase) -> Option<&'o Image> {
-    let key = phase.key.known().filter(|_| phase.name.leaves_snapshot())?;
-    // Of those that were made of the same the one that has the name is the newest.
-    let named = observed.keyed(&phase.tag, Kind::Snapshot, key);
-    let mut made = named.into_iter().chain(observed.made(Kind::Snapshot, key));
-    made.find(|image| parents.are_of(image))
-}
-
 /// Returns the first phase that has to be done, and what it is done on; of so many before it what is there may be used.
 fn beginning(
     draft: &mut Draft<'_>,
@@ -218,10 +174,8 @@ fn beginning(
     needs: Vec<u32>,
 ) -> (usize, Ground) {
     let observed = draft.observed;
-    let kept = |phase: &Phase| kept(observed, parents, phase);
-    let mut phases = chain.phases.iter().take(before).enumerate().rev();
-    let last = phases.find_map(|(index, phase)| Some((index, phase, kept(phase)?)));
-    let Some((index, phase, image)) = last else {
+    let line = Line::longest(observed, chain, before, parents);
+    let Some(line) = line else {
         let desired = draft.desired;
         let from = desired.stages.get(&chain.from);
         let ours = from.filter(|from| !matches!(from.source, StageSource::Image { .. }));
@@ -232,19 +186,18 @@ fn beginning(
         };
         return (0, ground);
     };
-    for phase in &chain.phases[..=index] {
-        match kept(phase) {
-            Some(image) if image.tags.contains(&phase.tag) => {
-                draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
-            }
+    let index = line.last;
+    for (index, image) in &line.images {
+        let phase = &chain.phases[*index];
+        if image.tags.contains(&phase.tag) {
+            draft.unchanged.push(resource(ResourceKind::Snapshot, &phase.tag));
+        } else {
             // Another manifest made it.
-            Some(image) => {
-                let calls = naming(image, phase);
-                named(draft, &phase.tag, (image, calls), phase.place.as_ref());
-            }
-            None => {}
+            let calls = naming(image, phase);
+            named(draft, &phase.tag, (image, calls), phase.place.as_ref());
         }
     }
+    let (phase, image) = (&chain.phases[index], line.image);
     // It may not have its name here yet.
     let image = if image.tags.contains(&phase.tag) {
         phase.tag.clone()

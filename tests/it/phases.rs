@@ -616,3 +616,118 @@ fn what_another_manifest_made_of_the_same_has_all_the_names_of_this_one() {
     ]);
     assert_eq!(planned(&engine, &other(phases())), [""; 0]);
 }
+
+/// A manifest of which the phases are those of all others, and that has nothing else.
+fn equal(name: &str) -> Wish {
+    wish().named(name).of(&format!("/srv/{name}")).phased(phases())
+}
+
+fn anew(target: &str) -> Consent {
+    Consent {
+        rebuild: Rebuilt::of([target.parse().expect("a target")].into()),
+        ..Consent::default()
+    }
+}
+
+/// Tries whatever manifests with equal phases do one after the other.
+fn tried(engine: &MemoryEngine, done: &mut Vec<String>, deep: usize) {
+    if deep == 0 {
+        return;
+    }
+    for name in ["one", "two", "three"] {
+        let wish = equal(name);
+        for consent in [
+            Consent::default(),
+            anew("foundation/setup"),
+            anew("foundation/users"),
+        ] {
+            let engine = fork(engine);
+            done.push(format!("{name} {:?}", consent.rebuild));
+            let report = passed_with(&engine, &wish, consent).expect("the engine answers");
+            assert!(report.converged, "{done:?}: {}", told(&report));
+            assert_eq!(left_to_do(&engine, &wish), None, "{done:?}");
+            tried(&engine, done, deep - 1);
+            done.pop();
+        }
+    }
+}
+
+#[test]
+fn manifests_that_share_phases_do_them_anew_in_any_order() {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &wish().container("a", json!({})));
+    tried(&engine, &mut Vec::new(), 3);
+}
+
+#[test]
+fn phases_that_another_manifest_does_anew_meanwhile_are_nobody_elses() {
+    let begun = MemoryEngine::new(world());
+    converged(&begun, &wish().container("a", json!({})));
+    converged(&begun, &equal("one"));
+    for shared in [false, true] {
+        if shared {
+            converged(&begun, &equal("two"));
+        }
+        for (consent, other) in [
+            (Consent::default(), "foundation/setup"),
+            (anew("foundation/setup"), "foundation/setup"),
+            (anew("foundation/setup"), "foundation/users"),
+            (anew("foundation/users"), "foundation/setup"),
+        ] {
+            let trial = fork(&begun);
+            let before = trial.calls().len();
+            passed_with(&trial, &equal("two"), consent.clone()).expect("the engine answers");
+            for at in 0..trial.calls().len() - before {
+                let engine = fork(&begun);
+                engine.before(at, move |world| {
+                    let meanwhile = MemoryEngine::new(std::mem::take(world));
+                    let pass = || passed_with(&meanwhile, &equal("one"), anew(other));
+                    let report = std::thread::scope(|scope| scope.spawn(pass).join());
+                    let report = report.expect("no panic").expect("the engine answers");
+                    assert!(report.converged, "{}", told(&report));
+                    *world = meanwhile.world();
+                });
+                let report =
+                    passed_with(&engine, &equal("two"), consent.clone()).expect("the engine answers");
+                assert!(
+                    report.converged,
+                    "{shared} {consent:?} {other} {at}: {}",
+                    told(&report)
+                );
+                for name in ["one", "two"] {
+                    assert_eq!(
+                        left_to_do(&engine, &equal(name)),
+                        None,
+                        "{shared} {consent:?} {other} {at}: {name}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_rebuild_is_completed_whatever_other_manifests_do_before() {
+    let begun = MemoryEngine::new(world());
+    converged(&begun, &wish().container("a", json!({})));
+    converged(&begun, &equal("one"));
+    for target in ["foundation/users", "foundation/setup"] {
+        let trial = fork(&begun);
+        let before = trial.calls().len();
+        passed_with(&trial, &equal("two"), anew(target)).expect("the engine answers");
+        for at in before..trial.calls().len() {
+            let engine = fork(&begun);
+            engine.cut(at, if at % 2 == 0 { Cut::Before } else { Cut::After });
+            let _ = passed_with(&engine, &equal("two"), anew(target));
+            engine.mend();
+            let others =
+                passed_with(&engine, &equal("one"), anew("foundation/setup")).expect("the engine answers");
+            assert!(others.converged, "{target} {at}: {}", told(&others));
+            let report = passed(&engine, &equal("two")).expect("the engine answers");
+            assert!(report.converged, "{target} {at}: {}", told(&report));
+            for name in ["one", "two"] {
+                assert_eq!(left_to_do(&engine, &equal(name)), None, "{target} {at}: {name}");
+            }
+        }
+    }
+}

@@ -779,11 +779,10 @@ fn a_build_of_a_chain() {
     sweep("build of a chain", &protocol);
 }
 
-fn in_phases(world: &World, round: usize) -> String {
+fn in_phases(_: &World, round: usize) -> String {
     // What others make of the same is shared, and these are at work at the same time.
-    let own = &world.project.name;
     format!(
-        "extension:\n  phases:\n    users: [{{ name: dev, home: /home/{own} }}]\n    workdir: {{ path: /w, owner: dev }}\n    \
+        "extension:\n  phases:\n    users: [{{ name: dev }}]\n    workdir: {{ path: /w, owner: dev }}\n    \
          setup: {{ user: [\"echo {round} >/w/round\", \"cat /w/round\"] }}\n    \
          verify: {{ files: [{{ path: /w/round, owner: dev }}] }}\n    test: [\"cat /w/round\"]\ncontainers:\n  \
          a: {{ image: foundation, {DATA}, {QUICK} }}\n"
