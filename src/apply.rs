@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::engine::Engine;
 use crate::progress::{Event, Progress};
-use crate::protocol::{self, Undone};
+use crate::protocol::{self, Learned, Undone};
 use crate::report::{Done, Failure, Outcome};
 use crate::step::{Action, Plan, Resource, Step, Work};
 
@@ -101,6 +101,7 @@ pub async fn walk<L: Listener + ?Sized + 'static>(
     let mut ended: BTreeMap<u32, Done> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
     let (mut heavy, mut light) = (0, 0);
+    let learned = Learned::default();
     loop {
         if stop.is_wished() {
             for step in queue.clear() {
@@ -115,7 +116,7 @@ pub async fn walk<L: Listener + ?Sized + 'static>(
             {
                 *used += 1;
                 listener.started(step);
-                running.push(carry_out(step, engine, listener, stop));
+                running.push(carry_out(step, engine, listener, stop, learned.clone()));
             }
         }
         let Some(done) = running.next().await else { break };
@@ -212,6 +213,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
     engine: &Patient<'_, impl Engine>,
     listener: &std::sync::Arc<L>,
     stop: &Stop,
+    learned: Learned,
 ) -> Done {
     let begun = Instant::now();
     let engine = engine.view();
@@ -219,7 +221,7 @@ async fn carry_out<L: Listener + ?Sized + 'static>(
         let (listener, step) = (std::sync::Arc::clone(listener), step.clone());
         move |event| listener.progress(&step, event)
     });
-    let mut protocol = protocol::of(step);
+    let mut protocol = protocol::of(step, &learned);
     let carried = if is_dropped(step) {
         tokio::select! {
             biased;

@@ -40,6 +40,7 @@ mod workplace;
 mod workshop;
 
 pub use content::contents;
+pub use phase::Learned;
 pub use populate::{RECEIPT_PATH, Receipt};
 pub use probe::{MARKER, Probe, activity, terminals};
 
@@ -175,8 +176,8 @@ pub async fn drive_until(
     }
 }
 
-/// Returns the protocol that carries out the work of a step.
-pub fn of(step: &Step) -> Box<dyn Protocol> {
+/// Returns the protocol that carries out the work of a step, with what those of the same pass have learned.
+pub fn of(step: &Step, learned: &Learned) -> Box<dyn Protocol> {
     let probes = || step.interrupts.iter().cloned().map(Probe::new);
     match &step.work {
         Work::Calls(calls) => Box::new(sequence::Sequence::new(calls.clone()).after(probes())),
@@ -199,7 +200,7 @@ pub fn of(step: &Step) -> Box<dyn Protocol> {
         }
         Work::Network { name, labels } => Box::new(network::MakeNetwork::new(name.clone(), labels.clone())),
         Work::Clear(work) => Box::new(clear::Clear::new((**work).clone())),
-        Work::Phase(work) => Box::new(phase::DoPhase::new((**work).clone())),
+        Work::Phase(work) => Box::new(phase::DoPhase::new((**work).clone(), learned.clone())),
         Work::Identity(work) => Box::new(identity::Identity::new((**work).clone())),
         Work::Populate(work) => Box::new(populate::Populate::new((**work).clone()).after(probes())),
         Work::Create(work) => Box::new(create::CreateAndStart::new((**work).clone())),

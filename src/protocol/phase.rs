@@ -27,6 +27,7 @@ use crate::step::PhaseWork;
 mod anew;
 mod fetched;
 mod gate;
+mod learned;
 mod origin;
 mod place;
 mod record;
@@ -35,6 +36,7 @@ mod table;
 mod users;
 
 use gate::Left;
+pub use learned::Learned;
 use origin::mine;
 use place::{Places, text};
 use record::Record;
@@ -63,6 +65,9 @@ pub(super) struct DoPhase {
     record: Record,
     /// How often it was begun anew.
     again: u32,
+    /// What is made by acts that are done, and was not sent yet.
+    unsent: Vec<File>,
+    learned: Learned,
 }
 
 enum At {
@@ -107,7 +112,7 @@ enum At {
 }
 
 impl DoPhase {
-    pub(super) fn new(work: PhaseWork) -> Self {
+    pub(super) fn new(work: PhaseWork, learned: Learned) -> Self {
         let mut phase = Self {
             work,
             at: At::From,
@@ -121,6 +126,8 @@ impl DoPhase {
             fetched: Vec::new(),
             record: Record::default(),
             again: 0,
+            unsent: Vec::new(),
+            learned,
         };
         phase.at = phase.look(0);
         phase
@@ -162,38 +169,48 @@ impl DoPhase {
     }
 
     fn step(&mut self) -> Result<At, Failure> {
-        loop {
-            let Some(act) = self.work.acts.get(self.act) else {
-                return Ok(if self.started && self.work.certificates.is_some() {
-                    At::TidyPrepare
+        while let Some(act) = self.work.acts.get(self.act) {
+            // What looks at the container has to find what was done before.
+            let look = if let Act::Run(command) = act {
+                Some(At::Prepare(self.exec(command)))
+            } else if let Some(users) = &self.users {
+                if let Some(path) = self.places.unknown(act, users)? {
+                    Some(At::Stat(path))
+                } else if self.places.lacks_skeleton(act) {
+                    Some(At::Skeleton)
                 } else {
-                    self.finish()
-                });
+                    None
+                }
+            } else {
+                Some(At::Table(Table::Passwd, Users::default()))
             };
-            if let Act::Run(command) = act {
-                return Ok(At::Prepare(self.exec(command)));
+            if let Some(look) = look {
+                return Ok(self.sent().unwrap_or(look));
             }
-            let Some(users) = &self.users else {
-                return Ok(At::Table(Table::Passwd, Users::default()));
-            };
-            if let Some(path) = self.places.unknown(act, users)? {
-                return Ok(At::Stat(path));
-            }
-            if self.places.lacks_skeleton(act) {
-                return Ok(At::Skeleton);
-            }
+            let users = self.users.take().unwrap_or_default();
             if let Act::Verify(expected) = act {
-                self.places.verify(expected, users)?;
-                self.act += 1;
-                continue;
+                self.places.verify(expected, &users)?;
+                self.users = Some(users);
+            } else {
+                let (files, users) = self.places.files(act, &users)?;
+                self.places.made(&files);
+                self.unsent.extend(files);
+                self.users = Some(users);
             }
-            let (files, users) = self.places.files(act, users)?;
-            self.users = Some(users);
             self.act += 1;
-            if !files.is_empty() {
-                return Ok(At::Upload(files.into()));
-            }
         }
+        let last = if self.started && self.work.certificates.is_some() {
+            At::TidyPrepare
+        } else {
+            self.finish()
+        };
+        Ok(self.sent().unwrap_or(last))
+    }
+
+    /// Returns the sending of what was not sent yet, if there is anything.
+    fn sent(&mut self) -> Option<At> {
+        let unsent = std::mem::take(&mut self.unsent);
+        (!unsent.is_empty()).then(|| At::Upload(unsent.into()))
     }
 
     fn finish(&self) -> At {
@@ -207,7 +224,8 @@ impl DoPhase {
     }
 
     /// Returns what comes after an image was made.
-    fn committed(&self, image: String) -> At {
+    fn committed(&mut self, image: String) -> At {
+        self.pass_on(&image);
         if self.has_secrets() {
             At::Check(image)
         } else {
@@ -413,10 +431,7 @@ impl Protocol for DoPhase {
             (At::Stat(path), Err(EngineError::NotFound { .. })) => self.stat(path, None),
             (At::Skeleton, Ok(Answer::Files(files))) => self.skeleton(files),
             (At::Skeleton, Err(EngineError::NotFound { .. })) => self.skeleton(Vec::new()),
-            (At::Upload(files), Ok(_)) => {
-                self.places.made(&files);
-                self.go_on()
-            }
+            (At::Upload(_), Ok(_)) => self.go_on(),
             (At::Prepare(_), Ok(Answer::Id(exec))) => At::Follow(exec),
             (At::Follow(exec), Ok(Answer::Ran(log, true))) => At::Code(exec, self.recorded(log)),
             (At::Follow(_), Ok(Answer::Ran(log, false))) => {

@@ -118,6 +118,46 @@ fn phases_are_done_in_order_and_once() {
 }
 
 #[test]
+fn what_a_phase_knows_of_its_image_the_next_one_does_not_ask_again() {
+    let engine = MemoryEngine::new(world());
+    converged(&engine, &wish().container("a", json!({})));
+    let before = engine.calls().len();
+    let phases = json!({
+        "base": { "image": "debian:bookworm-slim" },
+        "users": [{ "name": "dev" }],
+        "env": { "A": "b" },
+        "workdir": { "path": "/work", "owner": "dev" },
+        "habitat": { "path": "/work/habitat", "dirs": ["system", "shared"], "owner": "dev" },
+        "setup": { "root": ["make this"] },
+        "hooks": { "tools": { "before": ["make that"] } },
+    });
+    converged(&engine, &wish().named("other").of("/srv/other").phased(phases));
+    let calls = engine.calls();
+    let asked: Vec<String> = calls[before..]
+        .iter()
+        .filter_map(|call| match call {
+            Call::ReadFile { path, .. } | Call::StatFile { path, .. } => Some(path.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            "/etc/passwd",
+            "/etc/group",
+            "/etc/shadow",
+            "/home/dev",
+            "/home",
+            "/work"
+        ]
+    );
+    let sent = calls[before..]
+        .iter()
+        .filter(|call| matches!(call, Call::Upload { .. }));
+    assert_eq!(sent.count(), 3, "what a phase makes goes in one piece");
+}
+
+#[test]
 fn what_changes_is_done_anew_with_what_follows_and_nothing_else() {
     let engine = MemoryEngine::new(world());
     converged(&engine, &demo());

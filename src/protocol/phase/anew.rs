@@ -19,6 +19,7 @@ impl DoPhase {
         self.users = None;
         self.places = Places::default();
         self.record = Record::default();
+        self.unsent.clear();
         Some(At::Clear(container))
     }
 }

@@ -42,6 +42,7 @@ impl DoPhase {
         }
         self.from = image.image.id;
         self.config = image.config;
+        self.recall();
         self.fetching(0)
     }
 

@@ -1,6 +1,6 @@
 //! Where files of a phase go: which parents an image lacks, whose what is made is, and what must be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::users::Users;
 use crate::call::{Content, File, FileStatus, follow};
@@ -14,7 +14,11 @@ const MOST_LINKS: usize = 16;
 /// What is known of the paths of a container.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
-    there: BTreeMap<String, Option<FileStatus>>,
+    there: BTreeMap<String, FileStatus>,
+    /// Where nothing is.
+    absent: BTreeSet<String>,
+    /// Directories that were made where nothing was: what is not known to be in them is not there.
+    fresh: BTreeSet<String>,
     /// What a home has from its beginning, by path in it, once that is known.
     skeleton: Option<Vec<File>>,
 }
@@ -22,7 +26,10 @@ pub(super) struct Places {
 impl Places {
     /// Takes in what there is at a path.
     pub fn saw(&mut self, path: String, status: Option<FileStatus>) {
-        self.there.insert(path, status);
+        match status {
+            Some(status) => drop(self.there.insert(path, status)),
+            None => drop(self.absent.insert(path)),
+        }
     }
 
     /// Takes in that files were unpacked.
@@ -35,6 +42,15 @@ impl Places {
             content,
         } in files
         {
+            let path = format!("/{}", path.trim_matches('/'));
+            // A parent of which nobody knows how it came about may be a link, or below one: then what is made is in
+            // another place as well, where it was not before.
+            let was_absent = self.is_absent(&path);
+            let above = parent(&path);
+            if above != "/" && !self.fresh.contains(above) {
+                self.absent.clear();
+                self.fresh.clear();
+            }
             let status = FileStatus {
                 kind: match content {
                     Content::Directory => "directory",
@@ -46,9 +62,21 @@ impl Places {
                 mode: *mode,
                 target: None,
             };
-            self.there
-                .insert(format!("/{}", path.trim_matches('/')), Some(status));
+            if was_absent && *content == Content::Directory {
+                self.fresh.insert(path.clone());
+            }
+            self.absent.remove(&path);
+            self.there.insert(path, status);
         }
+    }
+
+    /// Says whether it is known that nothing is at a path.
+    fn is_absent(&self, path: &str) -> bool {
+        if path == "/" || self.there.contains_key(path) {
+            return false;
+        }
+        let above = parent(path);
+        self.absent.contains(path) || self.fresh.contains(above) || self.is_absent(above)
     }
 
     /// Takes in what a home has from its beginning.
@@ -81,17 +109,17 @@ impl Places {
     /// Returns the first of a path and its parents of which it is not known whether it is there, up to one that is.
     fn unknown_above(&self, path: &str) -> Option<String> {
         let mut path = path;
-        loop {
-            match self.there.get(path) {
-                None if path != "/" => return Some(path.to_owned()),
-                None | Some(Some(_)) => return None,
-                Some(None) => path = parent(path),
+        while path != "/" && !self.there.contains_key(path) {
+            if !self.is_absent(path) {
+                return Some(path.to_owned());
             }
+            path = parent(path);
         }
+        None
     }
 
     fn status(&self, path: &str) -> Option<&FileStatus> {
-        self.there.get(path).and_then(Option::as_ref)
+        self.there.get(path)
     }
 
     /// Returns what has to be unpacked for an act, and the users there are afterwards.
@@ -166,7 +194,7 @@ impl Places {
     fn parents(&self, path: &str, owner: (u32, u32), files: &mut Vec<File>) {
         let mut missing = Vec::new();
         let mut above = parent(path);
-        while above != "/" && self.there.get(above).is_some_and(Option::is_none) {
+        while above != "/" && self.is_absent(above) {
             missing.push(above);
             above = parent(above);
         }
@@ -204,13 +232,13 @@ impl Places {
         };
         for _ in 0..MOST_LINKS {
             match self.there.get(&path) {
-                None if path == "/" => return None,
+                None if path == "/" || self.is_absent(&path) => return None,
                 None => return Some(path),
-                Some(Some(FileStatus {
+                Some(FileStatus {
                     kind: "link",
                     target: Some(target),
                     ..
-                })) => path = follow(&path, target),
+                }) => path = follow(&path, target),
                 Some(_) => return None,
             }
         }
@@ -367,5 +395,53 @@ pub(super) fn text(path: &str, mode: u32, text: &str) -> File {
         gid: 0,
         mode,
         content: Content::Bytes(text.as_bytes().to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(places: &Places, path: &str) -> Option<String> {
+        places.unknown_above(path)
+    }
+
+    #[test]
+    fn what_is_in_a_directory_that_was_just_made_need_not_be_asked() {
+        let mut places = Places::default();
+        assert_eq!(asks(&places, "/w/a/b"), Some("/w/a/b".to_owned()));
+        places.saw("/w".to_owned(), None);
+        assert_eq!(asks(&places, "/w/a/b"), None);
+        places.made(&[directory("/w", (0, 0), 0o755), text("w/file", 0o644, "")]);
+        assert_eq!(asks(&places, "/w/a/b"), None);
+        assert_eq!(asks(&places, "/w/file"), None);
+        assert_eq!(places.status("/w/file").map(|status| status.kind), Some("file"));
+        let mut files = Vec::new();
+        places.parents("/w/a/b", (1, 1), &mut files);
+        assert_eq!(files, [directory("/w/a", (1, 1), 0o755)]);
+        // Where it was there before nobody knows what is in it.
+        places.made(&[directory("/opt", (0, 0), 0o755)]);
+        assert_eq!(asks(&places, "/opt/a"), Some("/opt/a".to_owned()));
+    }
+
+    #[test]
+    fn what_is_made_below_what_may_be_a_link_may_be_anywhere() {
+        let mut places = Places::default();
+        places.saw("/w".to_owned(), None);
+        places.saw("/else".to_owned(), None);
+        places.made(&[directory("/w", (0, 0), 0o755)]);
+        assert_eq!(asks(&places, "/else/file"), None);
+        // It may lead to /w.
+        places.made(&[text("srv/link/file", 0o644, "")]);
+        for path in ["/w/file", "/else/file"] {
+            assert_eq!(asks(&places, path), Some(path.to_owned()));
+        }
+        assert!(places.status("/w").is_some());
+        let link = File {
+            content: Content::Link("/w".to_owned()),
+            ..text("x", 0o777, "")
+        };
+        places.made(&[link]);
+        assert_eq!(asks(&places, "/x/file"), Some("/x/file".to_owned()));
     }
 }

@@ -3,6 +3,7 @@
 use super::users::Users;
 use super::{At, DoPhase};
 use crate::call::{File, FileStatus};
+use crate::desired::phase::Act;
 
 /// A table of users or groups.
 #[derive(Clone, Copy)]
@@ -31,10 +32,16 @@ impl DoPhase {
             }
             Table::Group => {
                 users.group = text.unwrap_or_default();
-                At::Table(Table::Shadow, users)
+                // Only who adds a user needs it.
+                if self.work.acts.iter().any(|act| matches!(act, Act::Users(_))) {
+                    return At::Table(Table::Shadow, users);
+                }
+                self.users = Some(users);
+                self.go_on()
             }
             Table::Shadow => {
                 users.shadow = text;
+                users.is_whole = true;
                 self.users = Some(users);
                 self.go_on()
             }

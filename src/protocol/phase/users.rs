@@ -15,6 +15,8 @@ pub(super) struct Users {
     pub group: String,
     /// `/etc/shadow`, where the image has one.
     pub shadow: Option<String>,
+    /// Whether `/etc/shadow` was looked for.
+    pub is_whole: bool,
 }
 
 impl Users {
@@ -184,6 +186,7 @@ mod tests {
             passwd: "root:x:0:0:root:/root:/bin/bash\nnode:x:1000:1000::/home/node:/bin/sh".to_owned(),
             group: "root:x:0:\nsudo:x:27:root\nnode:x:1000:\n".to_owned(),
             shadow: Some("root:*:19000:0:99999:7:::\n".to_owned()),
+            is_whole: true,
         }
     }
 
