@@ -24,6 +24,7 @@ use crate::observed::ImageConfig;
 use crate::report::Failure;
 use crate::step::PhaseWork;
 
+mod act;
 mod anew;
 mod fetched;
 mod gate;
@@ -157,69 +158,6 @@ impl DoPhase {
         match &self.container {
             Some(container) => then(container.clone()),
             None => Next::Failed(unexpected("a container")),
-        }
-    }
-
-    /// Returns what comes next of the act at hand.
-    fn go_on(&mut self) -> At {
-        match self.step() {
-            Ok(at) => at,
-            Err(failure) => self.fail(failure),
-        }
-    }
-
-    fn step(&mut self) -> Result<At, Failure> {
-        while let Some(act) = self.work.acts.get(self.act) {
-            // What looks at the container has to find what was done before.
-            let look = if let Act::Run(command) = act {
-                Some(At::Prepare(self.exec(command)))
-            } else if let Some(users) = &self.users {
-                if let Some(path) = self.places.unknown(act, users)? {
-                    Some(At::Stat(path))
-                } else if self.places.lacks_skeleton(act) {
-                    Some(At::Skeleton)
-                } else {
-                    None
-                }
-            } else {
-                Some(At::Table(Table::Passwd, Users::default()))
-            };
-            if let Some(look) = look {
-                return Ok(self.sent().unwrap_or(look));
-            }
-            let users = self.users.take().unwrap_or_default();
-            if let Act::Verify(expected) = act {
-                self.places.verify(expected, &users)?;
-                self.users = Some(users);
-            } else {
-                let (files, users) = self.places.files(act, &users)?;
-                self.places.made(&files);
-                self.unsent.extend(files);
-                self.users = Some(users);
-            }
-            self.act += 1;
-        }
-        let last = if self.started && self.work.certificates.is_some() {
-            At::TidyPrepare
-        } else {
-            self.finish()
-        };
-        Ok(self.sent().unwrap_or(last))
-    }
-
-    /// Returns the sending of what was not sent yet, if there is anything.
-    fn sent(&mut self) -> Option<At> {
-        let unsent = std::mem::take(&mut self.unsent);
-        (!unsent.is_empty()).then(|| At::Upload(unsent.into()))
-    }
-
-    fn finish(&self) -> At {
-        if self.work.names.is_empty() {
-            At::Remove(None)
-        } else if self.has_secrets() {
-            At::Still
-        } else {
-            At::Forget
         }
     }
 

@@ -965,3 +965,36 @@ fn a_disk_that_is_full_when_a_phase_is_kept_is_told_and_what_was_before_stays() 
     project.converge();
     assert!(raw::container(&format!("aishell-failed-{}-7-setup", project.name)).is_none());
 }
+
+#[test]
+fn tables_and_skeletons_that_are_copied_count_from_then_on() {
+    let project = project();
+    let passwd = "root:x:0:0::/root:/bin/sh\nzed:x:4321:4321::/home/zed:/bin/sh\n";
+    project.write(
+        "passwd",
+        &format!("{passwd}{}:x:4322:4322::/:/bin/sh\n", project.name),
+    );
+    project.write("rc", "from the skeleton\n");
+    let first = json!({
+        "base": { "image": project.image },
+        "users": [{ "name": "one" }],
+        "files": [
+            { "source": "passwd", "target": "/etc/passwd" },
+            { "source": "rc", "target": "/etc/skel/.rc" },
+            { "source": "rc", "target": "/here", "owner": "zed" },
+        ],
+    });
+    let second = json!({
+        "users": [{ "name": "two" }],
+        "workdir": { "path": "/work", "owner": "zed" },
+        "verify": { "files": [
+            "/home/two/.rc", { "path": "/work", "owner": "4321" }, { "path": "/here", "owner": "4321" },
+        ] },
+    });
+    write(
+        &project,
+        &first,
+        &format!("base: {{ phases: {second} }}\ncontainers: {{}}\n"),
+    );
+    project.converge();
+}

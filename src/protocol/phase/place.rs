@@ -32,8 +32,9 @@ impl Places {
         }
     }
 
-    /// Takes in that files were unpacked.
-    pub fn made(&mut self, files: &[File]) {
+    /// Takes in that files were unpacked; says whether all of them are where nothing of the image was before.
+    pub fn made(&mut self, files: &[File]) -> bool {
+        let mut apart = true;
         for File {
             path,
             uid,
@@ -50,7 +51,9 @@ impl Places {
             if above != "/" && !self.fresh.contains(above) {
                 self.absent.clear();
                 self.fresh.clear();
+                apart = false;
             }
+            apart &= was_absent || self.fresh.contains(above);
             let status = FileStatus {
                 kind: match content {
                     Content::Directory => "directory",
@@ -68,6 +71,7 @@ impl Places {
             self.absent.remove(&path);
             self.there.insert(path, status);
         }
+        apart
     }
 
     /// Says whether it is known that nothing is at a path.
@@ -77,6 +81,11 @@ impl Places {
         }
         let above = parent(path);
         self.absent.contains(path) || self.fresh.contains(above) || self.is_absent(above)
+    }
+
+    /// Takes in that something else was put into the image, no matter where: a home may begin otherwise now.
+    pub fn forgets_skeleton(&mut self) {
+        self.skeleton = None;
     }
 
     /// Takes in what a home has from its beginning.
@@ -412,7 +421,7 @@ mod tests {
         assert_eq!(asks(&places, "/w/a/b"), Some("/w/a/b".to_owned()));
         places.saw("/w".to_owned(), None);
         assert_eq!(asks(&places, "/w/a/b"), None);
-        places.made(&[directory("/w", (0, 0), 0o755), text("w/file", 0o644, "")]);
+        assert!(places.made(&[directory("/w", (0, 0), 0o755), text("w/file", 0o644, "")]));
         assert_eq!(asks(&places, "/w/a/b"), None);
         assert_eq!(asks(&places, "/w/file"), None);
         assert_eq!(places.status("/w/file").map(|status| status.kind), Some("file"));
@@ -420,7 +429,7 @@ mod tests {
         places.parents("/w/a/b", (1, 1), &mut files);
         assert_eq!(files, [directory("/w/a", (1, 1), 0o755)]);
         // Where it was there before nobody knows what is in it.
-        places.made(&[directory("/opt", (0, 0), 0o755)]);
+        assert!(!places.made(&[directory("/opt", (0, 0), 0o755)]));
         assert_eq!(asks(&places, "/opt/a"), Some("/opt/a".to_owned()));
     }
 
@@ -429,10 +438,10 @@ mod tests {
         let mut places = Places::default();
         places.saw("/w".to_owned(), None);
         places.saw("/else".to_owned(), None);
-        places.made(&[directory("/w", (0, 0), 0o755)]);
+        assert!(places.made(&[directory("/w", (0, 0), 0o755)]));
         assert_eq!(asks(&places, "/else/file"), None);
         // It may lead to /w.
-        places.made(&[text("srv/link/file", 0o644, "")]);
+        assert!(!places.made(&[text("srv/link/file", 0o644, "")]));
         for path in ["/w/file", "/else/file"] {
             assert_eq!(asks(&places, path), Some(path.to_owned()));
         }
@@ -441,7 +450,7 @@ mod tests {
             content: Content::Link("/w".to_owned()),
             ..text("x", 0o777, "")
         };
-        places.made(&[link]);
+        assert!(!places.made(&[link]));
         assert_eq!(asks(&places, "/x/file"), Some("/x/file".to_owned()));
     }
 }
