@@ -326,6 +326,8 @@ pub struct Container {
     pub completes: bool,
     /// How long it may take from its start until it can be used.
     pub patience: Duration,
+    /// Its name with the part of the manifest that asks for it, if its image must have a shell.
+    pub shells: BTreeMap<String, Option<Place>>,
     /// The containers that come before it, by name.
     pub depends_on: BTreeSet<String>,
     /// Data volumes it mounts, by the engine's name.

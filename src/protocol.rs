@@ -27,6 +27,7 @@ mod identity;
 mod image;
 mod job;
 mod naming;
+mod need;
 mod network;
 mod phase;
 mod populate;

@@ -364,6 +364,7 @@ fn creation(draft: &Draft<'_>, name: &str, container: &Container, reference: &st
         completes: container.completes,
         patience: container.patience,
         awaited: draft.awaited.contains(name),
+        shells: container.shells.clone(),
     }
 }
 

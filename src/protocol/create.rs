@@ -3,22 +3,28 @@
 use jiff::Timestamp;
 
 use super::settle::{AGAIN, Verdict, verdict};
-use super::{Next, Protocol, call, failure, unexpected};
+use super::{Next, Protocol, call, failure, need, unexpected};
 use crate::call::{Answer, Call};
 use crate::engine::EngineError;
+use crate::label::OwnedId;
 use crate::report::Failure;
 use crate::step::CreateWork;
 
-/// Creates, attaches and starts a container.
+/// Creates, attaches and starts a container. One that needs a shell, of an image without one, is
+/// removed again before it is started.
 ///
 /// Cut after the creation it leaves a container that the next pass sees as created and starts.
 pub(super) struct CreateAndStart {
     work: CreateWork,
+    /// Whether it was there before.
+    found: bool,
     at: At,
 }
 
 enum At {
     Create,
+    Shell { id: String },
+    Remove { id: String, failure: Failure },
     Connect { id: String, index: usize },
     Start { id: String },
     Settle { id: String, started: Timestamp },
@@ -29,14 +35,42 @@ enum At {
 
 impl CreateAndStart {
     pub(super) fn new(work: CreateWork) -> Self {
-        Self { work, at: At::Create }
+        Self {
+            work,
+            found: false,
+            at: At::Create,
+        }
     }
 
     /// Goes on with a container that was made before, and that is whole.
-    pub(super) fn made(self, id: String) -> Self {
-        Self {
-            at: At::Start { id },
-            ..self
+    pub(super) fn made(mut self, id: String) -> Self {
+        self.found = true;
+        self.at = self.made_sure(id);
+        self
+    }
+
+    /// Asks for the shell first, where one is needed.
+    fn made_sure(&self, id: String) -> At {
+        if !self.work.shells.is_empty() {
+            return At::Shell { id };
+        }
+        self.go_on(id)
+    }
+
+    fn go_on(&self, id: String) -> At {
+        if self.found {
+            At::Start { id }
+        } else {
+            self.connect(id, 0)
+        }
+    }
+
+    fn refused(&self, id: String) -> At {
+        let failure = need::refused(&self.work.shells);
+        if self.found {
+            At::Failed(failure)
+        } else {
+            At::Remove { id, failure }
         }
     }
 
@@ -53,6 +87,11 @@ impl Protocol for CreateAndStart {
     fn next(&self) -> Next {
         match &self.at {
             At::Create => call(Call::CreateContainer(Box::new(self.work.create.clone()))),
+            At::Shell { id } => call(need::shell(id)),
+            At::Remove { id, .. } => call(Call::RemoveContainer {
+                container: OwnedId::made(id),
+                volumes: true,
+            }),
             At::Connect { id, index } => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -84,15 +123,21 @@ impl Protocol for CreateAndStart {
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
-                self.at = At::Failed(failure(error));
+                self.at = match std::mem::replace(&mut self.at, At::Done) {
+                    At::Shell { id } if matches!(error, EngineError::NotFound { .. }) => self.refused(id),
+                    At::Remove { failure, .. } => At::Failed(failure),
+                    _ => At::Failed(failure(error)),
+                };
                 return;
             }
         };
         self.at = match std::mem::replace(&mut self.at, At::Done) {
             At::Create => match answer {
-                Answer::Id(id) => self.connect(id, 0),
+                Answer::Id(id) => self.made_sure(id),
                 _ => At::Failed(unexpected("the id of a container")),
             },
+            At::Shell { id } => self.go_on(id),
+            At::Remove { failure, .. } => At::Failed(failure),
             At::Connect { id, index } => self.connect(id, index + 1),
             At::Start { id } if self.work.awaited => At::Settle { id, started: now },
             At::Look { id, started } => match answer {

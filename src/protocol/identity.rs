@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::job::{self, Acquire, Acquired};
 use super::naming::{Naming, removal};
-use super::{Next, Protocol, call, failure, unexpected};
+use super::{Next, Protocol, call, failure, need, unexpected};
 use crate::call::{Answer, Call, Commit, Content, Create, File};
 use crate::engine::EngineError;
 use crate::facts::Account;
@@ -26,8 +26,6 @@ use crate::report::Failure;
 use crate::spec::{ContainerSpec, Security};
 use crate::step::IdentityWork;
 
-/// What starts everything that the image itself does not start.
-const SHELL: &str = "/bin/sh";
 /// Where the CA bundle lies in a sandbox.
 const CERTIFICATES: &str = "/etc/aishell/ca.pem";
 /// What a program finds when its image sets no `PATH`.
@@ -223,10 +221,7 @@ impl Protocol for Identity {
                 Acquired::Go(next) => next,
                 Acquired::Mine(_) | Acquired::Theirs(_) | Acquired::Gone => Next::Done,
             },
-            At::Shell(container) => call(Call::StatFile {
-                container: container.id().to_owned(),
-                path: SHELL.to_owned(),
-            }),
+            At::Shell(container) => call(need::shell(container.id())),
             At::Passwd(container) => read(container, "/etc/passwd"),
             At::Group(container) => read(container, "/etc/group"),
             At::Shells(container) => read(container, "/etc/shells"),
@@ -282,8 +277,7 @@ impl Protocol for Identity {
             }
             (At::Shell(container), Ok(_)) => At::Passwd(container),
             (At::Shell(container), Err(EngineError::NotFound { .. })) => {
-                let refused = self.refused();
-                At::Sweep(container, Some(refused))
+                At::Sweep(container, Some(need::refused(&self.work.shells)))
             }
             (At::Passwd(container), Ok(Answer::Bytes(bytes))) => {
                 self.passwd = String::from_utf8_lossy(&bytes).into_owned();
@@ -364,23 +358,6 @@ impl Identity {
             Acquired::Go(Next::Failed(failure)) => At::Failed(failure),
             Acquired::Go(_) => At::Acquire(acquire),
         }
-    }
-}
-
-impl Identity {
-    /// Says who needs the shell that the image has not.
-    fn refused(&self) -> Failure {
-        let names: Vec<&str> = self.work.shells.keys().map(String::as_str).collect();
-        let place = self.work.shells.values().find_map(Clone::clone);
-        let who = match names.split_last() {
-            Some((last, [])) => format!("container {last} needs"),
-            Some((last, others)) => format!("containers {} and {last} need", others.join(", ")),
-            None => "nobody needs".to_owned(),
-        };
-        let message = format!("the image has no {SHELL}, and {who} one");
-        Failure::new(message)
-            .at(place)
-            .hint("harnesses and `preStart` take an image with a shell")
     }
 }
 

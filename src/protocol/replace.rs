@@ -16,7 +16,7 @@ use self::beside::can_run_beside;
 use self::exhibit::Exhibit;
 use super::probe::{Probe, Probing};
 use super::settle::{AGAIN, SETTLE};
-use super::{Next, Protocol, call, failure, is_still, unexpected};
+use super::{Next, Protocol, call, failure, is_still, need, unexpected};
 use crate::call::{Answer, Call, ContainerReply, Create};
 use crate::engine::EngineError;
 use crate::label::{self, Mark, OwnedId};
@@ -73,6 +73,7 @@ enum At {
     Judge(Box<ContainerReply>),
     Wait,
     Clear(OwnedId),
+    Shell,
     Connect(usize),
     Ask,
     Unpause,
@@ -317,6 +318,7 @@ impl Protocol for Replace {
                 container: rival.clone(),
                 volumes: true,
             }),
+            At::Shell => call(need::shell(&self.new)),
             At::Connect(index) => match self.work.connect.get(*index) {
                 Some((network, endpoint)) => call(Call::ConnectNetwork {
                     network: network.clone(),
@@ -399,8 +401,14 @@ impl Protocol for Replace {
             (At::Unpause, Ok(_)) => At::Stop,
             (At::Create, Ok(Answer::Id(id))) => {
                 self.new = id;
-                self.connect(0)
+                if self.work.shells.is_empty() {
+                    self.connect(0)
+                } else {
+                    At::Shell
+                }
             }
+            (At::Shell, Ok(_)) => self.connect(0),
+            (At::Shell, Err(_)) if gone => At::RollBack(Back::RemoveNew, need::refused(&self.work.shells)),
             // What a cut replacement of ours left is removed before; this is a stranger's, or at work right now, or
             // the engine was still making it when whoever asked for it was killed.
             (At::Create, Err(EngineError::Conflict { .. })) => At::Taken,
@@ -447,7 +455,7 @@ impl Protocol for Replace {
             (At::Forget, _) => At::Done,
             (At::RollBack(back, reason), result) => self.roll_back(back, reason, result.is_ok() || gone),
             // Before the old one was touched there is only the new one to take back.
-            (At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
+            (At::Shell | At::Connect(_), Err(error)) => At::RollBack(Back::RemoveNew, failure(error)),
             // Where it is not known whether it runs, it is no exhibit.
             (At::Start, Err(error)) if !matches!(error, EngineError::Unreachable { .. }) => {
                 At::Keep(failure(error))

@@ -330,4 +330,6 @@ pub struct CreateWork {
     pub patience: Duration,
     /// Whether somebody waits until it can be used.
     pub awaited: bool,
+    /// Its name with the part of the manifest that asks for it, if its image must have a shell.
+    pub shells: BTreeMap<String, Option<Place>>,
 }

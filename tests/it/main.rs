@@ -24,6 +24,7 @@ mod prune;
 mod requested;
 mod saved;
 mod scenarios;
+mod shell;
 #[path = "../support/surface.rs"]
 mod surface;
 mod systemd;

@@ -203,4 +203,27 @@ fn an_image_without_a_shell_is_refused_where_one_is_needed_and_runs_where_it_is_
         project.converge();
         assert_eq!(project.container("a")["State"]["Status"], "running");
     }
+
+    // Who has an image for everybody's user, or runs on it as it is, is seen when he is made: whoever is there goes on.
+    for user in ["", "user: image, "] {
+        let with = |more: &str| {
+            on(&format!(
+                "containers:\n  a: {{ network: none, {user}command: [sleep, \"1000\"], {more}stop: {{ timeout: 0 }} }}\n"
+            ));
+        };
+        with("");
+        project.converge();
+        let before = project.container("a");
+        with("preStart: [\":\"], ");
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{user}: {run:#?}");
+        let error = &step(&run.json, "container", "a")["error"];
+        assert_eq!(
+            (text(&error["message"]), &error["at"]["line"]),
+            ("the image has no /bin/sh, and container a needs one", &5.into()),
+            "{user}: {run:#?}"
+        );
+        raw::same(&project.container("a"), &before);
+        project.only(&["a"]);
+    }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -65,6 +66,7 @@ fn with_home(name: &str) -> Work {
             completes: false,
             patience: std::time::Duration::ZERO,
             awaited: false,
+            shells: BTreeMap::new(),
         }),
         failed: None,
         begun: None,

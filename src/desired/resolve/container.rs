@@ -93,6 +93,12 @@ impl Resolver<'_> {
             None => last(stages).to_owned(),
         };
         let (own, account) = (name.as_str(), self.account(written));
+        let needs_shell = written.harness.is_some() || !written.pre_start.is_empty();
+        let place = || self.loaded.source.place(&format!("containers.{own}"));
+        let shells: BTreeMap<_, _> = needs_shell
+            .then(|| (own.to_owned(), place()))
+            .into_iter()
+            .collect();
         let image = match &account {
             Some(account) => {
                 // Users without an account on this host have one name and different numbers.
@@ -102,10 +108,8 @@ impl Resolver<'_> {
                     let identity = self.identity(&stage, account, stages);
                     identities.insert(name.clone(), identity);
                 }
-                if written.harness.is_some() || !written.pre_start.is_empty() {
-                    let place = self.loaded.source.place(&format!("containers.{own}"));
-                    let identity = identities.get_mut(&name);
-                    identity.map(|identity| identity.shells.insert(own.to_owned(), place));
+                if let Some(identity) = identities.get_mut(&name) {
+                    identity.shells.extend(shells.clone());
                 }
                 ImageChoice::Identity(name)
             }
@@ -131,6 +135,7 @@ impl Resolver<'_> {
                 .map(|harness| harness.as_str().to_owned()),
             completes: written.command.is_some(),
             patience: start::patience(written).into(),
+            shells,
             depends_on: written
                 .depends_on
                 .iter()

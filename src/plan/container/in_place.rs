@@ -189,8 +189,12 @@ pub(super) fn wake(
         )],
         needs,
         detail: live.error.clone(),
-        // That it was started proves nothing to those who wait for it.
-        work: if action == Action::Start && draft.awaited.contains(name) {
+        // That it was started proves nothing to those who wait for it. What was never started may have been left before
+        // anybody saw whether it can run.
+        work: if action == Action::Start
+            && (draft.awaited.contains(name)
+                || live.state == RunState::Created && !container.shells.is_empty())
+        {
             Work::Start {
                 container: live.id.id().to_owned(),
                 work: Box::new(creation(draft, name, container, reference)),

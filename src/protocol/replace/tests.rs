@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::engine::Engine as _;
 use crate::engine::memory::{Fate, MemoryEngine, World};
@@ -49,6 +51,7 @@ async fn replace(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone
         completes: false,
         patience: Duration::from_secs(60),
         awaited: false,
+        shells: BTreeMap::new(),
     };
     let mut protocol = Replace::new(OwnedId::new(&old.id, &mark), work, None);
     drive(&mut protocol, engine, &Progress::default()).await
@@ -180,6 +183,7 @@ fn a_new_container_is_judged_by_what_it_does_and_for_how_long() {
         completes: false,
         patience: Duration::from_secs(9),
         awaited: false,
+        shells: BTreeMap::new(),
     };
     let at = |second: i64| Timestamp::from_second(second).expect("a time");
     let judged = |reply: &ContainerReply, second: i64| verdict(reply, &work, at(100), at(second));
@@ -214,6 +218,7 @@ async fn go_on(engine: &MemoryEngine, new: ContainerSpec) -> Result<(), Undone> 
         completes: false,
         patience: Duration::from_secs(60),
         awaited: false,
+        shells: BTreeMap::new(),
     };
     let protocol = Replace::new(id(&format!("{NAME}.prev")), work, None);
     let mut protocol = protocol.begun(Some(&id(NAME)));
@@ -284,6 +289,7 @@ async fn whatever_was_done_without_an_answer_the_old_one_runs_again() {
             completes: false,
             patience: Duration::from_secs(60),
             awaited: false,
+            shells: BTreeMap::new(),
         };
         let mut protocol = Replace::new(OwnedId::new(&shown.id, &mark), work, None);
         loop {

@@ -47,6 +47,7 @@ fn container(session: Session) -> Container {
         opens: None,
         completes: false,
         patience: LONG,
+        shells: BTreeMap::new(),
         depends_on: [].into(),
         volumes: [].into(),
         busy: None,
