@@ -14,6 +14,7 @@ use crate::facts::Account;
 use crate::grant::Grant;
 use crate::key::Key;
 use crate::label::{HARNESS_VOLUME, Kind, Owner};
+use crate::lock::Parts;
 use crate::manifest::container::{OnChange, OnDrift};
 use crate::manifest::place::Place;
 use crate::manifest::stage::StageName;
@@ -256,6 +257,9 @@ pub enum MemberSource {
         pypi: String,
         /// The key of the image whose Python it runs on.
         python: Key,
+        /// What it is installed with, where a lock says so.
+        #[serde(rename = "packages", skip_serializing_if = "Parts::is_empty")]
+        parts: Parts,
     },
     /// A download.
     Download {
@@ -371,6 +375,7 @@ impl Container {
 mod tests {
     use super::*;
     use crate::key::KeyKind;
+    use crate::lock::Part;
 
     /// What a member is in the key of its set: other bytes are another volume.
     #[test]
@@ -402,10 +407,26 @@ mod tests {
         assert_eq!(
             written(MemberSource::Pypi {
                 pypi: "tool".to_owned(),
-                python: python.clone()
+                python: python.clone(),
+                parts: Parts::new(),
             }),
             format!(
                 r#"{{"name":"tool","pypi":"tool","python":"{python}","version":"1.0.0","bin":["tool"]}}"#
+            )
+        );
+        let need = Part {
+            version: "1.0".parse().unwrap(),
+            file: Some("need-1.0.tar.gz".parse().unwrap()),
+            integrity: None,
+        };
+        assert_eq!(
+            written(MemberSource::Pypi {
+                pypi: "tool".to_owned(),
+                python: python.clone(),
+                parts: [("need".parse().unwrap(), need)].into(),
+            }),
+            format!(
+                r#"{{"name":"tool","pypi":"tool","python":"{python}","packages":{{"need":{{"version":"1.0","file":"need-1.0.tar.gz"}}}},"version":"1.0.0","bin":["tool"]}}"#
             )
         );
     }

@@ -9,18 +9,21 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::lock::part::differing;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::ImageReference;
 use crate::name::HarnessName;
 use crate::remote::{Commit, DownloadUrl, RefName, RepositoryReference, Sha256};
 
 mod package;
+mod part;
 mod read;
 mod render;
 mod value;
 
 pub use package::{Ask, Package, PackageName};
-pub use value::{ImageDigest, Integrity, LockedVersion, NpmPackage, PythonPackage};
+pub use part::{Part, Parts};
+pub use value::{FileName, ImageDigest, Integrity, LockedVersion, NpmPackage, PythonPackage};
 
 /// The name of the job that asks what a lock lacks, as a resource.
 pub const JOB: &str = "resolve";
@@ -317,6 +320,15 @@ impl Lock {
             })
         };
         let moved = |kind, name: &str, from: Option<&Package>, to: &Package| {
+            // The same version with other versions of what it needs.
+            if let Some(from) = from.filter(|from| {
+                from.version == to.version && from.integrity == to.integrity && from.parts != to.parts
+            }) {
+                let shown = |one: &Package, other: &Package| {
+                    Some(format!("{} {}", one.version, differing(&one.parts, &other.parts)))
+                };
+                return change(kind, name, shown(from, to), shown(to, from));
+            }
             let from = from.map(|package| (package.version.to_string(), package.integrity.clone()));
             let (version, integrity) = (to.version.to_string(), to.integrity.clone());
             match from {

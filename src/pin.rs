@@ -13,7 +13,7 @@ use crate::catalogue::RUNTIME_VERSION;
 use crate::claim::{ClaimError, Turn};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::lock::{Change, Lock, Package, Wishes};
+use crate::lock::{Change, Lock, Package, Parts, Wishes};
 use crate::manifest::load::Loaded;
 use crate::manifest::place::Problem;
 use crate::manifest::stage::{ImageReference, Stage};
@@ -187,6 +187,7 @@ fn own(missing: &Wishes) -> Lock {
             requirement: ask.requirement,
             version: RUNTIME_VERSION.parse().ok()?,
             integrity: None,
+            parts: Parts::new(),
         })
     });
     lock

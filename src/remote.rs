@@ -315,6 +315,17 @@ impl Sha256 {
         let bytes: Vec<u8> = (0..self.0.len()).step_by(2).map(digit).collect();
         format!("sha256-{}", STANDARD.encode(bytes))
     }
+
+    /// Reads those that are in what package managers write.
+    pub fn of_integrity(text: &str) -> Vec<Self> {
+        let read = |one: &str| {
+            let bytes = STANDARD.decode(one.strip_prefix("sha256-")?).ok()?;
+            let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+            digits.collect::<String>().parse().ok()
+        };
+        text.split(' ').filter_map(read).collect()
+    }
 }
 
 impl FromStr for Sha256 {
@@ -377,6 +388,18 @@ written_as_text!(RepositoryReference, "RepositoryReference", { "type": "string" 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_read_back_from_what_package_managers_write() {
+        let digests: Vec<Sha256> = ["0e".repeat(32), "f1".repeat(32)]
+            .iter()
+            .map(|digits| digits.parse().unwrap())
+            .collect();
+        let written: Vec<String> = digests.iter().map(Sha256::integrity).collect();
+        let text = format!("{} sha512-AAAA {}", written[0], written[1]);
+        assert_eq!(Sha256::of_integrity(&text), digests);
+        assert_eq!(Sha256::of_integrity("sha256-?"), []);
+    }
 
     #[test]
     fn an_address_is_one_that_neither_reads_this_host_nor_runs_anything_nor_has_a_password() {

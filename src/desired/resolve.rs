@@ -354,6 +354,7 @@ impl Resolver<'_> {
                     name: package,
                     version,
                     integrity,
+                    parts,
                 } => members.push(Member {
                     name: name.as_str().to_owned(),
                     source: match package {
@@ -363,6 +364,7 @@ impl Resolver<'_> {
                             Pin::Known(python) => MemberSource::Pypi {
                                 pypi: pypi.to_string(),
                                 python,
+                                parts,
                             },
                             Pin::Unknown(reason) => {
                                 waits.get_or_insert(reason);

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Integrity, LockedVersion, NpmPackage, PythonPackage};
+use super::{Integrity, LockedVersion, NpmPackage, Parts, PythonPackage};
 
 /// A package, by the manager that has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -31,6 +31,9 @@ pub struct Package {
     /// What the package manager says the package is made of, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integrity: Option<Integrity>,
+    /// What it is installed with, if it is a Python package; empty in locks that were written before that was kept.
+    #[serde(rename = "packages", skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
 }
 
 /// A requirement on a package that only a package manager can say the meaning of.
@@ -58,6 +61,9 @@ struct Fields {
     version: LockedVersion,
     /// What the package manager says the package is made of, where it says so.
     integrity: Option<Integrity>,
+    /// What a Python package is installed with: itself and all that it needs.
+    #[serde(default)]
+    packages: Parts,
 }
 
 impl TryFrom<Fields> for Package {
@@ -70,17 +76,22 @@ impl TryFrom<Fields> for Package {
             requirement,
             version,
             integrity,
+            packages,
         } = fields;
         let name = match (npm, pypi) {
             (Some(name), None) => PackageName::Npm(name),
             (None, Some(name)) => PackageName::Pypi(name),
             (_, _) => return Err("a package is one of `npm` or one of `pypi`".to_owned()),
         };
+        if matches!(name, PackageName::Npm(_)) && !packages.is_empty() {
+            return Err("`packages` is what a Python package is installed with".to_owned());
+        }
         Ok(Self {
             name,
             requirement,
             version,
             integrity,
+            parts: packages,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Format, Lock, Package, Revision, VERSION};
+use super::{Format, Lock, Package, Part, Revision, VERSION};
 
 /// What a person who opens the file should know.
 const HEADER: &str = "\
@@ -67,12 +67,31 @@ fn package(text: &mut String, indentation: &str, package: &Package) {
         requirement,
         version,
         integrity,
+        parts,
     } = package;
     let _ = writeln!(text, "{indentation}{}: {}", name.key(), scalar(name.as_str()));
     let _ = writeln!(text, "{indentation}requirement: {}", scalar(requirement));
     let _ = writeln!(text, "{indentation}version: {}", scalar(version.as_str()));
     if let Some(integrity) = integrity {
         let _ = writeln!(text, "{indentation}integrity: {}", scalar(integrity.as_str()));
+    }
+    if !parts.is_empty() {
+        let _ = writeln!(text, "{indentation}packages:");
+    }
+    for (name, part) in parts {
+        let Part {
+            version,
+            file,
+            integrity,
+        } = part;
+        let _ = writeln!(text, "{indentation}  {}:", scalar(name.as_str()));
+        let _ = writeln!(text, "{indentation}    version: {}", scalar(version.as_str()));
+        if let Some(file) = file {
+            let _ = writeln!(text, "{indentation}    file: {}", scalar(file.as_str()));
+        }
+        if let Some(integrity) = integrity {
+            let _ = writeln!(text, "{indentation}    integrity: {}", scalar(integrity.as_str()));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ fn package(npm: &str, requirement: &str, version: &str) -> Package {
         requirement: requirement.to_owned(),
         version: version.parse().unwrap(),
         integrity: Some(SHA.parse().unwrap()),
+        parts: Parts::new(),
     }
 }
 
@@ -113,6 +114,61 @@ fn a_lock_is_written_in_a_fixed_order_and_read_back() {
     assert_eq!(parse(&text), Ok(full()));
     assert_eq!(parse("version: 1\n"), Ok(Lock::default()));
     assert_eq!(parse(&Lock::default().render()), Ok(Lock::default()));
+}
+
+#[test]
+fn what_a_python_package_needs_is_written_with_it_and_told_when_it_moves() {
+    let part = |version: &str, file: Option<&str>| Part {
+        version: version.parse().unwrap(),
+        file: file.map(|file| file.parse().unwrap()),
+        integrity: file.map(|_| format!("sha256-{}=", "A".repeat(43)).parse().unwrap()),
+    };
+    let lock = |need: Part| {
+        let mut tool = package("tool", "latest", "1.2.0");
+        tool.name = PackageName::Pypi("tool[extra]".parse().unwrap());
+        tool.integrity = None;
+        tool.parts = [
+            ("need".parse().unwrap(), need),
+            ("tool".parse().unwrap(), part("1.2.0", Some("tool-1.2.0.tar.gz"))),
+        ]
+        .into();
+        let mut lock = Lock::default();
+        lock.harnesses.insert(name("tool"), tool);
+        lock
+    };
+    let (old, new) = (lock(part("1.0", None)), lock(part("1.1", None)));
+    let text = old.render();
+    insta::assert_snapshot!(text.split_once("version: 1\n").unwrap().1, @r#"
+    harnesses:
+      tool:
+        pypi: "tool[extra]"
+        requirement: latest
+        version: 1.2.0
+        packages:
+          need:
+            version: "1.0"
+          tool:
+            version: 1.2.0
+            file: tool-1.2.0.tar.gz
+            integrity: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+    "#);
+    assert_eq!(parse(&text), Ok(old.clone()));
+    let told: Vec<_> = new.changes(&old);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].from.as_deref(), Some("1.2.0 with need 1.0"));
+    assert_eq!(told[0].to, "1.2.0 with need 1.1");
+    assert_eq!(old.changes(&old), []);
+
+    let wrong = |rest: &str| {
+        let text = format!("version: 1\nharnesses:\n  tool: {{ {rest} }}\n");
+        parse(&text).unwrap_err().concat()
+    };
+    let of_npm = wrong("npm: a, requirement: latest, version: 1.0.0, packages: { b: { version: \"1.0\" } }");
+    assert!(of_npm.contains("a Python package is installed with"), "{of_npm}");
+    let nowhere = wrong(
+        "pypi: a, requirement: latest, version: \"1.0\", packages: { a: { version: \"1.0\", file: a/b } }",
+    );
+    assert!(nowhere.contains("`a/b` is not the name of a file"), "{nowhere}");
 }
 
 #[test]

@@ -84,6 +84,17 @@ text! {
 }
 
 text! {
+    /// The name of a file in an index of packages.
+    FileName,
+    "FileName",
+    |text| !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'),
+    "the name of a file",
+    { "type": "string", "pattern": "^[!-.0-~]{1,255}$" }
+}
+
+text! {
     /// What a package is made of, as package managers write it: `sha512-` and the digest in base 64.
     Integrity,
     "Integrity",

@@ -91,7 +91,11 @@ fn entries(
     let mut of_the_manifest = true;
     for (name, ask, answer) in answers {
         match answer {
-            Ok(Found { version, integrity }) => {
+            Ok(Found {
+                version,
+                integrity,
+                parts,
+            }) => {
                 let Ask {
                     name: package,
                     requirement,
@@ -101,6 +105,7 @@ fn entries(
                     requirement,
                     version,
                     integrity,
+                    parts,
                 };
                 match name {
                     Some(name) => {

@@ -65,20 +65,78 @@ kind, digest = sys.argv[1].split("-", 1)
 print(kind + ":" + base64.b64decode(digest).hex())' "$1"
 }
 
-# Tells what a report is about as package managers write it.
+# Tells what a package of a report is made of, as package managers write it.
 made_of() {
-    told "$1" | "$pip" -c 'import base64, json, sys
+    told "$1" "$2" | "$pip" -c 'import base64, json, sys
 sha256 = json.load(sys.stdin)["sha256"]
 print("sha256-" + base64.b64encode(bytes.fromhex(sha256)).decode() if sha256 else "")'
 }
 
-# Tells the version and the digest of what a report is about.
+# Tells the version, the file and the digest of a package of a report, and of all that it needs.
 told() {
-    "$pip" -c 'import json, sys
-one = [one for one in json.load(open(sys.argv[1]))["install"] if one.get("requested")][0]
-info = one["download_info"].get("archive_info", {})
-hashes = info.get("hashes") or dict([info["hash"].split("=", 1)] if "=" in info.get("hash", "") else [])
-json.dump({"version": one["metadata"]["version"], "sha256": hashes.get("sha256")}, sys.stdout)' "$1"
+    "$pip" -c 'import json, re, sys
+from urllib.parse import unquote, urlsplit
+
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+def made(one):
+    info = one["download_info"].get("archive_info", {})
+    hashes = info.get("hashes") or dict([info["hash"].split("=", 1)] if "=" in info.get("hash", "") else [])
+    path = urlsplit(one["download_info"]["url"]).path
+    file = unquote(path.rsplit("/", 1)[-1]) if hashes else None
+    return {"version": one["metadata"]["version"], "sha256": hashes.get("sha256"), "file": file}
+
+found = {plain(one["metadata"]["name"]): made(one) for one in json.load(open(sys.argv[1]))["install"]}
+own = plain(re.match("[A-Za-z0-9._-]+", sys.argv[2])[0])
+json.dump(dict(found[own], packages=found), sys.stdout)' "$1" "$2"
+}
+
+# What follows knows of each package that a lock names its version, its file and the digests of that, and whether the file
+# is for this machine and this Python; another one is in no lock that was written elsewhere.
+PINS='import json, re, sys
+from pip._vendor.packaging import tags
+
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+own = set(tags.sys_tags())
+
+def fits(file):
+    return not file.endswith(".whl") or not own.isdisjoint(tags.parse_tag("-".join(file[:-4].split("-")[-3:])))
+
+pins = [line.rstrip("\n").split(" ") for line in open(sys.argv[1])]
+'
+
+# Writes what pip is to keep to: the versions, and where every file is for this machine, the files.
+keep_to() {
+    "$pip" -c "$PINS"'
+wanted, to = sys.argv[2:4]
+wanted = {plain(re.match("[A-Za-z0-9._-]+", wanted)[0]): wanted}
+with open(to + ".versions", "w") as file:
+    file.writelines(f"{name}=={version}\n" for name, version, _, _ in pins)
+if all(file != "-" and sha256 != "-" and fits(file) for _, _, file, sha256 in pins):
+    with open(to + ".files", "w") as file:
+        for name, version, _, sha256 in pins:
+            hashes = "".join(f" --hash=sha256:{one}" for one in sha256.split(","))
+            file.write(f"{wanted.get(name, name)}=={version}{hashes}\n")
+' "$1" "$2" "$3"
+}
+
+# Says whether what a report tells is what a lock says, as far as that is for this machine.
+is_kept() {
+    told "$2" "$3" >"$4" && "$pip" -c "$PINS"'
+found, wrong = json.load(open(sys.argv[2]))["packages"], 0
+for name, version, file, sha256 in pins:
+    one = found.get(name)
+    if one is None or sha256 == "-" or one["sha256"] in sha256.split(","):
+        continue
+    if one["file"] == file or (file.endswith(".whl") and fits(file)):
+        print(f"{name} {version} in the lock:  {sha256}")
+        print(f"{name} {version} in the index: " + str(one["sha256"]))
+        wrong = 1
+sys.exit(wrong)
+' "$1" "$4"
 }
 "#;
 

@@ -123,6 +123,124 @@ fn a_harness_from_the_python_package_index_is_pinned_installed_and_runs() {
 }
 
 #[test]
+fn what_a_python_package_needs_is_locked_with_it() {
+    let index = Index::start();
+    let (name, need, deep) = (
+        format!("p{}", word()),
+        format!("q{}", word()),
+        format!("r{}", word()),
+    );
+    let says =
+        format!("import {need}, {deep}\ndef main():\n    print('1.0', {need}.VERSION, {deep}.VERSION)\n");
+    let constant = |version: &str| format!("VERSION = '{version}'\ndef main():\n    print(VERSION)\n");
+    let publish = |versions: &[&str]| {
+        for (package, needs) in [(&need, vec![deep.as_str()]), (&deep, vec![])] {
+            let texts: Vec<String> = versions.iter().map(|version| constant(version)).collect();
+            let all: Vec<_> = versions
+                .iter()
+                .copied()
+                .zip(texts.iter().map(String::as_str))
+                .collect();
+            index.wheels_that_need(package, &all, &needs);
+        }
+    };
+    publish(&["1.0"]);
+    index.wheels_that_need(&name, &[("1.0", &says)], &[&format!("{need}>=1")]);
+    let one = python(&index);
+    let wants = |project: &Project| {
+        let words = format!("  tool: {{ pypi: {name}, version: latest, bin: [{name}] }}\n");
+        write(project, &words);
+    };
+    let said = |project: &Project| raw::said(&project.object("a"), &["sh", "-lc", &name]);
+    wants(&one);
+    one.converge();
+    assert_eq!(said(&one), "1.0 1.0 1.0");
+    let pinned = lock(&one);
+    for package in [&name, &need, &deep] {
+        let part = format!(
+            "      {package}:\n        version: \"1.0\"\n        file: {package}-1.0-py3-none-any.whl\n        integrity: sha256-"
+        );
+        assert!(pinned.contains(&part), "{part}\n{pinned}");
+    }
+
+    // Newer ones are there by now: whoever has the lock has what was pinned, also where nothing of it is left.
+    publish(&["1.0", "1.1"]);
+    // What Python makes of them when they are installed has times in it.
+    let files = "cd /tools/m/*/lib/python*/site-packages && find . -name '*.py' -o -name METADATA | sort | xargs sha256sum";
+    let made_of = |project: &Project| raw::said(&project.object("a"), &["sh", "-c", files]);
+    let (digests, name_of_set) = (made_of(&one), set(&one));
+    let emptied = raw::containers(&one.label());
+    for container in &emptied {
+        raw::delete(&format!("/containers/{}?force=1", text(&container["Id"])));
+    }
+    raw::delete(&format!("/volumes/{name_of_set}"));
+    one.converge();
+    assert_eq!(
+        (said(&one), set(&one)),
+        ("1.0 1.0 1.0".to_owned(), name_of_set.clone())
+    );
+    assert_eq!(made_of(&one), digests);
+    assert_eq!(lock(&one), pinned);
+
+    // Of a machine for which there are other files nobody has written down what they are made of.
+    let elsewhere = |lock: &str, package: &str, tags: &str| {
+        let (before, after) = lock.split_once(&format!("file: {package}-1.0-")).expect("a file");
+        let (_, after) = after.split_once("integrity: sha256-").expect("an integrity");
+        let (_, after) = after.split_once('\n').expect("a line");
+        let other = "A".repeat(43);
+        format!("{before}file: {package}-1.0-{tags}.whl\n        integrity: sha256-{other}=\n{after}")
+    };
+    one.write("aishell.lock", &elsewhere(&pinned, &deep, "cp39-cp39-linux_mips"));
+    one.converge();
+    assert_eq!(said(&one), "1.0 1.0 1.0");
+    assert_ne!(set(&one), name_of_set);
+    one.write("aishell.lock", &elsewhere(&pinned, &deep, "py3-none-any"));
+    let (message, log) = refused(&one);
+    assert!(
+        message.contains("not made of what the lock says"),
+        "{message}\n{log}"
+    );
+    // The same where another one of them is for another machine.
+    let mixed = elsewhere(&pinned, &need, "cp39-cp39-linux_mips");
+    one.write("aishell.lock", &elsewhere(&mixed, &deep, "py3-none-any"));
+    let (message, log) = refused(&one);
+    assert!(
+        message.contains("not made of what the lock says"),
+        "{message}\n{log}"
+    );
+    assert!(log.contains(&format!("{deep} 1.0 in the lock")), "{log}");
+
+    // What there is by now is what whoever asks gets.
+    one.write("aishell.lock", &pinned);
+    let check = one.run(&["update", "--check"]);
+    assert_eq!(check.code, Some(1), "{check:#?}");
+    let told = check.json.to_string();
+    assert!(
+        told.contains(&format!("1.0 with {need} 1.1, {deep} 1.1")),
+        "{check:#?}"
+    );
+    let update = one.run(&["update", "tool"]);
+    assert_eq!(update.code, Some(0), "{update:#?}");
+    one.converge();
+    assert_eq!(said(&one), "1.0 1.1 1.1");
+    assert_eq!(
+        lock(&one).matches("version: \"1.1\"").count(),
+        2,
+        "{}",
+        lock(&one)
+    );
+    one.settled();
+}
+
+/// Returns the volume of the harness set.
+fn set(project: &Project) -> String {
+    let container = project.container("a");
+    let mut mounts = container["Mounts"].as_array().into_iter().flatten();
+    let tools = mounts.find(|mount| mount["Destination"] == "/tools");
+    text(&tools.expect("a harness set")["Name"]).to_owned()
+}
+
+#[test]
 fn a_download_is_a_harness_by_its_digest() {
     let server = GitServer::start();
     let name = word();

@@ -178,10 +178,15 @@ impl Index {
     /// Publishes versions of a Python package with a program of the same name that says its version, or whatever a
     /// version is told to do; returns what each is made of.
     pub fn wheels(&self, name: &str, versions: &[(&str, &str)]) -> Vec<String> {
+        self.wheels_that_need(name, versions, &[])
+    }
+
+    /// The same, of a package that needs others, as they are written in its metadata.
+    pub fn wheels_that_need(&self, name: &str, versions: &[(&str, &str)], needs: &[&str]) -> Vec<String> {
         let mut page = String::from("<!DOCTYPE html><html><body>\n");
         let mut digests = Vec::new();
         for (version, code) in versions {
-            let wheel = wheel(name, version, code);
+            let wheel = wheel(name, version, code, needs);
             let digest = hex(&Sha256::digest(&wheel));
             let file = format!("{name}-{version}-py3-none-any.whl");
             page += &format!("<a href=\"../../files/{file}#sha256={digest}\">{file}</a><br>\n");
@@ -320,18 +325,22 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Returns a wheel with a program that is told what to do, in Python.
-fn wheel(name: &str, version: &str, code: &str) -> Vec<u8> {
+fn wheel(name: &str, version: &str, code: &str, needs: &[&str]) -> Vec<u8> {
     let code = if code.is_empty() {
         format!("def main():\n    print('{version}')\n")
     } else {
         code.to_owned()
     };
+    let needs: String = needs
+        .iter()
+        .map(|need| format!("Requires-Dist: {need}\n"))
+        .collect();
     let information = format!("{name}-{version}.dist-info");
     let files = [
         (format!("{name}.py"), code),
         (
             format!("{information}/METADATA"),
-            format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"),
+            format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"),
         ),
         (
             format!("{information}/WHEEL"),

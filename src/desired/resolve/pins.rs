@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::desired::MemberSource;
 use crate::facts::Facts;
 use crate::label::{Kind, Owner};
-use crate::lock::{Ask, ImageDigest, Lock, PackageName, Wishes};
+use crate::lock::{Ask, ImageDigest, Lock, PackageName, Parts, Wishes};
 use crate::manifest::Manifest;
 use crate::manifest::container::ContainerImage;
 use crate::manifest::harness::Requirement;
@@ -46,6 +46,7 @@ pub(super) enum Meaning {
         name: PackageName,
         version: String,
         integrity: Option<String>,
+        parts: Parts,
     },
     /// Whatever a package manager says.
     Unpinned(Ask),
@@ -106,6 +107,7 @@ impl Pins {
                     name: package.name.clone(),
                     version: package.version.to_string(),
                     integrity: package.integrity.as_ref().map(ToString::to_string),
+                    parts: package.parts.clone(),
                 },
                 None => Meaning::Unpinned(ask),
             },
@@ -113,6 +115,7 @@ impl Pins {
                 name,
                 version: version.clone(),
                 integrity: None,
+                parts: Parts::new(),
             },
             (_, None) => Meaning::Unsupported,
         }

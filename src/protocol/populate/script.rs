@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::desired::{Member, MemberSource};
-use crate::key::digest;
+use crate::key::{canonical, digest};
+use crate::lock::{FileName, Part, PythonPackage};
 use crate::protocol::python::{self, PYTHON};
 use crate::protocol::workplace::Workplace;
 use crate::protocol::workshop::NO_NPM;
+use crate::remote::Sha256;
 use crate::shell::quote;
 use crate::step::PopulateWork;
 
@@ -71,6 +73,10 @@ pub(super) fn populate(work: &PopulateWork, at_home: bool) -> String {
     }
     let places: Vec<String> = known.map(|directory| format!("/tools/m/{directory}")).collect();
     let _ = writeln!(script, "belongs={}", quote(&places.join(" ")));
+    for (member, pins) in order.iter().filter_map(|member| Some((member, pins(member)?))) {
+        let place = quote(&directory(member));
+        let _ = writeln!(script, "printf '%s\\n' {pins} >\"$HOME\"/pins.{place}");
+    }
     for member in &order {
         let begin = if is_runtime(member) { "begin_with" } else { "begin" };
         // Writing to a String cannot fail.
@@ -130,7 +136,13 @@ pub(in crate::protocol) fn directory(member: &Member) -> String {
     let version = &member.version;
     let identity = match &member.source {
         MemberSource::Npm { npm } => format!("{npm}@{version}"),
-        MemberSource::Pypi { pypi, python } => format!("{pypi}=={version} on {python}"),
+        MemberSource::Pypi { pypi, python, parts } if parts.is_empty() => {
+            format!("{pypi}=={version} on {python}")
+        }
+        MemberSource::Pypi { pypi, python, parts } => {
+            let parts = digest(canonical(parts).as_bytes());
+            format!("{pypi}=={version} on {python} with {parts}")
+        }
         MemberSource::Download { sha256, .. } => format!("sha256:{sha256}"),
     };
     format!("{}-{version}-{}", member.name, &digest(identity.as_bytes())[..8])
@@ -149,6 +161,36 @@ fn integrity(member: &Member) -> String {
         MemberSource::Npm { .. } | MemberSource::Pypi { .. } => member.integrity.clone().unwrap_or_default(),
         MemberSource::Download { sha256, .. } => sha256.integrity(),
     }
+}
+
+/// Returns what a member is installed with, as lines of a file: name, version, file and digests.
+fn pins(member: &Member) -> Option<String> {
+    let MemberSource::Pypi { parts, .. } = &member.source else {
+        return None;
+    };
+    let line = |(name, part): (&PythonPackage, &Part)| {
+        let Part {
+            version,
+            file,
+            integrity,
+        } = part;
+        let file = file.as_ref().map_or("-", FileName::as_str);
+        let digests = integrity
+            .as_ref()
+            .map(|integrity| Sha256::of_integrity(integrity.as_str()));
+        let digests: Vec<String> = digests
+            .into_iter()
+            .flatten()
+            .map(|one| one.as_str().to_owned())
+            .collect();
+        let sha256 = if digests.is_empty() {
+            "-".to_owned()
+        } else {
+            digests.join(",")
+        };
+        quote(&format!("{name} {version} {file} {sha256}"))
+    };
+    (!parts.is_empty()).then(|| parts.iter().map(line).collect::<Vec<_>>().join(" "))
 }
 
 /// Returns what the script is told of a member.

@@ -273,6 +273,10 @@ install_npm() {
 
 install_pypi() {
     [ -n "$pip" ] || { echo "$name: the image has no python3"; return 70; }
+    if [ -e "$HOME/pins.$directory" ]; then
+        install_locked
+        return
+    fi
     # First the package itself, of which something may be known; then what it needs.
     hash=
     [ -z "$integrity" ] || hash=" --hash=$(hash_of "$integrity")"
@@ -282,7 +286,29 @@ install_pypi() {
         return 75
     }
     into "/tools/m/$directory" "$package==$version" || return 75
-    made_of "$HOME/report.$number" >"/tools/m/$directory/.installing" || return 75
+    made_of "$HOME/report.$number" "$package" >"/tools/m/$directory/.installing" || return 75
+}
+
+# Installs a package with exactly what the lock says that it is installed with. On another machine, or another Python, than
+# where that was pinned, files are other ones, and so may be what is needed.
+install_locked() {
+    pins=$HOME/pins.$directory
+    report=$HOME/report.$number
+    keep_to "$pins" "$package" "$HOME/keep.$number" || return 75
+    done=
+    if [ -e "$HOME/keep.$number.files" ]; then
+        if into "/tools/m/$directory" --report "$report" --require-hashes --requirement "$HOME/keep.$number.files"; then
+            done=1
+        elif grep -q 'DO NOT MATCH THE HASHES' "$HOME/log.$number"; then
+            return 69
+        elif ! grep -q 'In --require-hashes mode' "$HOME/log.$number"; then
+            return 75
+        fi
+    fi
+    [ -n "$done" ] || into "/tools/m/$directory" --report "$report" --constraint "$HOME/keep.$number.versions" \
+        "$package==$version" || return 75
+    is_kept "$pins" "$report" "$package" "$HOME/told.$number" || return 69
+    made_of "$report" "$package" >"/tools/m/$directory/.installing" || return 75
 }
 
 # The host has checked what it downloaded.

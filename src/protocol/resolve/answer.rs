@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::pip;
 use super::script::LONGEST;
-use crate::lock::{Ask, Integrity, LockedVersion, PackageName};
+use crate::lock::{Ask, Integrity, LockedVersion, PackageName, Parts};
 use crate::report::Failure;
 
 /// What a requirement means.
@@ -16,6 +16,8 @@ pub struct Found {
     pub version: LockedVersion,
     /// What the package is made of, where the registry says so.
     pub integrity: Option<Integrity>,
+    /// What it is installed with, where that is asked for.
+    pub parts: Parts,
 }
 
 /// Why a requirement means nothing.
@@ -238,6 +240,7 @@ fn choose(ask: &Ask, told: Vec<Told>) -> Option<Result<Found, String>> {
         Ok(Found {
             version: chosen.version.parse()?,
             integrity: integrity.map(|integrity| integrity.parse()).transpose()?,
+            parts: Parts::new(),
         })
     })())
 }

@@ -2,15 +2,43 @@
 
 use serde::Deserialize;
 
+use std::collections::BTreeMap;
+
 use super::answer::{Found, Refusal, first_line};
-use crate::lock::Ask;
+use crate::lock::{Ask, Integrity, Part, Parts};
 use crate::remote::Sha256;
 
 /// What the script tells of the report of pip.
 #[derive(Debug, Deserialize)]
 struct Told {
+    #[serde(flatten)]
+    own: Made,
+    #[serde(default)]
+    packages: BTreeMap<String, Made>,
+}
+
+/// What it tells of one package.
+#[derive(Debug, Deserialize)]
+struct Made {
     version: String,
     sha256: Option<String>,
+    file: Option<String>,
+}
+
+impl Made {
+    fn integrity(&self) -> Result<Option<Integrity>, String> {
+        let digest = self.sha256.as_deref();
+        let integrity = digest.map(|digest| digest.parse::<Sha256>()?.integrity().parse());
+        integrity.transpose()
+    }
+
+    fn part(&self) -> Result<Part, String> {
+        Ok(Part {
+            version: self.version.parse()?,
+            file: self.file.as_deref().map(str::parse).transpose()?,
+            integrity: self.integrity()?,
+        })
+    }
 }
 
 /// Understands one answer.
@@ -25,13 +53,12 @@ pub(super) fn understand(ask: &Ask, code: i64, out: &[u8], error: &[u8]) -> Resu
     }
     let told: Told = serde_json::from_slice(out)
         .map_err(|_| no_answer("pip told something else than a report".to_owned()))?;
-    let integrity = told
-        .sha256
-        .as_deref()
-        .map(|digest| digest.parse::<Sha256>()?.integrity().parse());
+    let parts = told.packages.iter();
+    let parts = parts.map(|(name, made)| Ok((name.parse()?, made.part()?)));
     Ok(Found {
-        version: told.version.parse().map_err(no_answer)?,
-        integrity: integrity.transpose().map_err(no_answer)?,
+        version: told.own.version.parse().map_err(no_answer)?,
+        integrity: told.own.integrity().map_err(no_answer)?,
+        parts: parts.collect::<Result<Parts, String>>().map_err(no_answer)?,
     })
 }
 
@@ -46,7 +73,17 @@ fn refusal(ask: &Ask, code: i64, said: &str) -> Refusal {
         "CERTIFICATE_VERIFY_FAILED",
         "HTTP error",
     ];
-    if found(&["No matching distribution found"]) && !found(&unreached) {
+    let is_own = |line: &str| {
+        let own = ask.name.as_str();
+        let rest = line.split_once("No matching distribution found for ");
+        let (name, rest) = rest
+            .and_then(|(_, asked)| asked.split_at_checked(own.len()))
+            .unwrap_or_default();
+        let goes_on = |next: char| next.is_ascii_alphanumeric() || "._-".contains(next);
+        name.eq_ignore_ascii_case(own) && !rest.starts_with(goes_on)
+    };
+    // Else it is something that it needs.
+    if said.lines().any(is_own) && !found(&unreached) {
         if found(&["(from versions: none)"]) && found(&["require a different python"]) {
             return Refusal::WrongPython {
                 package: package(),
@@ -102,8 +139,15 @@ mod tests {
             "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
         );
         let found = answered(0, r#"{"version":"1.2","sha256":null}"#, "").unwrap();
-        assert_eq!(found.integrity, None);
+        assert_eq!((found.integrity, found.parts), (None, Parts::new()));
+        let need = r#"{"version":"3","sha256":null,"file":null}"#;
+        let told = format!(r#"{{"version":"1.2","sha256":null,"packages":{{"need":{need}}}}}"#);
+        let parts = answered(0, &told, "").unwrap().parts;
+        let (name, part) = parts.first_key_value().unwrap();
+        assert_eq!((name.as_str(), part.version.as_str()), ("need", "3"));
         for nonsense in [
+            r#"{"version":"1","packages":{"no name!":{"version":"1"}}}"#,
+            r#"{"version":"1","packages":{"need":{"version":"1","file":"a b"}}}"#,
             "",
             "[]",
             r#"{"version":"one two"}"#,
@@ -137,5 +181,10 @@ mod tests {
             "{unreached}"
         );
         assert!(said("").to_string().ends_with("pip ended with code 1"));
+        // What it needs is not there: that says nothing about the package itself.
+        for needs in ["need>=9 (from tool)", "tool-more", "tool.x==1"] {
+            let error = format!("ERROR: No matching distribution found for {needs}\n");
+            assert!(said(&error).to_string().ends_with(needs), "{needs}");
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::shell::quote;
 pub(super) const NAME: &str = "resolve.sh";
 /// How long all answers together may take, in seconds. What asks must end also when nobody waits for it any more.
 const PATIENCE: u32 = 120;
+/// The same where pip is asked, which has to fetch what a package needs to see what that needs.
+const PATIENCE_WITH_PIP: u32 = 600;
 /// The most that is kept of one answer, in bytes: a popular package has thousands of versions.
 pub(super) const LONGEST: usize = 4 << 20;
 /// It took too long.
@@ -19,8 +21,13 @@ const LATE: i64 = 68;
 /// Returns the script: it asks for everything at the same time, and writes the answers one after the other into a
 /// file, each after a line with its exit code and its length.
 pub(super) fn resolve(asks: &[Ask], answers: &str) -> String {
-    let mut script = format!("{PRELUDE}{PYTHON}{ASKING}").replace("PATIENCE", &PATIENCE.to_string());
     let is_pip = |ask: &Ask| matches!(ask.name, PackageName::Pypi(_));
+    let patience = if asks.iter().any(is_pip) {
+        PATIENCE_WITH_PIP
+    } else {
+        PATIENCE
+    };
+    let mut script = format!("{PRELUDE}{PYTHON}{ASKING}").replace("PATIENCE", &patience.to_string());
     if asks.iter().any(|ask| !is_pip(ask)) {
         script.push_str("needs_npm\n");
     }
@@ -48,7 +55,7 @@ pub(super) fn explain(code: i64, log: &[String]) -> String {
     }
     match code {
         NO_NPM => "the image of the foundation has no npm to ask what versions there are".to_owned(),
-        LATE => format!("the package manager did not say within {PATIENCE} s what versions there are"),
+        LATE => "the package manager did not say in time what versions there are".to_owned(),
         137 => "the package manager was killed before it could say what versions there are".to_owned(),
         code => format!("asking what versions there are ended with code {code}"),
     }
@@ -81,7 +88,7 @@ ask() {
 }
 
 view() {
-    "$pip" -m pip install --quiet --dry-run --ignore-installed --no-deps --report "$2" "$1" >&2 && told "$2"
+    "$pip" -m pip install --quiet --dry-run --ignore-installed --report "$2" "$1" >&2 && told "$2" "$1"
 }
 
 seq_to() {
