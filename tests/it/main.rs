@@ -24,6 +24,7 @@ mod prune;
 mod requested;
 mod saved;
 mod scenarios;
+mod sets;
 mod shell;
 #[path = "../support/surface.rs"]
 mod surface;

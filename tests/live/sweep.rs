@@ -315,7 +315,9 @@ impl World {
         let healed = protocol.instead.unwrap_or(protocol.wanted);
         self.project.manifest(&healed(self, round));
         let deletes = protocol.command[0] == "delete";
-        let command = if deletes { protocol.command } else { &["apply"] };
+        // Only whoever looks as deep again sees what was not repaired.
+        let again = deletes || protocol.command.contains(&"--deep");
+        let command = if again { protocol.command } else { &["apply"] };
         let run = self.project.run(command);
         assert_eq!(
             (run.code, &run.json["converged"]),
@@ -666,6 +668,49 @@ fn a_repair_of_a_harness_set() {
         ..CHANGE
     };
     sweep("repair of a harness set", &protocol);
+}
+
+/// Insists that members run, and that one that was never broken is the one that was installed first.
+fn whole_set(world: &World) {
+    for program in ["tool", "talker", "other", "more"] {
+        let said = raw::exec(&world.id, &[program, "--version"]);
+        assert_eq!(said.code, 0, "{program}: {}", said.text);
+    }
+    let deep = world.project.run(&["diff", "--deep"]);
+    assert_eq!(deep.code, Some(0), "{deep:#?}");
+    let look = "now=$(stat -L -c %.9Y /tools/bin/talker); [ -e /tmp/first ] || echo $now >/tmp/first; [ $now = $(cat /tmp/first) ]";
+    let same = raw::exec(&world.id, &["sh", "-c", look]);
+    assert_eq!(same.code, 0, "{}", same.text);
+}
+
+/// Breaks one member of the set in three ways, of which nobody who vouches for it knows.
+fn break_a_member(world: &World) {
+    let a = world.project.container("a");
+    let mut mounts = a["Mounts"].as_array().into_iter().flatten();
+    let tools = mounts.find(|mount| mount["Destination"] == "/tools");
+    let volume = text(&tools.expect("a harness set")["Name"]).to_owned();
+    let script = "for one in /v/m/tool-*; do echo '# more' >>$one/bin/tool; chmod 700 $one/bin; rm $one/.installed; done";
+    raw::beside(&volume, &world.project.name, &["sh", "-c", script]);
+}
+
+#[test]
+fn a_repair_of_one_broken_member() {
+    let members: Text = |world, _| with_members(world, 0);
+    let protocol = Protocol {
+        before: Some(|world, _| {
+            if !world.id.is_empty() {
+                whole_set(world);
+            }
+            with_members(world, 0)
+        }),
+        wanted: members,
+        deed: break_a_member,
+        command: &["apply", "--deep"],
+        left: (&["a"], 3, 1),
+        same: true,
+        ..CHANGE
+    };
+    sweep("repair of one broken member", &protocol);
 }
 
 fn with_members(world: &World, round: usize) -> String {
