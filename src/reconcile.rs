@@ -122,7 +122,7 @@ pub async fn judge(
     observed.last_words.clear();
     Box::pin(strangers(engine, subject.intent.owner(), &mut observed, names)).await?;
     let (manifest, consent) = (subject.intent.info(), &subject.consent);
-    observed.contents = Box::pin(contents(engine, &desired, &observed, &consent.depth)).await?;
+    Box::pin(contents(engine, &desired, &mut observed, &consent.depth)).await?;
     let mut plan = plan(&desired, &observed, manifest, consent);
     if inquire(engine, &plan, &mut observed).await? {
         plan = crate::plan::plan(&desired, &observed, manifest, consent);

@@ -26,21 +26,22 @@ const OWN: &str = ".aishell";
 const FOUND: &str = "lost+found";
 
 /// Reads the harness volume that is wanted, where that is asked for and somebody vouches for it; what was read already
-/// is not read again.
+/// is not read again. Who vouched for it when that was listed, and is gone by now, vouches for nothing.
 ///
 /// # Errors
 /// The engine could not be asked.
 pub async fn contents(
     engine: &impl Engine,
     desired: &Desired,
-    observed: &Observed,
+    observed: &mut Observed,
     depth: &Depth,
-) -> Result<BTreeMap<String, Content>, EngineError> {
+) -> Result<(), EngineError> {
+    observed.contents.clear();
     let (Depth::Content(known), Some(set)) = (depth, desired.harness_set()) else {
-        return Ok(BTreeMap::new());
+        return Ok(());
     };
     let Some(receipt) = observed.receipts.get(&set.receipt()) else {
-        return Ok(BTreeMap::new());
+        return Ok(());
     };
     let id = receipt.id.id().to_owned();
     let content = if let Some(content) = known.get(&id) {
@@ -60,7 +61,15 @@ pub async fn contents(
         )?;
         stock.map(|stock| compare(set, &receipt.digest, &stock))
     };
-    Ok(content.map(|content| (id, content)).into_iter().collect())
+    match content {
+        Some(content) => {
+            observed.contents.insert(id, content);
+        }
+        None => {
+            observed.receipts.remove(&set.receipt());
+        }
+    }
+    Ok(())
 }
 
 /// Compares what is in a harness volume with what was installed. Pure; `vouched` is the digest of the receipt file.

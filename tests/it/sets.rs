@@ -3,15 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use aishell::call::{Content as Bytes, Create};
+use aishell::call::{Call, Content as Bytes, Create};
 use aishell::engine::memory::{Cut, MemoryEngine, World};
-use aishell::label::Labels;
-use aishell::observed::{Content, Damage, RunState};
+use aishell::host::Host;
+use aishell::label::{Labels, OwnedId};
+use aishell::manifest::load::parse;
+use aishell::observed::{Content, Damage, Observed, RunState};
 use aishell::plan::{Consent, Depth};
+use aishell::prepare::Prepared;
+use aishell::progress::Progress;
+use aishell::reconcile::Intent as _;
 use aishell::spec::{ContainerSpec, Mount};
 use serde_json::json;
 
-use crate::world::{BASE, Wish, converged, fork, left_to_do, looked, passed_with, steps, told, wish, world};
+use crate::world::{
+    BASE, Wish, converged, fork, left_to_do, looked, looked_with, passed_with, steps, told, wish, world,
+};
 
 fn demo() -> Wish {
     wish()
@@ -173,4 +180,101 @@ fn cut_anywhere_what_was_found_broken_is_repaired_by_the_next_pass() {
     assert_eq!(steps(&looked(&engine, &demo()).plan), Vec::<String>::new());
     engine.forget();
     cut_everywhere(&engine);
+}
+
+#[test]
+fn who_is_gone_when_he_is_asked_vouches_for_nothing() {
+    let engine = broken();
+    let deep = || Consent {
+        depth: Depth::of(true),
+        ..Consent::default()
+    };
+    let (volume, voucher) = names(&engine);
+    let receipt = engine
+        .world()
+        .container(&voucher)
+        .expect("a receipt")
+        .reply
+        .id
+        .clone();
+    let trial = fork(&engine);
+    looked_with(&trial, &demo(), deep());
+    let asked = trial.calls();
+    let at = asked
+        .iter()
+        .position(|call| matches!(call, Call::TakeStock { .. }))
+        .expect("a deep look");
+    engine.forget();
+    engine.before(at, move |world| {
+        let remove = Call::RemoveContainer {
+            container: OwnedId::made(&receipt),
+            volumes: false,
+        };
+        world.answer(&remove, &Progress::default()).expect("removes");
+    });
+    let plan = looked_with(&engine, &demo(), deep()).plan;
+    assert_eq!(steps(&plan), [format!("populate volume {volume}")]);
+}
+
+/// Returns the volume of the set of a manifest with harnesses as they are written.
+fn volume_of(harnesses: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("aishell.yaml");
+    let text = format!(
+        "apiVersion: aishell/v1\nname: demo\nproject: .\nfoundation: {{ image: \"{BASE}\" }}\n\
+         harnesses: {harnesses}\ncontainers: {{ a: {{}} }}\n"
+    );
+    let host = Host {
+        home: "/home/me".into(),
+        uid: 1000,
+        gid: 1000,
+        user: "me".to_owned(),
+        directory: directory.path().to_owned(),
+        environment: BTreeMap::new(),
+        machine: "0123456789ab".to_owned(),
+        hostname: "box".to_owned(),
+        accounts: Vec::new(),
+    };
+    let loaded = parse(&text, &file, &host).expect("a manifest");
+    let prepared = Prepared::of(loaded, &host).expect("facts");
+    let desired = prepared.resolve(&Observed::default());
+    desired.harness_set().expect("a set").volume()
+}
+
+#[test]
+fn equal_sets_are_one_volume_however_they_are_written_and_others_never() {
+    let sha256 = "0e".repeat(32);
+    let written = volume_of(&format!(
+        "{{ claude: 2.0.22, bot: {{ npm: bot, version: 1.0.0, bin: [bot] }}, get: {{ url: \"https://a.example.org/get\", sha256: {sha256} }} }}"
+    ));
+    for same in [
+        // Another order, and the long form of what is short.
+        format!(
+            "{{ get: {{ bin: [get], sha256: {sha256}, url: \"https://a.example.org/get\" }}, bot: {{ version: 1.0.0, npm: bot }}, \
+             claude: {{ version: \"2.0.22\" }} }}"
+        ),
+        // What is of no account: where it is fetched from, how long that may take, what sessions are given.
+        format!(
+            "{{ claude: 2.0.22, bot: {{ npm: bot, version: 1.0.0, env: [TOKEN], args: [--quiet], config: [~/.bot], timeout: 1h }}, \
+             get: {{ url: \"https://b.example.org/{{version}}/get\", version: {version}, sha256: {upper} }} }}",
+            version = &sha256[..12],
+            upper = sha256.to_uppercase(),
+        ),
+    ] {
+        assert_eq!(volume_of(&same), written, "{same}");
+    }
+    let bot = "npm: bot, version: 1.0.0";
+    let mut all = std::collections::BTreeSet::from([written]);
+    for other in [
+        "{ claude: 2.0.22 }".to_owned(),
+        "{ claude: 2.0.23 }".to_owned(),
+        format!("{{ bot: {{ {bot} }} }}"),
+        format!("{{ bat: {{ {bot} }} }}"),
+        format!("{{ bot: {{ {bot}, bin: [bot, more] }} }}"),
+        format!("{{ bot: {{ {bot}, runtime: image }} }}"),
+        "{ bot: { npm: \"@other/bot\", version: 1.0.0 } }".to_owned(),
+        format!("{{ bot: {{ url: \"https://example.org/bot\", version: 1.0.0, sha256: {sha256} }} }}"),
+    ] {
+        assert!(all.insert(volume_of(&other)), "{other}");
+    }
 }
