@@ -22,6 +22,34 @@ fn a_valid_manifest_is_said_to_be_so() {
 }
 
 #[test]
+fn every_manifest_that_comes_along_is_valid() {
+    let examples = ["kinds", "quickstart"];
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+    let mut found: Vec<String> = std::fs::read_dir(&directory)
+        .expect("manifests")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
+        // What is no manifest, and what `init` writes.
+        .filter(|name| !["harnesses", "starter"].contains(&name.as_str()))
+        .collect();
+    found.sort();
+    assert_eq!(found, examples);
+    for name in examples {
+        let text = std::fs::read_to_string(directory.join(format!("{name}.yaml"))).expect("text");
+        let said = aishell("validate").file("aishell.yaml", &text).answers(0);
+        assert!(said.starts_with("aishell.yaml is valid: "), "{name}: {said}");
+    }
+    let kinds = aishell("validate").file(
+        "aishell.yaml",
+        &std::fs::read_to_string(directory.join("kinds.yaml")).expect("text"),
+    );
+    assert_eq!(
+        kinds.answers(0),
+        "aishell.yaml is valid: 1 container, 4 harnesses\n"
+    );
+}
+
+#[test]
 fn what_cannot_be_read_of_a_context_is_said_with_the_line_that_wants_it() {
     let with = |foundation: &str, locked: &str| {
         let manifest = format!(
