@@ -1,13 +1,14 @@
 //! What is asked for when an image is built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::label::Labels;
 
 /// A build from a Dockerfile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Build {
     /// The keyed tag that the image gets.
     pub tag: String,
@@ -34,6 +35,42 @@ pub struct Build {
     pub certificates: Option<Vec<u8>>,
     /// Whether what earlier builds left is used again.
     pub cache: bool,
+}
+
+/// Names build arguments without their values: the address of a proxy may have a password in it.
+impl fmt::Debug for Build {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            tag,
+            labels,
+            dockerfile,
+            triggers,
+            path,
+            context,
+            files,
+            digest,
+            args,
+            target,
+            certificates,
+            cache,
+        } = self;
+        let certificates = certificates.as_ref().map(Vec::len);
+        formatter
+            .debug_struct("Build")
+            .field("tag", tag)
+            .field("labels", labels)
+            .field("dockerfile", dockerfile)
+            .field("triggers", triggers)
+            .field("path", path)
+            .field("context", context)
+            .field("files", files)
+            .field("digest", digest)
+            .field("args", &args.keys().collect::<BTreeSet<_>>())
+            .field("target", target)
+            .field("certificates", &certificates)
+            .field("cache", cache)
+            .finish()
+    }
 }
 
 /// What an image that a Dockerfile begins a stage with has that do.

@@ -201,6 +201,51 @@ fn who_asks_a_registry_is_known_to_that_and_to_nobody_else() {
 }
 
 #[test]
+fn registries_behind_a_proxy_are_asked_through_it_and_sandboxes_know_nothing_of_its_password() {
+    let proxy = Index::start();
+    let mut asking = Asking::new(&proxy);
+    let name = asking.project.name.clone();
+    let registry = format!("http://{name}.test");
+    asking
+        .project
+        .variable("npm_config_registry", &format!("{registry}/npm/"));
+    asking
+        .project
+        .variable("PIP_INDEX_URL", &format!("{registry}/simple"));
+    asking
+        .project
+        .variable("PIP_TRUSTED_HOST", &format!("{name}.test"));
+    let password = format!("pass{}", word());
+    let address = proxy
+        .address("")
+        .replace("://", &format!("://somebody:{password}@"));
+    let address = address.trim_end_matches('/');
+    asking.wants(
+        &["npm", "pypi"],
+        "latest",
+        &format!("proxy: {{ http: \"{address}\" }}\n"),
+    );
+    let run = asking.project.plain(&["apply", "-vv"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    asking.runs();
+    let asked = proxy.asked();
+    for wanted in [
+        format!("{registry}/npm/{}", asking.npm),
+        format!("{registry}/simple/{}/", asking.pypi),
+    ] {
+        assert!(asked.contains(&wanted), "{wanted}: {asked:?}");
+    }
+    let said = format!("{run:?}");
+    assert!(!said.contains(&password), "{said}");
+    for container in raw::containers(&asking.project.label()) {
+        let id = text(&container["Id"]);
+        let whole = raw::container(id).unwrap_or_default().to_string();
+        assert!(!whole.contains(&password), "{whole}");
+    }
+    asking.project.settled();
+}
+
+#[test]
 fn the_way_back_needs_no_registry() {
     let index = Index::start();
     let (npm, pypi) = (format!("n{}", word()), format!("p{}", word()));

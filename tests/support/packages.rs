@@ -285,10 +285,15 @@ fn answer(stream: impl Read + Write, shelf: &Shelf) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(path.clone());
+    // Whoever takes it for a proxy says whom he means, too.
+    let own = path
+        .strip_prefix("http://")
+        .and_then(|rest| Some(&rest[rest.find('/')?..]));
+    let own = own.unwrap_or(&path);
     let found = files
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .get(&path)
+        .get(own)
         .cloned();
     let (status, kind, bytes) = match found {
         _ if !known => (
