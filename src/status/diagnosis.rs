@@ -195,12 +195,14 @@ fn harnesses(desired: &Desired, observed: &Observed, plan: &Plan, depth: &Depth)
             blocked.unblock.as_deref(),
         ));
     }
-    let read = if *depth == Depth::Listing {
-        "is there; --deep also reads what is in it"
+    // What became of its files shows in no listing.
+    let (read, deeper) = if *depth == Depth::Listing {
+        let deeper = "`aishell doctor --deep` reads what is in it, too";
+        ("is there, and somebody vouches for it", Some(deeper))
     } else {
-        "has what was installed"
+        ("has what was installed", None)
     };
-    Some(found(Level::Good, read, &[], None))
+    Some(found(Level::Good, read, &[], deeper))
 }
 
 /// Says whether something is left to do.

@@ -511,7 +511,15 @@ fn doctor_and_status_say_how_the_set_is() {
     assert_eq!(of_set(&quick.json)["bytes"], Value::Null, "{quick:#?}");
 
     damage(&project, "rm /v/m/tool-*/.installed");
-    assert_eq!(project.run(&["doctor"]).code, Some(0));
+    let quick = project.plain(&["doctor"]);
+    assert_eq!(quick.code, Some(0), "{quick:#?}");
+    // What it did not look at is said, and how to look.
+    assert!(
+        quick
+            .stdout
+            .contains("`aishell doctor --deep` reads what is in it"),
+        "{quick:#?}"
+    );
     let ill = project.run(&["doctor", "--deep"]);
     assert_eq!(ill.code, Some(1), "{ill:#?}");
     let told = ill.json.to_string();
