@@ -172,3 +172,56 @@ fn a_harness_that_has_no_room_is_told_wherever_it_comes_from() {
         project.only(&["a"]);
     }
 }
+
+#[test]
+fn a_set_is_told_to_have_no_room_at_whichever_member_that_ends() {
+    let index = Index::start();
+    raw::engine();
+    let mut project = Project::on(raw::tiny());
+    project.write("Dockerfile", BOTH);
+    project.variable("npm_config_registry", &index.address("npm/"));
+    let much = &"x".repeat(1 << 20);
+    let names: Vec<String> = (0..3).map(|_| format!("n{}", word())).collect();
+    for name in &names {
+        let files = [("run.sh", "#!/bin/sh\necho 1.0.0\n"), ("much", much)];
+        index.package(name, "1.0.0", &files, &json!({ "bin": { name: "run.sh" } }));
+    }
+    let members: String = names
+        .iter()
+        .map(|name| format!("  {name}: {{ npm: {name}, version: 1.0.0, bin: [{name}], runtime: image }}\n"))
+        .collect();
+    project.manifest_on(
+        "{ dockerfile: Dockerfile }",
+        &format!(
+            "harnesses:\n{members}containers:\n  a: {{ command: [sleep, \"1000\"], network: none, stop: {{ timeout: 0 }} }}\n"
+        ),
+    );
+    project.converge();
+    let container = project.container("a");
+    let mut mounts = container["Mounts"].as_array().into_iter().flatten();
+    let tools = mounts.find(|mount| mount["Destination"] == "/tools");
+    let volume = text(&tools.expect("a harness set")["Name"]).to_owned();
+    let receipt = volume.replace("aishell-harness-", "aishell-receipt-");
+    // Room for none, for one, for two of them.
+    for room in 1..=3 {
+        renew(&project, &volume, Some(room));
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{room} MiB: {run:#?}");
+        let error = &step(&run.json, "volume", &volume)["error"];
+        assert_eq!(
+            text(&error["message"]),
+            "the disk of the engine is full",
+            "{room} MiB: {error:#}"
+        );
+        for name in [&project.object("a"), &receipt] {
+            assert_eq!(raw::container(name), None, "{room} MiB");
+        }
+    }
+    renew(&project, &volume, None);
+    project.converge();
+    for name in &names {
+        assert_eq!(raw::said(&project.object("a"), &["sh", "-lc", name]), "1.0.0");
+    }
+    project.only(&["a"]);
+    project.settled();
+}
