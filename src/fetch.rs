@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::context::{ContextError, Tree};
 use crate::lock::Revision;
 use crate::progress::Progress;
-use crate::remote::{DownloadUrl, RepositoryReference, Sha256, Source, Store};
+use crate::remote::{DownloadUrl, RepositoryReference, RepositoryUrl, Sha256, Source, Store};
 use crate::report::Failure;
 
 mod archive;
@@ -65,6 +65,12 @@ pub enum FetchError {
         reference: RepositoryReference,
         /// What kind of thing that is.
         what: &'static str,
+    },
+    /// A repository has no branch and no tag at all.
+    #[error("{url} has nothing in it, or what it says breaks off")]
+    Empty {
+        /// The repository.
+        url: RepositoryUrl,
     },
     /// A commit is not in the repository any more, or never was.
     #[error("commit {commit} is not in {url}")]
@@ -137,6 +143,7 @@ impl FetchError {
                 Some("somebody has put something else there; if that is right, write it down: `sha256`, or `aishell update`".to_owned()),
             ),
             Self::NoSuchReference { .. }
+            | Self::Empty { .. }
             | Self::TooLarge { .. }
             | Self::Cache { .. }
             | Self::Unreadable(_) => (Vec::new(), None),

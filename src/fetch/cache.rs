@@ -39,8 +39,7 @@ pub(super) struct Cache {
 pub(super) struct Work {
     path: PathBuf,
     lock: PathBuf,
-    /// Holds the lock.
-    _held: File,
+    held: File,
 }
 
 impl Cache {
@@ -105,11 +104,7 @@ impl Cache {
             }
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    return Ok(Work {
-                        path,
-                        lock,
-                        _held: held,
-                    });
+                    return Ok(Work { path, lock, held });
                 }
                 Err(error) => last = error,
             }
@@ -141,11 +136,7 @@ impl Cache {
                     // Nobody was quicker.
                     && (locked.is_none() || used(&lock) == locked)
                 {
-                    let _ = if path.is_dir() {
-                        remove(&path)
-                    } else {
-                        fs::remove_file(&path)
-                    };
+                    let _ = remove(&path);
                 }
             }
         }
@@ -157,15 +148,17 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&directory) else {
             return;
         };
-        for entry in entries.flatten() {
-            let lock = entry.path();
-            if lock.extension().is_none_or(|extension| extension != "lock") {
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|extension| extension != "lock") {
+                // A lock is there before what it locks, and goes after it.
+                if !path.with_extension("lock").exists() {
+                    let _ = remove(&path);
+                }
                 continue;
             }
-            let Ok(file) = File::open(&lock) else { continue };
+            let Ok(file) = File::open(&path) else { continue };
             if file.try_lock().is_ok() {
-                let _ = remove(&lock.with_extension(""));
-                let _ = fs::remove_file(&lock);
+                clear(&path.with_extension(""), &path);
             }
         }
     }
@@ -176,21 +169,46 @@ impl Work {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Returns its lock. While anybody has it nobody else touches the directory.
+    pub fn lock(&self) -> &File {
+        &self.held
+    }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        let _ = remove(&self.path);
-        let _ = fs::remove_file(&self.lock);
+        clear(&self.path, &self.lock);
     }
 }
 
-/// Removes a directory and all that is in it, if it is there.
+/// Removes a directory and then its lock; what cannot be removed, because somebody who is being ended still writes
+/// there, keeps its lock, and is removed by the next sweep.
+fn clear(path: &Path, lock: &Path) {
+    if remove(path).is_ok() {
+        let _ = fs::remove_file(lock);
+    }
+}
+
+/// Removes a path and all that is in it, if it is there.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Removes what is no file: a link is what somebody else makes of it, and a pipe never ends.
+pub(super) fn remove_unless_file(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    remove(path)
 }
 
 /// Makes a directory that its owner alone can enter: what is fetched may be nobody else's business.

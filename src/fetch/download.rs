@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 
 use super::FetchError;
 use super::archive::take;
-use super::cache::{Cache, Work, unusable};
+use super::cache::{Cache, Work, remove_unless_file, unusable};
 use super::http::{HttpError, get};
 use crate::context::{Digests, Tree};
 use crate::key::Hasher;
@@ -35,6 +35,7 @@ impl Tool<'_> {
     ) -> Result<(Work, Tree), FetchError> {
         let lock = cache.lock("downloads", self.sha256.as_str(), progress).await?;
         let kept = cache.path("downloads", self.sha256.as_str());
+        remove_unless_file(&kept).map_err(unusable(&kept))?;
         if digest_of(kept.clone()).await.as_ref() != Some(self.sha256) {
             let (work, file, found) = download(self.url, cache, store, progress).await?;
             if found != *self.sha256 {

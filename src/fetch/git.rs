@@ -1,15 +1,18 @@
 //! git, run on this host: never asks, runs nothing that a repository says, and ends with whoever waits for it.
+//!
+//! That holds for whoever is killed, too. A shell that watches waits beside git for a word from aishell, and when that has
+//! gone without one it ends git with all that it started. Until they are gone, what they work in stays locked.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::progress::Progress;
 use crate::remote::Store;
@@ -18,6 +21,16 @@ use crate::remote::Store;
 const LINES: usize = 20;
 /// How many bytes of an answer are kept.
 const LONGEST: usize = 8 << 20;
+/// How long what git started may keep talking when git itself has ended.
+const AFTERWARDS: Duration = Duration::from_secs(2);
+/// Runs git, and somebody beside it who ends them both when the standard input ends without a line.
+const WATCHED: &str = r#"command -v git >/dev/null 2>&1 || exit 127
+exec 3<&0 </dev/null
+{ read -r word <&3 || kill -KILL 0; } >/dev/null 2>&1 &
+exec 3<&-
+exec git "$@""#;
+/// What [`WATCHED`] ends with where there is no git.
+const ABSENT: i32 = 127;
 /// The variables that would lead git elsewhere, or make it ask.
 const LEADING: [&str; 18] = [
     "GIT_DIR",
@@ -141,37 +154,47 @@ fn told(log: &[String]) -> String {
 }
 
 /// Who runs git.
-pub(super) enum As<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum As {
     /// The person, with the configuration that tells how to log in.
     Person,
     /// Nobody: without any configuration, and without a network.
     Nobody,
-    /// The person; while it runs nobody else works at what this locks, also if aishell is killed.
-    Holding(&'a File),
 }
 
-/// A run of git in a directory.
+/// git in a directory.
 pub(super) struct Git<'a> {
     pub store: &'a Store,
     pub progress: &'a Progress,
     pub directory: &'a Path,
+    /// The lock of what is worked at, which stays taken until the last of git has ended.
+    pub lock: &'a File,
     /// The command that reaches other hosts, where git's configuration names one.
     pub ssh: Option<String>,
 }
 
 impl Git<'_> {
-    /// Runs git, and returns what it answers.
+    /// Has git do something.
     ///
     /// # Cancel safety
     /// Dropping the future kills it, with all that it started.
-    pub async fn run(&self, who: As<'_>, words: &[&str]) -> Result<String, GitError> {
-        let stdin = match who {
-            As::Person | As::Nobody => Stdio::null(),
-            // A lock goes when the last one closes it; git does not read what it is told here.
-            As::Holding(lock) => Stdio::from(lock.try_clone().map_err(GitError::Unrunnable)?),
-        };
+    pub async fn run(&self, who: As, words: &[&str]) -> Result<(), GitError> {
+        // A lock goes when the last one closes it. What is written into it nobody reads.
+        let lock = self.lock.try_clone().map_err(GitError::Unrunnable)?;
+        self.begin(who, words, Stdio::from(lock)).await.map(|_| ())
+    }
+
+    /// Asks git something, and returns what it answers. It must not be anything that writes here.
+    ///
+    /// # Cancel safety
+    /// As that of [`Git::run`].
+    pub async fn ask(&self, who: As, words: &[&str]) -> Result<String, GitError> {
+        self.begin(who, words, Stdio::piped()).await
+    }
+
+    async fn begin(&self, who: As, words: &[&str], stdout: Stdio) -> Result<String, GitError> {
         let environment = match who {
-            As::Person | As::Holding(_) => of_person(self.store, self.ssh.as_deref()),
+            As::Person => of_person(self.store, self.ssh.as_deref()),
             As::Nobody => of_nobody(self.store),
         };
         let slow = format!("http.lowSpeedTime={}", self.store.patience.as_secs().max(1));
@@ -179,62 +202,84 @@ impl Git<'_> {
             .iter()
             .copied()
             .chain([slow.as_str(), "http.lowSpeedLimit=1"]);
-        let mut command = Command::new("git");
+        let mut command = Command::new("/bin/sh");
         command
+            .args(["-c", WATCHED, "git"])
             .args(options.flat_map(|option| ["-c", option]))
             .args(words)
             .current_dir(self.directory)
             .env_clear()
             .envs(environment)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
         tracing::debug!(?words, "git");
-        let child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if self.directory.is_dir() => GitError::Absent,
-            _ => GitError::Unrunnable(error),
-        })?;
-        self.follow(child).await
+        let child = command.spawn().map_err(GitError::Unrunnable)?;
+        // What works only here is never silent because somebody else is.
+        let patience = (who == As::Person).then_some(self.store.patience);
+        self.follow(child, patience).await
     }
 
     /// Reads what git says until it ends, or says nothing for too long.
-    async fn follow(&self, child: Child) -> Result<String, GitError> {
-        let mut group = Group(Some(child));
-        let Some(child) = group.0.as_mut() else {
+    async fn follow(&self, mut child: Child, patience: Option<Duration>) -> Result<String, GitError> {
+        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+        let mut group = Group {
+            word: child.stdin.take(),
+            leader: Some(child),
+        };
+        let Some(child) = group.leader.as_mut() else {
             return Err(GitError::Absent);
         };
-        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
         let (mut answer, mut talk) = (Vec::new(), Talk::default());
         let (mut one, mut other) = (vec![0; 8192], vec![0; 8192]);
-        while out.is_some() || err.is_some() {
-            let heard = tokio::time::timeout(self.store.patience, async {
+        let mut ended = None;
+        while ended.is_none() || out.is_some() || err.is_some() {
+            let heard = async {
                 tokio::select! {
-                    read = next(&mut out, &mut one) => (true, read),
-                    read = next(&mut err, &mut other) => (false, read),
+                    biased;
+                    length = next(&mut out, &mut one) => Heard::Answer(length),
+                    length = next(&mut err, &mut other) => Heard::Talk(length),
+                    status = child.wait(), if ended.is_none() => Heard::End(status),
                 }
-            });
-            let Ok((is_answer, length)) = heard.await else {
-                return Err(GitError::Silent {
-                    patience: self.store.patience,
-                    log: talk.finish(),
-                });
             };
-            if is_answer && answer.len() < LONGEST {
-                answer.extend_from_slice(&one[..length]);
-            } else if !is_answer {
-                talk.add(&other[..length], self.progress);
+            // Whoever git leaves behind, as ssh does that keeps a connection, may never close what it was given.
+            let longest = ended.as_ref().map(|_| AFTERWARDS).or(patience);
+            let heard = match longest {
+                Some(longest) => tokio::time::timeout(longest, heard).await.ok(),
+                None => Some(heard.await),
+            };
+            match heard {
+                Some(Heard::Answer(length)) if answer.len() < LONGEST => {
+                    answer.extend_from_slice(&one[..length]);
+                }
+                Some(Heard::Answer(_)) => {}
+                Some(Heard::Talk(length)) => talk.add(&other[..length], self.progress),
+                Some(Heard::End(status)) => ended = Some(status.map_err(GitError::Unrunnable)?),
+                None if ended.is_some() => break,
+                None => {
+                    return Err(GitError::Silent {
+                        patience: self.store.patience,
+                        log: talk.finish(),
+                    });
+                }
             }
         }
-        let status = child.wait().await.map_err(GitError::Unrunnable)?;
-        group.0 = None;
-        if status.success() {
-            Ok(String::from_utf8_lossy(&answer).into_owned())
-        } else {
-            Err(GitError::Failed { log: talk.finish() })
+        group.release().await;
+        match ended {
+            Some(status) if status.success() => Ok(String::from_utf8_lossy(&answer).into_owned()),
+            Some(status) if status.code() == Some(ABSENT) && talk.is_empty() => Err(GitError::Absent),
+            _ => Err(GitError::Failed { log: talk.finish() }),
         }
     }
+}
+
+/// What comes from a git that runs.
+enum Heard {
+    Answer(usize),
+    Talk(usize),
+    End(io::Result<ExitStatus>),
 }
 
 /// Reads from a stream that is open; one that has ended is closed.
@@ -250,12 +295,27 @@ async fn next(stream: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) ->
 }
 
 /// A process and all that it started, which end with this.
-struct Group(Option<Child>);
+struct Group {
+    leader: Option<Child>,
+    /// Where the word is said without which they end when we do.
+    word: Option<ChildStdin>,
+}
+
+impl Group {
+    /// Lets whatever is left of it be.
+    async fn release(&mut self) {
+        self.leader = None;
+        if let Some(mut word) = self.word.take() {
+            // Who watches may have been ended by somebody else.
+            let _ = word.write_all(b"\n").await;
+        }
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
         // It was not waited for, so the number is still its own.
-        let id = self.0.as_ref().and_then(Child::id);
+        let id = self.leader.as_ref().and_then(Child::id);
         if let Some(id) = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             let _ = kill_process_group(id, Signal::KILL);
         }
@@ -291,6 +351,10 @@ impl Talk {
                 self.lines.pop_front();
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.line.is_empty()
     }
 
     fn finish(mut self) -> Vec<String> {
@@ -377,6 +441,9 @@ fn of_nobody(store: &Store) -> BTreeMap<String, String> {
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_CONFIG_SYSTEM", "/dev/null"),
             ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_NO_REPLACE_OBJECTS", "1"),
+            ("GIT_DEFAULT_HASH", "sha1"),
+            ("GIT_DEFAULT_REF_FORMAT", "files"),
             ("HOME", "/nonexistent"),
             ("LC_ALL", "C"),
         ],

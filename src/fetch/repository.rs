@@ -1,12 +1,15 @@
 //! Repositories: what their branches mean, and clones of them at a commit, made from a copy in the cache.
 //!
 //! The copy is bare, one for each repository and depth, and what was fetched into it completely has a name there. A
-//! commit that has one is taken without asking anybody. A copy that is damaged is made anew.
+//! commit that has one is taken without asking anybody. A copy that is damaged is made anew. Whatever is taken out of a
+//! copy is sent by one git to another, which computes the name of each object from its content, and looks for what is
+//! missing: what was altered in a copy never gets into a clone.
 #![expect(
     clippy::disallowed_methods,
     reason = "clones are put together here, in directories of our own"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -21,15 +24,24 @@ use crate::remote::{Commit, RefName, RepositoryReference, RepositoryUrl, Store, 
 
 /// Where copies name what they have completely.
 const COMPLETE: &str = "refs/aishell/complete/";
+/// The configuration of a copy: nothing but what git needs. What git keeps to be quicker is not looked at, since
+/// nobody checks that.
+const OWN: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tcommitGraph = false\n\t\
+                   multiPackIndex = false\n[pack]\n\tuseBitmaps = false\n";
+/// What there is at the top of a copy.
+const PARTS: [&str; 6] = ["HEAD", "config", "objects", "packed-refs", "refs", "shallow"];
 /// Where copies put what they fetch by another name than its own.
 const ASIDE: &str = "refs/aishell/aside";
+/// What is told of a copy that is made anew.
+const DAMAGED: &str = "what the cache had is damaged, and is fetched anew";
 /// What servers say that have a commit and do not give it to who asks for it by its number, and what git says of those
 /// that do not have it.
-const UNSAID: [&str; 6] = [
+const UNSAID: [&str; 7] = [
     "not our ref",
     "unadvertised object",
     "remote ref",
-    "shallow",
+    "support shallow",
+    "a shallow repository",
     "unable to find",
     "Cannot obtain needed",
 ];
@@ -47,7 +59,6 @@ pub(super) struct Clone<'a> {
 struct Copy<'a> {
     path: &'a Path,
     git: Git<'a>,
-    lock: &'a fs::File,
 }
 
 /// Asks what a branch or tag means.
@@ -58,7 +69,7 @@ pub(super) async fn revision(
 ) -> Result<Revision, FetchError> {
     let work = cache.work()?;
     let progress = Progress::default();
-    let git = git(&reference.url, work.path(), store, &progress).await?;
+    let git = git(&reference.url, (work.path(), work.lock()), store, &progress).await?;
     let (names, what): (Vec<String>, _) = match &reference.wanted {
         Wanted::Default => (vec!["HEAD".to_owned()], "branch of its own"),
         Wanted::Branch(name) => (vec![format!("refs/heads/{name}")], "branch"),
@@ -68,21 +79,26 @@ pub(super) async fn revision(
             "tag",
         ),
     };
-    let mut words = vec!["ls-remote", "--symref", "--", reference.url.as_str()];
-    words.extend(names.iter().map(String::as_str));
-    let answer = git.run(As::Person, &words).await?;
-    let lines = || answer.lines().filter_map(|line| line.split_once('\t'));
-    let of = |name: &String| {
-        let mut named = lines().filter(|(_, of)| of == name);
-        named.find_map(|(commit, _)| commit.parse().ok())
-    };
-    let commit = names.iter().find_map(of);
+    let listing = ["ls-remote", "--symref", "--", reference.url.as_str()];
+    let wanted: Vec<&str> = listing
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .collect();
+    let mut answer = git.ask(As::Person, &wanted).await?;
+    let mut commit = named(&answer, &names);
+    if commit.is_none() {
+        // To git an answer that breaks off in its head is one without a body: who has nothing at all has said nothing.
+        answer = git.ask(As::Person, &listing).await?;
+        commit = named(&answer, &names);
+    }
     let Some(commit) = commit else {
-        return Err(FetchError::NoSuchReference {
-            reference: reference.clone(),
-            what,
+        let reference = reference.clone();
+        return Err(match answer.trim() {
+            "" => FetchError::Empty { url: reference.url },
+            _ => FetchError::NoSuchReference { reference, what },
         });
     };
+    let lines = || answer.lines().filter_map(|line| line.split_once('\t'));
     let branch = match &reference.wanted {
         Wanted::Default => lines()
             .find_map(|(to, of)| {
@@ -96,10 +112,19 @@ pub(super) async fn revision(
     Ok(Revision { commit, branch })
 }
 
+/// Returns the commit of the first of some names that a list of them has.
+fn named(list: &str, names: &[String]) -> Option<Commit> {
+    names.iter().find_map(|name| {
+        let lines = list.lines().filter_map(|line| line.split_once('\t'));
+        let mut named = lines.filter(|(_, of)| of == name);
+        named.find_map(|(commit, _)| commit.parse().ok())
+    })
+}
+
 /// Returns git for a repository: what it is reached by is asked of git's configuration first.
 async fn git<'a>(
     url: &RepositoryUrl,
-    directory: &'a Path,
+    (directory, lock): (&'a Path, &'a fs::File),
     store: &'a Store,
     progress: &'a Progress,
 ) -> Result<Git<'a>, FetchError> {
@@ -107,10 +132,11 @@ async fn git<'a>(
         store,
         progress,
         directory,
+        lock,
         ssh: None,
     };
     if !url.as_str().starts_with("http") {
-        match git.run(As::Person, &["config", "--get", "core.sshCommand"]).await {
+        match git.ask(As::Person, &["config", "--get", "core.sshCommand"]).await {
             Ok(command) => git.ssh = Some(command.trim().to_owned()).filter(|command| !command.is_empty()),
             // There is none.
             Err(GitError::Failed { .. }) => {}
@@ -135,28 +161,38 @@ impl Clone<'_> {
         let name = &key::digest(name.as_bytes())[..16];
         let lock = cache.lock("git", name, progress).await?;
         let path = cache.path("git", name);
-        let mut is_new = !path.join("HEAD").is_file();
+        let mut is_new = false;
         loop {
-            if is_new {
+            if is_new || !path.join("HEAD").is_file() || path.is_symlink() {
+                is_new = true;
                 remove(&path).map_err(unusable(&path))?;
             }
             make(&path)?;
             let copy = Copy {
                 path: &path,
-                git: git(self.url, &path, store, progress).await?,
-                lock: &lock,
+                git: git(self.url, (&path, &lock), store, progress).await?,
             };
-            let made = self.made_of(&copy, cache).await;
+            let begun = copy.begin().await;
+            let is_there = !is_new && begun.is_ok() && copy.has(self.commit).await;
+            if !is_there && !is_new && copy.says(self.commit) {
+                copy.git.progress.line(DAMAGED);
+                is_new = true;
+                continue;
+            }
+            let made = match begun {
+                Ok(()) => self.made_of(&copy, is_there, cache).await,
+                Err(error) => Err(error),
+            };
             match made {
-                // A copy of which anything is missing is no reason to give up.
-                Err(error) if !is_new && !copy.is_whole(self.commit).await => {
+                // What the cache has is no reason to give up.
+                Err(error) if !is_new && !is_full(&error) && (is_there || !copy.is_whole().await) => {
                     tracing::debug!(%error, "the copy is damaged");
-                    progress.line("what the cache had is damaged, and is fetched anew");
+                    progress.line(DAMAGED);
                     is_new = true;
                 }
                 Err(error) => return Err(error),
                 Ok(work) => {
-                    let root = work.path().join("clone");
+                    let root = work.path().to_owned();
                     let tree =
                         tokio::task::spawn_blocking(move || Tree::read(&root, &Digests::default())).await;
                     let tree = tree.map_err(|error| unusable(&path)(std::io::Error::other(error)))??;
@@ -167,15 +203,43 @@ impl Clone<'_> {
     }
 
     /// Makes the clone of a copy, which gets what it lacks first.
-    async fn made_of(&self, copy: &Copy<'_>, cache: &Cache) -> Result<Work, FetchError> {
-        copy.begin().await?;
-        if !copy.has(self.commit).await {
+    async fn made_of(&self, copy: &Copy<'_>, is_there: bool, cache: &Cache) -> Result<Work, FetchError> {
+        if !is_there {
             copy.git.progress.line(format!("fetching {}", self.url));
             self.fetch(copy).await?;
         }
         let work = cache.work()?;
-        self.check_out(copy, work.path()).await?;
+        let git = self.check_out(copy, &work).await?;
+        if is_there && self.is_cut_short(copy, &git).await? {
+            let log = vec!["the history in the cache is cut short".to_owned()];
+            return Err(GitError::Failed { log }.into());
+        }
         Ok(work)
+    }
+
+    /// Says whether a clone has less history than it should, which is the one thing that no object tells.
+    async fn is_cut_short(&self, copy: &Copy<'_>, git: &Git<'_>) -> Result<bool, FetchError> {
+        let Some(depth) = self.depth else {
+            return Ok(copy.path.join("shallow").exists());
+        };
+        let Ok(ends) = fs::read_to_string(git.directory.join(".git/shallow")) else {
+            return Ok(false);
+        };
+        let list = git.ask(As::Nobody, &["rev-list", "--parents", "HEAD"]).await?;
+        let commits = list.lines().map(|line| line.split(' '));
+        let parents: BTreeMap<&str, Vec<&str>> = commits
+            .filter_map(|mut words| Some((words.next()?, words.collect())))
+            .collect();
+        // As many steps as there may be without coming to an end.
+        let (mut reached, mut front) = (BTreeSet::new(), vec![self.commit.as_str()]);
+        for _ in 1..depth {
+            if front.iter().any(|commit| ends.lines().any(|end| end == *commit)) {
+                return Ok(true);
+            }
+            let above = front.iter().filter_map(|commit| parents.get(commit)).flatten();
+            front = above.copied().filter(|commit| reached.insert(*commit)).collect();
+        }
+        Ok(false)
     }
 
     /// Fetches the commit into a copy.
@@ -214,13 +278,14 @@ impl Clone<'_> {
     }
 
     /// Puts the clone into a directory: the commit, its history as deep as is wanted, and what git needs to go on there.
-    async fn check_out(&self, copy: &Copy<'_>, directory: &Path) -> Result<(), FetchError> {
-        let root = directory.join("clone");
-        make(&root)?;
+    async fn check_out<'c>(&self, copy: &'c Copy<'_>, work: &'c Work) -> Result<Git<'c>, FetchError> {
+        let root = work.path();
+        make(root)?;
         let git = Git {
             store: copy.git.store,
             progress: copy.git.progress,
-            directory: &root,
+            directory: root,
+            lock: work.lock(),
             ssh: None,
         };
         let commit = self.commit.as_str();
@@ -257,7 +322,8 @@ impl Clone<'_> {
             let _ = remove(&left).or_else(|_| fs::remove_file(&left));
         }
         let file = own.join("config");
-        fs::write(&file, self.configuration()).map_err(unusable(&file))
+        fs::write(&file, self.configuration()).map_err(unusable(&file))?;
+        Ok(git)
     }
 
     /// Returns the configuration of the clone: where it comes from, and nothing of who fetched it.
@@ -278,38 +344,44 @@ impl Clone<'_> {
 }
 
 impl Copy<'_> {
-    /// Makes it a repository, and removes what one that was killed left in it.
+    /// Makes it a repository, and removes what one that was killed left in it, and what is none of ours.
     async fn begin(&self) -> Result<(), FetchError> {
+        for entry in fs::read_dir(self.path).map_err(unusable(self.path))?.flatten() {
+            if PARTS.iter().all(|part| *part != entry.file_name()) {
+                let _ = remove(&entry.path());
+            }
+        }
+        sweep(self.path);
         if !self.path.join("HEAD").is_file() {
             self.git
                 .run(As::Nobody, &["init", "--quiet", "--bare", "--template="])
                 .await?;
         }
-        sweep(self.path, 0);
+        let file = self.path.join("config");
+        if fs::read_to_string(&file).ok().as_deref() != Some(OWN) {
+            remove(&file).map_err(unusable(&file))?;
+            fs::write(&file, OWN).map_err(unusable(&file))?;
+        }
         Ok(())
     }
 
-    /// Says whether a commit is here, with all that belongs to it.
+    /// Says whether a commit is here, by the name of what is here completely.
     async fn has(&self, commit: &Commit) -> bool {
-        let name = format!("{COMPLETE}{commit}^{{tree}}");
-        self.git
-            .run(As::Nobody, &["rev-parse", "--quiet", "--verify", &name])
-            .await
-            .is_ok()
+        let name = format!("{COMPLETE}{commit}^{{commit}}");
+        let words = ["rev-parse", "--quiet", "--verify", &name];
+        let found = self.git.ask(As::Nobody, &words).await;
+        found.is_ok_and(|found| found.trim() == commit.as_str())
+    }
+
+    /// Says whether that name is here, whatever it stands for.
+    fn says(&self, commit: &Commit) -> bool {
+        self.path.join(COMPLETE).join(commit.as_str()).exists()
     }
 
     /// Says whether nothing is missing of what is here.
-    async fn is_whole(&self, commit: &Commit) -> bool {
-        let sound = self
-            .git
-            .run(As::Nobody, &["fsck", "--no-dangling", "--no-progress"])
-            .await
-            .is_ok();
-        sound && (!self.named(commit) || self.has(commit).await)
-    }
-
-    fn named(&self, commit: &Commit) -> bool {
-        self.path.join(COMPLETE).join(commit.as_str()).exists()
+    async fn is_whole(&self) -> bool {
+        let words = ["fsck", "--no-dangling", "--no-progress"];
+        self.git.run(As::Nobody, &words).await.is_ok()
     }
 
     /// Fetches something from elsewhere.
@@ -325,25 +397,35 @@ impl Copy<'_> {
         ];
         words.extend(depth.as_deref());
         words.extend(["--", url.as_str(), what]);
-        self.git.run(As::Holding(self.lock), &words).await.map(|_| ())
+        self.git.run(As::Person, &words).await
     }
 }
 
 /// Removes the locks and halves of files that a git leaves that is killed. Nobody else is at work here.
-fn sweep(directory: &Path, depth: usize) {
+fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
     for entry in entries.flatten() {
-        let path = entry.path();
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if is_directory && depth < 8 && name.len() != 2 {
-            sweep(&path, depth + 1);
-        } else if !is_directory && (name.ends_with(".lock") || name.starts_with("tmp_")) {
-            let _ = fs::remove_file(&path);
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sweep(&entry.path());
+        } else if name.ends_with(".lock") || name.starts_with("tmp_") {
+            let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Says whether something failed because there is no room, which is no fault of what is there.
+fn is_full(error: &FetchError) -> bool {
+    match error {
+        FetchError::Git(error) => error.says(&["No space left on device", "Disk quota exceeded"]),
+        FetchError::Cache { cause, .. } => matches!(
+            cause.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        ),
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::case_sensitive_file_extension_comparisons,
     reason = "a test stops where the world is not as expected"
 )]
@@ -15,7 +16,11 @@ mod dependencies;
 #[path = "../support/dice.rs"]
 mod dice;
 mod failed;
+mod fetched;
 mod formerly;
+#[expect(dead_code, reason = "not everything that a server can do is wanted here")]
+#[path = "../support/git.rs"]
+mod git;
 mod keys;
 mod laws;
 mod outage;

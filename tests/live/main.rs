@@ -65,6 +65,7 @@ mod saved;
 mod secrets;
 mod session;
 mod sets;
+mod severed;
 mod shapes;
 mod stage;
 mod strangers;

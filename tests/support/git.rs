@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use base64::Engine as _;
@@ -34,6 +34,41 @@ struct State {
     asked: AtomicUsize,
     /// Connections that are kept waiting.
     waiting: Mutex<Vec<TcpStream>>,
+    /// Where an answer breaks off.
+    breach: Mutex<Option<Breach>>,
+    /// How many bytes each answer had, had it been given.
+    answers: Mutex<Vec<usize>>,
+}
+
+/// A place in what a server says, after which it says no more to whoever hears it.
+struct Breach {
+    /// Which request is answered, of all.
+    request: usize,
+    /// How many bytes of the answer are sent.
+    bytes: usize,
+    /// What is done then. The connection is left open.
+    deed: Option<Box<dyn FnOnce() + Send>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Sends an answer, or what is to be sent of it.
+    fn send(&self, mut stream: TcpStream, request: usize, said: &[u8]) {
+        locked(&self.answers).push(said.len());
+        let breach = locked(&self.breach).take_if(|breach| breach.request == request);
+        let bytes = breach.as_ref().map_or(said.len(), |breach| breach.bytes);
+        let _ = stream.write_all(&said[..bytes.min(said.len())]);
+        let _ = stream.flush();
+        if let Some(deed) = breach.and_then(|breach| breach.deed) {
+            locked(&self.waiting).push(stream);
+            deed();
+        } else {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl GitServer {
@@ -69,25 +104,37 @@ impl GitServer {
     /// Answers nobody while this is set.
     pub fn stall(&self, stalls: bool) {
         self.state.stalls.store(stalls, Ordering::SeqCst);
-        self.state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        locked(&self.state.waiting).clear();
     }
 
     /// Returns how many are kept waiting.
     pub fn waiting(&self) -> usize {
-        self.state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        locked(&self.state.waiting).len()
     }
 
     /// Returns how often anything was asked.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many bytes each answer had so far.
+    pub fn answers(&self) -> Vec<usize> {
+        locked(&self.state.answers).clone()
+    }
+
+    /// Breaks the connection off after so many bytes of the answer to a request, the next one being 0.
+    pub fn cut(&self, request: usize, bytes: usize) {
+        self.breach(request, bytes, None);
+    }
+
+    /// Does something after so many bytes of the answer to a request, and says no more there.
+    pub fn interrupt(&self, request: usize, bytes: usize, deed: impl FnOnce() + Send + 'static) {
+        self.breach(request, bytes, Some(Box::new(deed)));
+    }
+
+    fn breach(&self, request: usize, bytes: usize, deed: Option<Box<dyn FnOnce() + Send>>) {
+        let request = self.asked() + request;
+        *locked(&self.state.breach) = Some(Breach { request, bytes, deed });
     }
 
     /// Returns the address of a repository.
@@ -180,6 +227,7 @@ impl GitServer {
 impl Drop for GitServer {
     fn drop(&mut self) {
         self.state.over.store(true, Ordering::SeqCst);
+        locked(&self.state.waiting).clear();
         // The one who waits for somebody looks up then.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
@@ -204,7 +252,7 @@ fn command(directory: &Path) -> Command {
 
 /// Answers one request.
 fn answer(stream: TcpStream, root: &Path, state: &State) {
-    state.asked.fetch_add(1, Ordering::SeqCst);
+    let request = state.asked.fetch_add(1, Ordering::SeqCst);
     let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -227,20 +275,14 @@ fn answer(stream: TcpStream, root: &Path, state: &State) {
         return;
     }
     if state.stalls.load(Ordering::SeqCst) {
-        state
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(stream);
+        locked(&state.waiting).push(stream);
         return;
     }
-    let mut stream = stream;
     let login = STANDARD.encode(format!("{USER}:{PASSWORD}"));
     if state.guarded.load(Ordering::SeqCst) && header("authorization") != Some(format!("Basic {login}")) {
         let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"\r\n\
                        Content-Length: 0\r\nConnection: close\r\n\r\n";
-        let _ = stream.write_all(refusal.as_bytes());
-        return;
+        return state.send(stream, request, refusal.as_bytes());
     }
     let mut first = head.split(' ');
     let (method, target) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
@@ -261,9 +303,7 @@ fn answer(stream: TcpStream, root: &Path, state: &State) {
         _ => None,
     };
     if let Some(said) = said {
-        let _ = stream.write_all(&said);
-        let _ = stream.shutdown(Shutdown::Both);
-        return;
+        return state.send(stream, request, &said);
     }
     let child = Command::new("git")
         .arg("http-backend")
@@ -309,7 +349,5 @@ fn answer(stream: TcpStream, root: &Path, state: &State) {
     let lines: String = lines.flat_map(|line| [line, "\r\n"]).collect();
     let length = answer.len() - end;
     let head = format!("HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\nConnection: close\r\n\r\n");
-    let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(&answer[end..]);
-    let _ = stream.shutdown(Shutdown::Both);
+    state.send(stream, request, &[head.as_bytes(), &answer[end..]].concat());
 }
