@@ -1,21 +1,27 @@
 //! Archives: finding one file in a download and copying its content. Nothing else of an archive is ever unpacked, so it
 //! does not matter where the paths and links in it lead.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use flate2::read::MultiGzDecoder;
+
+mod zip;
 
 /// The most bytes that are read of what is packed.
 const LARGEST: u64 = 8 << 30;
+/// The most bytes that an archive may have between its files: their names, and whatever else is said of them.
+const BETWEEN: u64 = 1 << 20;
+/// The most bytes of all names together.
+const NAMES: usize = 64 << 20;
 /// The most files of an archive that are told apart.
 const MOST: usize = 500_000;
 /// How many files of an archive are listed in a message.
 const SHOWN: usize = 8;
-/// The end of a zip archive with the longest comment.
-const LONGEST_END: u64 = 22 + 65535;
 
 /// Why a file is not had from a download.
 #[derive(Debug, thiserror::Error)]
@@ -92,26 +98,35 @@ struct Member {
 /// # Errors
 /// It is not there, or cannot be read.
 pub(super) fn take(download: &Path, bin: &str, to: &mut impl Write) -> Result<(), ArchiveError> {
+    take_within(LARGEST, download, bin, to)
+}
+
+/// Does that, and reads no more bytes than so many.
+fn take_within(limit: u64, download: &Path, bin: &str, to: &mut impl Write) -> Result<(), ArchiveError> {
     let mut start = [0; 6];
     let mut file = File::open(download).map_err(ArchiveError::Unreadable)?;
     let length = read_full(&mut file, &mut start).map_err(ArchiveError::Unreadable)?;
     if start[..length].starts_with(b"PK\x03\x04") {
-        return take_zipped(&mut file, bin, to);
+        return zip::take(limit, &mut file, bin, to);
     }
     // Once to see what there is, and once more for the file.
-    let mut packed = Packed::open(download, &start[..length])?;
+    let mut packed = Packed::open(limit, download, &start[..length])?;
     let mut head = vec![0; 512];
     let length = read_full(&mut packed, &mut head).map_err(ArchiveError::Unreadable)?;
     head.truncate(length);
     if !is_tar(&head) {
         to.write_all(&head).map_err(ArchiveError::Unreadable)?;
-        return copy(&mut packed, to);
+        return copy(limit, &mut packed, to);
     }
-    let mut members = Vec::new();
+    let (mut members, mut names) = (Vec::new(), 0);
     each(head.chain(packed), |index, path, kind, _| {
         let is_file =
             kind.is_file() || kind == tar::EntryType::Continuous || kind == tar::EntryType::GNUSparse;
-        if (is_file || kind.is_symlink() || kind.is_hard_link()) && members.len() < MOST {
+        if is_file || kind.is_symlink() || kind.is_hard_link() {
+            names += path.len();
+            if members.len() >= MOST || names > NAMES {
+                return Err(ArchiveError::Unreadable(too_many()));
+            }
             members.push(Member {
                 path,
                 is_link: !is_file,
@@ -121,9 +136,9 @@ pub(super) fn take(download: &Path, bin: &str, to: &mut impl Write) -> Result<()
         Ok(true)
     })?;
     let wanted = choose(&members, bin)?.index;
-    each(Packed::open(download, &start)?, |index, _, _, content| {
+    each(Packed::open(limit, download, &start)?, |index, _, _, content| {
         if index == wanted {
-            copy(content, to)?;
+            copy(limit, content, to)?;
         }
         Ok(index < wanted)
     })
@@ -142,17 +157,42 @@ impl Chained for Vec<u8> {
     }
 }
 
-/// Shows every entry of an archive, until that is enough.
+/// A stream of which only so much may be read, until more is granted.
+struct Granted<R> {
+    content: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Granted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.content.read(buffer)?;
+        let left = self.left.get().checked_sub(length as u64);
+        self.left.set(left.ok_or_else(too_many)?);
+        Ok(length)
+    }
+}
+
+/// Shows every entry of an archive, until that is enough. What is between them is held in memory, so it has a limit.
 fn each(
     archive: impl Read,
     mut show: impl FnMut(usize, String, tar::EntryType, &mut dyn Read) -> Result<bool, ArchiveError>,
 ) -> Result<(), ArchiveError> {
-    let mut archive = tar::Archive::new(archive);
+    let left = Rc::new(Cell::new(BETWEEN));
+    let mut archive = tar::Archive::new(Granted {
+        content: archive,
+        left: Rc::clone(&left),
+    });
     let entries = archive.entries().map_err(ArchiveError::Unreadable)?;
     for (index, entry) in entries.enumerate() {
         let mut entry = entry.map_err(ArchiveError::Unreadable)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
+        // What a file with holes says of its size is not how much of the archive it takes.
+        let size = match kind {
+            tar::EntryType::GNUSparse => entry.header().entry_size().map_err(ArchiveError::Unreadable)?,
+            _ => entry.size(),
+        };
+        left.set(size.saturating_add(BETWEEN));
         if !show(index, path, kind, &mut entry)? {
             break;
         }
@@ -205,16 +245,24 @@ fn choose<'m>(members: &'m [Member], bin: &str) -> Result<&'m Member, ArchiveErr
     Ok(member)
 }
 
-fn copy(from: &mut (impl Read + ?Sized), to: &mut impl Write) -> Result<(), ArchiveError> {
-    let copied = io::copy(&mut from.take(LARGEST + 1), to).map_err(ArchiveError::Unreadable)?;
-    if copied > LARGEST {
-        return Err(ArchiveError::Unreadable(too_large()));
+fn copy(limit: u64, from: &mut (impl Read + ?Sized), to: &mut impl Write) -> Result<(), ArchiveError> {
+    let copied = io::copy(&mut from.take(limit + 1), to).map_err(ArchiveError::Unreadable)?;
+    if copied > limit {
+        return Err(ArchiveError::Unreadable(too_large(limit)));
     }
     Ok(())
 }
 
-fn too_large() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 GiB")
+fn too_large(limit: u64) -> io::Error {
+    let text = format!("it is larger than {} GiB", limit >> 30);
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
+}
+
+fn too_many() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        "it has more files, or longer names, than anybody needs",
+    )
 }
 
 fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -251,6 +299,7 @@ fn is_tar(head: &[u8]) -> bool {
 /// The content of a download, unpacked if it is packed; not more than anybody needs.
 struct Packed {
     content: io::Take<Box<dyn Read>>,
+    limit: u64,
     unpacker: Option<Unpacker>,
 }
 
@@ -265,7 +314,7 @@ impl Drop for Unpacker {
 }
 
 impl Packed {
-    fn open(download: &Path, start: &[u8]) -> Result<Self, ArchiveError> {
+    fn open(limit: u64, download: &Path, start: &[u8]) -> Result<Self, ArchiveError> {
         let file = File::open(download).map_err(ArchiveError::Unreadable)?;
         let programs: [(&[u8], &'static str); 3] = [
             (b"\xfd7zXZ", "xz"),
@@ -297,7 +346,8 @@ impl Packed {
             Box::new(BufReader::new(file))
         };
         Ok(Self {
-            content: content.take(LARGEST + 1),
+            content: content.take(limit.saturating_add(1)),
+            limit,
             unpacker,
         })
     }
@@ -310,7 +360,7 @@ impl Read for Packed {
             return Ok(length);
         }
         if self.content.limit() == 0 {
-            return Err(too_large());
+            return Err(too_large(self.limit));
         }
         // Half a file looks like a whole one where its unpacker fails.
         if let Some(unpacker) = &mut self.unpacker
@@ -320,105 +370,6 @@ impl Read for Packed {
         }
         Ok(0)
     }
-}
-
-fn take_zipped(file: &mut File, bin: &str, to: &mut impl Write) -> Result<(), ArchiveError> {
-    let entries = zip_entries(file).map_err(ArchiveError::Unreadable)?;
-    let members: Vec<Member> = entries
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| !entry.path.ends_with('/'))
-        .map(|(index, entry)| Member {
-            path: entry.path.clone(),
-            is_link: entry.mode & 0o170_000 == 0o120_000,
-            index,
-        })
-        .collect();
-    let entry = &entries[choose(&members, bin)?.index];
-    let content = |file: &mut File| -> io::Result<()> {
-        file.seek(SeekFrom::Start(entry.offset))?;
-        let mut head = [0; 30];
-        file.read_exact(&mut head)?;
-        let names = u64::from(two(&head, 26)) + u64::from(two(&head, 28));
-        file.seek(SeekFrom::Start(entry.offset + 30 + names))?;
-        Ok(())
-    };
-    content(file).map_err(ArchiveError::Unreadable)?;
-    let packed = BufReader::new(Read::take(&mut *file, entry.size));
-    match entry.method {
-        0 => copy(&mut { packed }, to),
-        8 => copy(&mut DeflateDecoder::new(packed), to),
-        other => Err(ArchiveError::Unreadable(io::Error::other(format!(
-            "`{}` is packed by method {other}",
-            entry.path
-        )))),
-    }
-}
-
-/// What the directory of a zip archive says of one file.
-struct Zipped {
-    path: String,
-    method: u16,
-    size: u64,
-    offset: u64,
-    mode: u32,
-}
-
-fn two(bytes: &[u8], at: usize) -> u16 {
-    bytes
-        .get(at..at + 2)
-        .map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
-}
-
-fn four(bytes: &[u8], at: usize) -> u32 {
-    u32::from(two(bytes, at)) | u32::from(two(bytes, at + 2)) << 16
-}
-
-/// Reads the directory of a zip archive.
-fn zip_entries(file: &mut File) -> io::Result<Vec<Zipped>> {
-    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let length = file.seek(SeekFrom::End(0))?;
-    let tail = length.min(LONGEST_END);
-    file.seek(SeekFrom::Start(length - tail))?;
-    let mut end = Vec::new();
-    Read::take(&mut *file, tail).read_to_end(&mut end)?;
-    let at = (0..end.len().saturating_sub(21))
-        .rev()
-        .find(|at| end[*at..].starts_with(b"PK\x05\x06"));
-    let end = &end[at.ok_or_else(|| wrong("its end is missing"))?..];
-    let (count, size, offset) = (two(end, 10), u64::from(four(end, 12)), u64::from(four(end, 16)));
-    if count == u16::MAX || offset == u64::from(u32::MAX) {
-        return Err(wrong("it is a zip archive of more than 4 GiB or 65534 files"));
-    }
-    if offset + size > length {
-        return Err(wrong("its directory is missing"));
-    }
-    file.seek(SeekFrom::Start(offset))?;
-    let mut directory = Vec::new();
-    Read::take(&mut *file, size).read_to_end(&mut directory)?;
-    let mut entries = Vec::new();
-    let mut rest = directory.as_slice();
-    for _ in 0..count {
-        if rest.len() < 46 || !rest.starts_with(b"PK\x01\x02") {
-            return Err(wrong("its directory is damaged"));
-        }
-        let (name, extra, comment) = (two(rest, 28), two(rest, 30), two(rest, 32));
-        let end = 46 + usize::from(name);
-        let path = rest
-            .get(46..end)
-            .ok_or_else(|| wrong("its directory is damaged"))?;
-        entries.push(Zipped {
-            path: String::from_utf8_lossy(path).into_owned(),
-            method: two(rest, 10),
-            size: u64::from(four(rest, 20)),
-            offset: u64::from(four(rest, 42)),
-            mode: four(rest, 38) >> 16,
-        });
-        rest = rest
-            .get(end + usize::from(extra) + usize::from(comment)..)
-            .unwrap_or_default();
-    }
-    Ok(entries)
 }
 
 #[cfg(test)]

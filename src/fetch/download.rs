@@ -37,7 +37,8 @@ impl Tool<'_> {
         let kept = cache.path("downloads", self.sha256.as_str());
         remove_unless_file(&kept).map_err(unusable(&kept))?;
         if digest_of(kept.clone()).await.as_ref() != Some(self.sha256) {
-            let (work, file, found) = download(self.url, cache, store, progress).await?;
+            let download = download(self.url, cache, store, progress).await?;
+            let (work, file, found) = (download.work, download.file, download.digest);
             if found != *self.sha256 {
                 return Err(FetchError::Mismatch {
                     url: self.url.clone(),
@@ -87,19 +88,39 @@ impl From<io::Error> for Taken {
 
 /// Downloads something whose digest nobody knows, keeps it, and returns that.
 pub(super) async fn pin(url: &DownloadUrl, cache: &Cache, store: &Store) -> Result<Sha256, FetchError> {
-    let (_work, file, found) = download(url, cache, store, &Progress::default()).await?;
+    let download = download(url, cache, store, &Progress::default()).await?;
+    if !download.is_whole {
+        return Err(FetchError::Http {
+            url: url.clone(),
+            cause: HttpError::Endless { host: download.host },
+        });
+    }
+    let found = download.digest;
     let kept = cache.path("downloads", found.as_str());
-    fs::rename(&file, &kept).map_err(unusable(&kept))?;
+    remove_unless_file(&kept).map_err(unusable(&kept))?;
+    fs::rename(&download.file, &kept).map_err(unusable(&kept))?;
     Ok(found)
 }
 
-/// Downloads into a directory of its own; returns the file and its digest.
+/// Something that was downloaded.
+struct Downloaded {
+    /// The directory it is in.
+    work: Work,
+    file: PathBuf,
+    digest: Sha256,
+    /// Who had it.
+    host: String,
+    /// Whether it would have been seen if the connection had broken off.
+    is_whole: bool,
+}
+
+/// Downloads into a directory of its own.
 async fn download(
     url: &DownloadUrl,
     cache: &Cache,
     store: &Store,
     progress: &Progress,
-) -> Result<(Work, PathBuf, Sha256), FetchError> {
+) -> Result<Downloaded, FetchError> {
     progress.line(format!("downloading {url}"));
     let failed = |cause| FetchError::Http {
         url: url.clone(),
@@ -112,6 +133,10 @@ async fn download(
     let mut hasher = Hasher::new();
     let length = answer.response.headers().get(hyper::header::CONTENT_LENGTH);
     let total: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let is_chunked = answer
+        .response
+        .headers()
+        .contains_key(hyper::header::TRANSFER_ENCODING);
     let too_large = |done| FetchError::TooLarge {
         url: url.clone(),
         bytes: done,
@@ -152,7 +177,13 @@ async fn download(
     let digest = digest
         .parse()
         .map_err(|error| unusable(&path)(io::Error::other(error)))?;
-    Ok((work, path, digest))
+    Ok(Downloaded {
+        work,
+        file: path,
+        digest,
+        is_whole: answer.is_safe || total.is_some() || is_chunked,
+        host: answer.host,
+    })
 }
 
 /// Returns the digest of a file that is kept; nothing, if it is not there.

@@ -59,6 +59,12 @@ pub enum HttpError {
         #[source]
         cause: hyper::Error,
     },
+    /// It does not say how long the file is, and nothing else says where it ends.
+    #[error("{host} does not say how long it is, so that half of it would be taken for all")]
+    Endless {
+        /// The host.
+        host: String,
+    },
     /// It does not give the file.
     #[error("{host} answers {status}")]
     Refused {
@@ -102,6 +108,9 @@ impl HttpError {
     /// Returns what most often helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreachable { cause, .. } if cause.to_string().contains("CaUsedAsEndEntity") => Some(
+                "the certificate there is that of an authority (CA:TRUE): a server needs one of its own, with CA:FALSE",
+            ),
             Self::Unreachable { cause, .. } if cause.to_string().contains("certificate") => {
                 Some("SSL_CERT_FILE names the certificates that downloads trust, beside those of the system")
             }
@@ -109,6 +118,7 @@ impl HttpError {
                 Some("check the address, and the way to it: `HTTPS_PROXY`, `NO_PROXY`")
             }
             Self::Untrusting { .. } => Some("install ca-certificates, or set SSL_CERT_FILE"),
+            Self::Endless { .. } => Some("write down what it is: `sha256`"),
             Self::Garbled { .. } | Self::Refused { .. } | Self::Led { .. } | Self::Proxy { .. } => None,
         }
     }
@@ -120,6 +130,8 @@ pub(super) struct Download {
     pub host: String,
     /// The answer.
     pub response: Response<Incoming>,
+    /// Whether it comes encrypted, and an end that is none is seen.
+    pub is_safe: bool,
     _connection: Connection,
 }
 
@@ -163,6 +175,7 @@ pub(super) async fn get(url: &DownloadUrl, store: &Store) -> Result<Download, Ht
                 return Ok(Download {
                     host,
                     response,
+                    is_safe: uri.scheme_str() == Some("https"),
                     _connection: connection,
                 });
             }

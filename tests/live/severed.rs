@@ -11,7 +11,7 @@ use crate::project::{Project, Victim, text};
 use crate::raw;
 use crate::repos::{apart, runs};
 
-/// What happens in an answer, or when all of it was sent.
+/// What happens in an answer, or before the last byte of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Cut,
@@ -27,7 +27,7 @@ fn severed(project: &Project, server: &GitServer, (request, length): (usize, usi
     let other = victim.clone();
     // git takes a head that breaks off for a whole one.
     let place = if deed == Deed::KillLate {
-        length
+        length - 1
     } else {
         length - length / 5
     };
