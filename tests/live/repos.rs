@@ -395,3 +395,37 @@ fn what_cannot_be_fetched_is_told_with_its_line_and_what_was_before_stays() {
         "{run:#?}"
     );
 }
+
+#[test]
+fn a_submodule_is_a_repository_of_its_own_in_the_other_one() {
+    let (project, server) = (apart(), GitServer::start());
+    let (outer, inner) = (server.repository("outer"), server.repository("inner"));
+    let linked = server.git("inner", &["rev-parse", "main"]);
+    let modules = format!("[submodule \"inner\"]\n\tpath = inner\n\turl = {inner}\n");
+    server.commit("outer", "main", &[(".gitmodules", &modules)]);
+    server.git("outer", &["read-tree", "main"]);
+    let entry = format!("160000,{linked},inner");
+    server.git("outer", &["update-index", "--add", "--cacheinfo", &entry]);
+    let tree = server.git("outer", &["write-tree"]);
+    let commit = server.git("outer", &["commit-tree", "-p", "main", "-m", "linked", &tree]);
+    server.git("outer", &["update-ref", "refs/heads/main", &commit]);
+    let wants = |repos: Value| {
+        let phases = json!({
+            "base": { "image": project.image },
+            "setup": { "root": [format!("echo {} >/made", project.name)] },
+            "repos": repos,
+        });
+        write(&project, &phases, "containers: {}\n");
+        project.converge();
+    };
+    let whole = json!({ "url": outer, "path": "/srv/outer" });
+    wants(json!([whole]));
+    let said = within(&project, &["sh", "-c", "ls /srv/outer; ls -a /srv/outer/inner"]);
+    assert_eq!(said, "README\ninner\n.\n..");
+    wants(json!([whole, { "url": inner, "path": "/srv/outer/inner", "commit": linked }]));
+    let said = within(
+        &project,
+        &["sh", "-c", "cat /srv/outer/README /srv/outer/inner/README"],
+    );
+    assert_eq!(said, "outer\ninner");
+}

@@ -230,3 +230,48 @@ fn whoever_ends_a_download_ends_it_and_leaves_nothing_half() {
     partly.write_all(b"nobody looks at this").expect("a file");
     project.converge();
 }
+
+#[test]
+fn whom_nobody_trusts_and_what_nobody_can_unpack_is_told_with_its_line() {
+    use crate::packages::Index;
+    let (mut project, server) = (apart(), GitServer::start());
+    // A server with a certificate that nobody has vouched for: refused where it is pinned, and where it is fetched.
+    let index = Index::sealed(&project.path());
+    let url = index.address("tool");
+    for tool in [
+        json!({ "name": "tool", "url": url }),
+        json!({ "name": "tool", "url": url, "sha256": "12".repeat(32) }),
+    ] {
+        wants(&project, &json!([tool]));
+        let run = project.apply();
+        assert_eq!(run.code, Some(5), "{run:#?}");
+        let said = if tool["sha256"].is_null() {
+            run.json["problems"][0].clone()
+        } else {
+            let mut steps = run.json["steps"].as_array().expect("steps").iter();
+            steps.find(|step| step["outcome"] == "failed").expect("one")["error"].clone()
+        };
+        assert!(
+            text(&said["message"]).contains("invalid peer certificate"),
+            "{said:#}"
+        );
+        assert!(text(&said["hint"]).contains("certificate"), "{said:#}");
+        assert_eq!(said["at"]["line"], 3, "{said:#}");
+    }
+    // What only another program can unpack that is not here.
+    let (packed, _) = server.file("tool.tar.xz", b"\xfd7zXZ\0\0 whatever it is");
+    wants(&project, &json!([{ "name": "tool", "url": packed }]));
+    assert_eq!(project.run(&["update"]).code, Some(0));
+    let empty = tempfile::tempdir().expect("a directory");
+    project.variable("PATH", &empty.path().display().to_string());
+    let run = project.apply();
+    assert_eq!(run.code, Some(5), "{run:#?}");
+    let mut steps = run.json["steps"].as_array().expect("steps").iter();
+    let error = &steps.find(|step| step["outcome"] == "failed").expect("one")["error"];
+    assert!(
+        text(&error["message"]).contains("it is packed with xz, which is not on this host"),
+        "{error:#}"
+    );
+    assert!(text(&error["hint"]).contains("xz-utils"), "{error:#}");
+    assert_eq!(error["at"]["line"], 3, "{error:#}");
+}
