@@ -173,7 +173,7 @@ impl Clone<'_> {
                 git: git(self.url, (&path, &lock), store, progress).await?,
             };
             let begun = copy.begin().await;
-            let is_there = !is_new && begun.is_ok() && copy.has(self.commit).await;
+            let is_there = !is_new && begun.is_ok() && copy.has(self.commit).await?;
             if !is_there && !is_new && copy.says(self.commit) {
                 copy.git.progress.line(DAMAGED);
                 is_new = true;
@@ -185,7 +185,7 @@ impl Clone<'_> {
             };
             match made {
                 // What the cache has is no reason to give up.
-                Err(error) if !is_new && !is_full(&error) && (is_there || !copy.is_whole().await) => {
+                Err(error) if !is_new && !is_of_this_host(&error) && (is_there || !copy.is_whole().await) => {
                     tracing::debug!(%error, "the copy is damaged");
                     progress.line(DAMAGED);
                     is_new = true;
@@ -267,7 +267,7 @@ impl Clone<'_> {
                 Ok(()) | Err(_) => {}
             }
             let words = ["update-ref", &complete, self.commit.as_str()];
-            if copy.git.run(As::Nobody, &words).await.is_ok() && copy.has(self.commit).await {
+            if copy.git.run(As::Nobody, &words).await.is_ok() && copy.has(self.commit).await? {
                 return Ok(());
             }
         }
@@ -366,11 +366,14 @@ impl Copy<'_> {
     }
 
     /// Says whether a commit is here, by the name of what is here completely.
-    async fn has(&self, commit: &Commit) -> bool {
+    async fn has(&self, commit: &Commit) -> Result<bool, GitError> {
         let name = format!("{COMPLETE}{commit}^{{commit}}");
         let words = ["rev-parse", "--quiet", "--verify", &name];
-        let found = self.git.ask(As::Nobody, &words).await;
-        found.is_ok_and(|found| found.trim() == commit.as_str())
+        match self.git.ask(As::Nobody, &words).await {
+            Ok(found) => Ok(found.trim() == commit.as_str()),
+            Err(GitError::Failed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Says whether that name is here, whatever it stands for.
@@ -417,9 +420,10 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// Says whether something failed because there is no room, which is no fault of what is there.
-fn is_full(error: &FetchError) -> bool {
+/// Says whether something failed because there is no room, or nobody to do it, which is no fault of what is there.
+fn is_of_this_host(error: &FetchError) -> bool {
     match error {
+        FetchError::Git(GitError::Absent | GitError::Unrunnable(_)) => true,
         FetchError::Git(error) => error.says(&["No space left on device", "Disk quota exceeded"]),
         FetchError::Cache { cause, .. } => matches!(
             cause.kind(),

@@ -284,3 +284,28 @@ async fn what_others_left_in_the_cache_goes_when_nobody_has_it() {
     drop(file);
     becomes_clean(&store, wish, "nobody has it").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_to_fetch_with_is_told_and_costs_nothing_that_was_fetched() {
+    let world = World::new();
+    let wish = &world.wishes()[0];
+    let store = world.store();
+    let expected = wish
+        .grant(&store, &Progress::default())
+        .await
+        .expect("it is there");
+    let mut without = store.clone();
+    let nothing = world.path().display().to_string();
+    without.environment.insert("PATH".to_owned(), nothing);
+    let error = wish
+        .grant(&without, &Progress::default())
+        .await
+        .expect_err("no git");
+    assert_eq!(error.to_string(), "there is no git on this host");
+    let asked = world.server.asked();
+    let granted = wish
+        .grant(&store, &Progress::default())
+        .await
+        .expect("it is there");
+    assert_eq!((granted, world.server.asked()), (expected, asked));
+}
