@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Integrity, LockedVersion, NpmPackage, Parts, PythonPackage};
+use super::{Integrity, LockedVersion, NpmPackage, Parts, PythonPackage, part};
 
 /// A package, by the manager that has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -85,6 +85,14 @@ impl TryFrom<Fields> for Package {
         };
         if matches!(name, PackageName::Npm(_)) && !packages.is_empty() {
             return Err("`packages` is what a Python package is installed with".to_owned());
+        }
+        let own = part::of(&packages, name.as_str());
+        if !packages.is_empty()
+            && own.is_none_or(|part| part.version != version || part.integrity != integrity)
+        {
+            return Err(format!(
+                "`packages` does not have `{name}` itself as it is here, at {version}: leave that out, or update it"
+            ));
         }
         Ok(Self {
             name,

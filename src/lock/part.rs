@@ -25,6 +25,17 @@ pub struct Part {
 /// The package itself and all that it needs, by name.
 pub type Parts = BTreeMap<PythonPackage, Part>;
 
+/// Returns the part of a package, whatever its extras, and however its name is written.
+pub(super) fn of<'p>(parts: &'p Parts, package: &str) -> Option<&'p Part> {
+    let plain = |name: &str| {
+        let name = name.split('[').next().unwrap_or_default().to_ascii_lowercase();
+        let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-")
+    };
+    let mut parts = parts.iter();
+    parts.find_map(|(name, part)| (plain(name.as_str()) == plain(package)).then_some(part))
+}
+
 /// Returns what of some packages is not as in others, each with its version, for people.
 pub(super) fn differing(parts: &Parts, others: &Parts) -> String {
     let is_other = |(name, part): &(&PythonPackage, &Part)| others.get(*name) != Some(*part);

@@ -126,12 +126,9 @@ fn what_a_python_package_needs_is_written_with_it_and_told_when_it_moves() {
     let lock = |need: Part| {
         let mut tool = package("tool", "latest", "1.2.0");
         tool.name = PackageName::Pypi("tool[extra]".parse().unwrap());
-        tool.integrity = None;
-        tool.parts = [
-            ("need".parse().unwrap(), need),
-            ("tool".parse().unwrap(), part("1.2.0", Some("tool-1.2.0.tar.gz"))),
-        ]
-        .into();
+        let own = part("1.2.0", Some("tool-1.2.0.tar.gz"));
+        tool.integrity.clone_from(&own.integrity);
+        tool.parts = [("need".parse().unwrap(), need), ("tool".parse().unwrap(), own)].into();
         let mut lock = Lock::default();
         lock.harnesses.insert(name("tool"), tool);
         lock
@@ -144,6 +141,7 @@ fn what_a_python_package_needs_is_written_with_it_and_told_when_it_moves() {
         pypi: "tool[extra]"
         requirement: latest
         version: 1.2.0
+        integrity: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
         packages:
           need:
             version: "1.0"
@@ -169,6 +167,22 @@ fn what_a_python_package_needs_is_written_with_it_and_told_when_it_moves() {
         "pypi: a, requirement: latest, version: \"1.0\", packages: { a: { version: \"1.0\", file: a/b } }",
     );
     assert!(nowhere.contains("`a/b` is not the name of a file"), "{nowhere}");
+    // Whoever moves the version by hand moves what is installed, too, or nothing.
+    let moved =
+        wrong("pypi: a, requirement: latest, version: \"1.1\", packages: { a: { version: \"1.0\" } }");
+    assert!(
+        moved.contains("does not have `a` itself as it is here, at 1.1"),
+        "{moved}"
+    );
+    let alone =
+        wrong("pypi: a, requirement: latest, version: \"1.0\", packages: { b: { version: \"1.0\" } }");
+    assert!(
+        alone.contains("does not have `a` itself as it is here, at 1.0"),
+        "{alone}"
+    );
+    let text = "version: 1\nharnesses:\n  tool: { pypi: \"A_b.C[x]\", requirement: latest, version: \"1.0\", \
+                packages: { a-b-c: { version: \"1.0\" } } }\n";
+    assert!(parse(text).is_ok(), "{:?}", parse(text));
 }
 
 #[test]
