@@ -41,7 +41,7 @@ fn populated(draft: &mut Draft<'_>, set: &HarnessSet) -> Maker {
             return Maker::Ready;
         }
         State::Missing | State::Vacant => match earlier(draft) {
-            Some(from) => changed_members(&from, set),
+            Some((volume, from)) => changed_members((&volume, &from), set),
             None => vec![Because::plain(Cause::Missing).at(set.place.as_ref())],
         },
         State::Unproven(found) => {
@@ -263,18 +263,18 @@ fn older(observed: &Observed, set: &HarnessSet) -> Vec<String> {
     chosen
 }
 
-/// Returns the set that a container of this manifest has now.
-fn earlier(draft: &Draft<'_>) -> Option<String> {
+/// Returns the volume of the set that a container of this manifest has now, and its members.
+fn earlier(draft: &Draft<'_>) -> Option<(String, String)> {
     draft.observed.containers.values().find_map(|container| {
         let crate::spec::Mount::Volume { name, .. } = container.spec.mounts.get("/tools")? else {
             return None;
         };
-        draft.observed.harness_display(name)
+        Some((name.clone(), draft.observed.harness_display(name)?))
     })
 }
 
 /// Returns one reason for every member that is another than in an earlier set, as its label tells it.
-fn changed_members(from: &str, set: &HarnessSet) -> Vec<Because> {
+fn changed_members((volume, from): (&str, &str), set: &HarnessSet) -> Vec<Because> {
     let before: BTreeMap<&str, &str> = from
         .split(", ")
         .filter_map(|member| member.split_once(' '))
@@ -299,8 +299,8 @@ fn changed_members(from: &str, set: &HarnessSet) -> Vec<Because> {
         })
         .collect();
     if changes.is_empty() {
-        // The same names and versions, otherwise made: another package, program or platform.
-        let because = Because::field(Cause::Manifest, "harnesses", json!(from), json!(set.display()));
+        // The same names and versions, otherwise made: another package, program or platform, or what one of them needs.
+        let because = Because::field(Cause::Manifest, "harnesses", json!(volume), json!(set.volume()));
         return vec![because.at(set.place.as_ref())];
     }
     changes

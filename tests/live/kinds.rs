@@ -221,6 +221,18 @@ fn what_a_python_package_needs_is_locked_with_it() {
     );
     let update = one.run(&["update", "tool"]);
     assert_eq!(update.code, Some(0), "{update:#?}");
+    // The member and its version are what they were, so it is the volumes that tell.
+    let diff = one.run(&["diff"]);
+    for (kind, name) in [("volume", "aishell-harness-"), ("container", "a")] {
+        let because = &step(&diff.json, kind, name)["because"][0];
+        for side in ["from", "to"] {
+            assert!(
+                text(&because[side]).starts_with("aishell-harness-"),
+                "{because:#}"
+            );
+        }
+        assert_ne!(because["from"], because["to"], "{because:#}");
+    }
     one.converge();
     assert_eq!(said(&one), "1.0 1.1 1.1");
     assert_eq!(

@@ -248,19 +248,19 @@ pub(super) fn explain(draft: &Draft<'_>, seen: &Comparison<'_>, difference: &Dif
     } = difference;
     let Comparison { live, container, .. } = seen;
     if field == "mounts./tools" {
-        let set = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
-            Some(Mount::Volume { name, .. }) => {
-                let known = draft.observed.harness_display(name);
-                known.or_else(|| draft.desired.harness_set().map(HarnessSet::display))
-            }
+        let volume = |spec: &ContainerSpec| match spec.mounts.get("/tools") {
+            Some(Mount::Volume { name, .. }) => Some(name.clone()),
             _ => None,
         };
-        return Because::field(
-            Cause::Dependency,
-            "harness",
-            json!(set(&live.spec)),
-            json!(set(&container.spec)),
-        );
+        let set = |name: &String| {
+            let known = draft.observed.harness_display(name);
+            known.or_else(|| draft.desired.harness_set().map(HarnessSet::display))
+        };
+        let (before, after) = (volume(&live.spec), volume(&container.spec));
+        let sets = (before.as_ref().and_then(set), after.as_ref().and_then(set));
+        // Of the same names and versions only the volumes tell that they are made otherwise.
+        let (from, to) = if sets.0 == sets.1 { (before, after) } else { sets };
+        return Because::field(Cause::Dependency, "harness", json!(from), json!(to));
     }
     // What a secret was is written down nowhere, and nobody can change it in a container that exists.
     let is_secret = |name: &str| {
