@@ -280,7 +280,11 @@ const NPM_LOGIN: &str =
     "the registry does not know who asks, or does not let him have it: `npm whoami`, `.npmrc`";
 
 /// What engines and builders say, and what helps.
-const SAID: [(&str, &str); 13] = [
+const SAID: [(&str, &str); 14] = [
+    (
+        "has active endpoints",
+        "`docker network inspect` names whose containers are in it; if there is none, the engine has lost count, and a restart of it helps",
+    ),
     ("no basic auth credentials", LOGIN),
     ("unauthorized", LOGIN),
     ("authorization failed", LOGIN),

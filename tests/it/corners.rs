@@ -1,6 +1,7 @@
 //! Corners of the world that a random walk seldom finds.
 
-use aishell::call::Create;
+use aishell::call::{Call, Create};
+use aishell::engine::EngineError;
 use aishell::engine::memory::{Cut, MemoryEngine};
 use aishell::label::UID;
 use aishell::observed::NetworkShape;
@@ -300,4 +301,24 @@ fn whoever_only_has_the_labels_of_a_container_is_removed_with_none() {
     assert_eq!(steps(&planned(&engine, &without)), ["remove container api"]);
     passed(&engine, &without).expect("a report");
     assert!(there(&engine));
+}
+
+#[test]
+fn a_network_of_which_the_engine_says_that_somebody_is_in_it_tells_where_to_look() {
+    let mut alone = plain();
+    alone["network"] = json!("none");
+    let wish = wish().container("a", plain()).container("b", alone);
+    let engine = made(&wish);
+    engine.fault(|call| {
+        let message = "error while removing network: network n id 1 has active endpoints".to_owned();
+        matches!(call, Call::RemoveNetwork { .. }).then_some(EngineError::Refused { message })
+    });
+    let report = passed(&engine, &wish.without("a")).expect("a report");
+    let mut failures = report.steps.iter().filter_map(|done| done.error.as_ref());
+    let hint = failures.next().and_then(|failure| failure.hint.as_deref());
+    assert!(
+        hint.is_some_and(|hint| hint.contains("docker network inspect")),
+        "{}",
+        told(&report)
+    );
 }

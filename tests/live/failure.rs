@@ -257,8 +257,10 @@ fn a_port_that_is_taken_fails_its_container_alone() {
 fn a_command_that_does_not_exist_is_no_success() {
     let project = project();
     project.manifest("containers:\n  a: { command: [/no/such/program] }\n  b: { }\n");
-    let run = project.apply();
-    assert_ne!(run.code, Some(0), "{run:#?}");
+    // A pass may have looked at it while it was still on its way to its end: then it is started by the next one.
+    raw::until("it has ended before a pass looks again", || {
+        (project.apply().code == Some(5)).then_some(())
+    });
     assert_eq!(project.container("b")["State"]["Status"], "running");
     let status = project.run(&["status"]);
     assert_eq!(status.code, Some(1));
